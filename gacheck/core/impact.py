@@ -1,0 +1,90 @@
+"""What a fault does to the training, in words: the log, the gradient, or both; what hid it."""
+
+from __future__ import annotations
+
+from gacheck.core.figures import PassFigures, divide
+from gacheck.core.verdict import Case
+
+# Optimizers whose step does not grow with the gradient; the Trainer's names begin so.
+SCALE_FREE_OPTIMIZERS = ("adam", "lamb", "lion", "lomo", "adalomo", "adafactor", "stable_adamw", "schedule_free_adamw")
+
+# Held-out losses closer than this, relative, are the same training for a person's purposes.
+SAME_TRAINING = 0.01
+
+
+def impact(case: Case) -> str:
+    """Say what the fault did to gradient and training in this run."""
+    worst, auto = case.worst, case.auto
+    if worst is None or auto is None or worst.ratio is None:
+        return "Not measured."
+    if case.affects == "none":
+        return "Gradients agree too."
+    parts = [_gradient_sentence(case, worst)]
+    if case.affects in ("both", "gradient"):
+        parts.append(_training_sentence(case, worst))
+    if case.code == "SCALED_BY_ACCUMULATION":
+        parts.append(_last_step_sentence(case, worst))
+    return " ".join(part for part in parts if part)
+
+
+def _gradient_sentence(case: Case, worst: PassFigures) -> str:
+    if case.affects == "log":
+        return "Only the logged number is wrong: the gradients are right."
+    ratio = worst.grad_norm_ratio
+    size = f" (norm {ratio:.3f} of the right one at k={worst.accumulation_steps})" if ratio is not None else ""
+    if case.code == "SCALED_BY_ACCUMULATION":
+        other = case.at(worst.accumulation_steps, "off" if worst.loss_kwargs == "on" else "on")
+        quotient = divide(worst.grad_norm, other.grad_norm) if other and other.status == "ok" else None
+        if quotient is not None and case.better_flag:
+            size = f" ({worst.loss_kwargs} / {case.better_flag} = {quotient:.3f})"
+        return f"Gradients are k times too large too{size}."
+    if case.affects == "gradient":
+        return f"The log looks right, the gradients are not{size}."
+    return f"Gradients are off in the same way{size}."
+
+
+def _training_sentence(case: Case, worst: PassFigures) -> str:
+    """Say what the wrong gradient did here, from the held-out loss after the passes."""
+    config = case.record.config
+    right = case.at(1, worst.loss_kwargs) or (
+        case.at(worst.accumulation_steps, case.better_flag) if case.better_flag else None
+    )
+    if right is None or right is worst or not right.heldout_loss or worst.heldout_loss is None:
+        return ""
+    change = worst.heldout_loss / right.heldout_loss - 1
+    if abs(change) > SAME_TRAINING:
+        return (
+            f"It changed the training: held-out loss {worst.heldout_loss:.3f} after the pass at "
+            f"k={worst.accumulation_steps}, {right.heldout_loss:.3f} at k={right.accumulation_steps}."
+        )
+    if case.code != "SCALED_BY_ACCUMULATION" and case.code != "DIVIDED_TWICE":
+        return f"After {config.max_steps} steps the held-out loss differs by {percent(abs(change))}."
+    hiders = ["AdamW" if config.optim.startswith("adamw") else config.optim] if _scale_free(config.optim) else []
+    if config.max_grad_norm and case.code == "SCALED_BY_ACCUMULATION":
+        hiders.append(f"max_grad_norm {config.max_grad_norm:g}")
+    k = worst.accumulation_steps
+    times = f"{k} times" if case.code == "SCALED_BY_ACCUMULATION" else f"1/{k}"
+    hid = f"{' and '.join(hiders)} hid it here; under" if hiders else "It did not show here; under"
+    return f"{hid} plain SGD the step would be {times}."
+
+
+def _scale_free(optim: str) -> bool:
+    return optim.startswith(SCALE_FREE_OPTIMIZERS)
+
+
+def _last_step_sentence(case: Case, worst: PassFigures) -> str:
+    if case.better_flag is None or not worst.steps:
+        return ""
+    better = case.at(worst.accumulation_steps, case.better_flag)
+    if better is None or not better.steps:
+        return ""
+    k, last = worst.accumulation_steps, worst.steps[-1]
+    return (
+        f"Last step's loss / {k} = {last.reported_loss / k:.3f}; "
+        f"flag {case.better_flag}: {better.steps[-1].reported_loss:.3f}."
+    )
+
+
+def percent(share: float) -> str:
+    """Write a share with two digits: 0.1 %, 12 %, 300 %."""
+    return f"{share * 100:.2g} %" if share < 0.995 else f"{share * 100:.0f} %"

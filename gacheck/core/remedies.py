@@ -1,0 +1,131 @@
+"""What mends a fault, in words and code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gacheck.core.verdict import Case
+
+# A change of the gradient norm below half a per cent is not worth a warning.
+NOTABLE_CHANGE = 0.005
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """The mend in the four places where a user may be; None where there is none."""
+
+    trainer: str | None
+    model_class: str | None
+    llamafactory: str | None
+    trl: str | None
+
+
+def fix(case: Case) -> str:
+    """Say what mends it; the first line is code where a line of code does. Tried in this run where it can be."""
+    if case.better_flag is not None:
+        tried = case.at(case.worst.accumulation_steps, case.better_flag) if case.worst else None
+        result = (
+            f" Tried above (flag {case.better_flag}): {tried.reported_loss:.3f} at k={tried.accumulation_steps}."
+            if tried and tried.reported_loss is not None
+            else ""
+        )
+        left = f" Left over: {_leftover(case.remaining)}." if case.remaining else ""
+        return f"{_trainer_line(case)}   # before trainer.train()\n{(result + left).strip()}"
+    return _FIXES.get(case.code, _no_line)(case)
+
+
+def _trainer_line(case: Case) -> str:
+    return f"trainer.model_accepts_loss_kwargs = {case.better_flag == 'on'}"
+
+
+def _leftover(code: str | None) -> str:
+    return {"MEAN_OF_MEANS": "mean of means", "UNSHIFTED_TOKEN_COUNT": "counted before the shift"}.get(
+        code or "", code or ""
+    )
+
+
+def _none_needed(case: Case) -> str:
+    other = case.other
+    if other is None or other.codes[0] in ("OK", "OTHER_OBJECTIVE", "INCONCLUSIVE"):
+        return "None."
+    value = other.flag == "on"
+    worst = case.at(case.worst.accumulation_steps, other.flag) if case.worst else None
+    change = worst.grad_norm_ratio if worst else None
+    size = ""
+    if change is not None and worst is not None and abs(change - 1) > NOTABLE_CHANGE:
+        size = f" (gradient norm {abs(change - 1) * 100:.0f} % {'lower' if change < 1 else 'higher'} at k={worst.accumulation_steps})"
+    reason = {
+        "MEAN_OF_MEANS": "short micro-batches would weigh too much",
+        "SCALED_BY_ACCUMULATION": "the loss would be k times too large",
+        "LOSS_KWARGS_REJECTED": "the model refuses the argument",
+    }.get(other.codes[0], other.codes[0])
+    return f"None. Do not set the flag to {value} here: {reason}{size}."
+
+
+def _mean_of_means_fix(case: Case) -> str:
+    other = case.other
+    if other is None:
+        return "Upgrade to a release whose class uses num_items_in_batch, or pack rows to equal length."
+    if other.codes[0] == "SCALED_BY_ACCUMULATION":
+        return (
+            f"No one-line fix: {other.flag} is k times too large here, {_auto(case)} weighs short micro-batches too "
+            f"much. Upgrade to a release whose class uses num_items_in_batch, or keep {_auto(case)}."
+        )
+    return f"Upgrade to a release whose class uses num_items_in_batch, or keep {_auto(case)}."
+
+
+def _unshifted_fix(case: Case) -> str:
+    return "Upgrade transformers: later releases count labels after the shift. With long rows it hardly matters."
+
+
+def _auto(case: Case) -> str:
+    return case.auto.flag if case.auto else "it"
+
+
+def _no_line(case: Case) -> str:
+    other = case.other
+    why = f" (flag {other.flag}: {other.codes[0]})" if other else ""
+    return f"No value of the flag mends it{why}. Upgrade transformers, or train with gradient_accumulation_steps 1."
+
+
+def _inconclusive_fix(case: Case) -> str:
+    if case.auto is None:
+        return "add  --loss-kwargs on,off"
+    if case.auto.forward is None:
+        return "see the error above; a smaller --effective-batch-size or --max-length needs less memory"
+    return "measure in float32 (without --dtype, --bf16), or with rows of more different lengths"
+
+
+def _unexplained_fix(case: Case) -> str:
+    return "Look at the line above; a loss of the model's own (a router loss, a penalty) may be added per micro-batch."
+
+
+def _nonfinite_fix(case: Case) -> str:
+    return "Set logging_nan_inf_filter=False to see it in the log; then look at the learning rate, the dtype, the data."
+
+
+_FIXES: dict[str, Callable[[Case], str]] = {
+    "OK": _none_needed,
+    "OTHER_OBJECTIVE": _none_needed,
+    "MEAN_OF_MEANS": _mean_of_means_fix,
+    "UNSHIFTED_TOKEN_COUNT": _unshifted_fix,
+    "NONFINITE": _nonfinite_fix,
+    "UNEXPLAINED": _unexplained_fix,
+    "INCONCLUSIVE": _inconclusive_fix,
+}
+
+
+def remedy(case: Case) -> Remedy:
+    """Give the line for each place where a user may be."""
+    if case.better_flag is None:
+        return Remedy(None, None, None, None)
+    value = case.better_flag == "on"
+    line = _trainer_line(case)
+    name = case.record.model.class_name
+    return Remedy(
+        trainer=f"{line}  # before trainer.train()",
+        model_class=f"{name}.accepts_loss_kwargs = {value}  # before the Trainer is made; read since transformers 4.50",
+        llamafactory=f"in llamafactory/train/pt/workflow.py, before trainer.train():  {line}",
+        trl=f"{line}  # an SFTTrainer is a Trainer: before trainer.train()",
+    )

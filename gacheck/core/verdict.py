@@ -1,0 +1,137 @@
+"""From findings to a verdict: which code leads, what is affected, which value of the flag is better.
+
+The verdict speaks of `auto`: what a user gets without touching the flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gacheck.config import LossKwargs
+from gacheck.core.codes import SEVERITY_RANK, Severity, severity_of
+from gacheck.core.figures import PassFigures
+from gacheck.core.findings import FlagFinding, Tolerance
+from gacheck.record import RunRecord
+
+Affects = Literal["log", "gradient", "both", "none"]
+
+# Where the weights in backward were not seen, the gradient's norm has to do; regrouping changes it by
+# roundings only, a fault by per cents.
+NORM_DIFFERS = 0.01
+
+
+@dataclass(frozen=True)
+class FlagFacts:
+    """The flag, three ways and in use; None where unknown."""
+
+    declared: bool | None
+    inferred: bool
+    auto: bool | None
+    used_num_items_in_batch: bool | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that the wording of a verdict needs.
+
+    Attributes:
+        code: The gravest code of `auto`.
+        auto: What the flag value chosen by the Trainer shows; None if the Trainer's choice was not run.
+        other: What the other value shows, if it was run.
+        worst: The pass of `auto` with the largest k that has a ratio.
+    """
+
+    record: RunRecord
+    tolerance: Tolerance
+    flag: FlagFacts
+    figures: tuple[PassFigures, ...]
+    code: str
+    codes: tuple[str, ...]
+    affects: Affects
+    auto: FlagFinding | None
+    other: FlagFinding | None
+    worst: PassFigures | None
+    better_flag: LossKwargs | None
+    remaining: str | None
+
+    def at(self, accumulation_steps: int, flag: LossKwargs | None) -> PassFigures | None:
+        """Return the figures of the pass at one (k, flag)."""
+        for f in self.figures:
+            if f.accumulation_steps == accumulation_steps and f.loss_kwargs == flag:
+                return f
+        return None
+
+
+def build_case(
+    record: RunRecord, findings: Sequence[FlagFinding], figures: tuple[PassFigures, ...], tolerance: Tolerance
+) -> Case:
+    """Decide everything about the verdict except its words."""
+    flag = read_flag(record)
+    by_flag = {f.flag: f for f in findings}
+    chosen: LossKwargs | None = None if flag.auto is None else "on" if flag.auto else "off"
+    auto = by_flag.get(chosen) if chosen else None
+    other = next((f for f in findings if f.flag != chosen), None) if chosen else None
+    codes = auto.codes if auto is not None else ("INCONCLUSIVE",)
+    figures_of_auto = [f for f in figures if f.loss_kwargs == chosen and f.ratio is not None]
+    better = _better(auto, other)
+    return Case(
+        record=record,
+        tolerance=tolerance,
+        flag=flag,
+        figures=figures,
+        code=codes[0],
+        codes=codes,
+        affects=_affects(auto, figures_of_auto),
+        auto=auto,
+        other=other,
+        worst=max(figures_of_auto, key=lambda f: f.accumulation_steps, default=None),
+        better_flag=better.flag if better else None,
+        remaining=better.codes[0] if better and severity_of(better.codes[0]) != "ok" else None,
+    )
+
+
+def read_flag(record: RunRecord) -> FlagFacts:
+    """Read the flag's four values from the record."""
+    oracle, model = record.oracle, record.model
+    chosen = [p.auto_loss_kwargs for p in record.passes if p.auto_loss_kwargs is not None]
+    used = None
+    if oracle.counted_loss_error is None and oracle.counted_loss_nats is not None and oracle.plain_loss_nats:
+        # The count handed over was twice the target tokens: a model that divides by it returns half its mean.
+        used = oracle.counted_loss_nats / oracle.plain_loss_nats < 0.75
+    return FlagFacts(model.accepts_loss_kwargs_declared, model.forward_has_kwargs, chosen[0] if chosen else None, used)
+
+
+def severity(case: Case) -> Severity:
+    """Return the severity of the leading code."""
+    return severity_of(case.code)
+
+
+def _better(auto: FlagFinding | None, other: FlagFinding | None) -> FlagFinding | None:
+    """Return the other value's finding where it is known to be milder."""
+    if auto is None or other is None or severity_of(other.codes[0]) in ("inconclusive", "fail"):
+        return None
+    rank = {f.flag: SEVERITY_RANK[severity_of(f.codes[0])] for f in (auto, other)}
+    return other if rank[other.flag] < rank[auto.flag] else None
+
+
+def _affects(auto: FlagFinding | None, figures: Sequence[PassFigures]) -> Affects:
+    if auto is None:
+        return "none"
+    wrong_log = any(_wrong_log(f) for f in figures) or "NONFINITE" in auto.codes
+    if auto.forward is not None and auto.forward.rule is not None:
+        wrong_log = auto.forward.rule.name != "token_mean"
+    if auto.backward is not None and auto.backward.rule is not None:
+        wrong_gradient = auto.backward.rule.name != "token_mean"
+    else:
+        ratios = [f.grad_norm_ratio for f in figures if f.grad_norm_ratio is not None]
+        wrong_gradient = any(abs(ratio - 1) > NORM_DIFFERS for ratio in ratios) or "NONFINITE" in auto.codes
+    if wrong_log:
+        return "both" if wrong_gradient else "log"
+    return "gradient" if wrong_gradient else "none"
+
+
+def _wrong_log(figures: PassFigures) -> bool:
+    found = figures.finding.forward
+    return found is not None and (found.rule is None or found.rule.name != "token_mean")

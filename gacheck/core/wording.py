@@ -1,0 +1,196 @@
+"""The words of a verdict: summary, cause and notes for each code; impact and remedy from their own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gacheck.core.impact import impact, percent
+from gacheck.core.remedies import Remedy, fix, remedy
+from gacheck.core.verdict import Case
+
+DOCS = "docs/faults.md"
+
+
+@dataclass(frozen=True)
+class Words:
+    """The verdict in words. `fix` and `cause` are what the terminal shows; `notes` are qualifications."""
+
+    summary: str
+    cause: str
+    impact: str
+    fix: str
+    remedy: Remedy
+    notes: tuple[str, ...]
+    docs: str
+
+
+def word(case: Case) -> Words:
+    """Put a case into words."""
+    summary, cause = _STATEMENTS[case.code](case)
+    return Words(
+        summary=summary,
+        cause=" ".join(part for part in (cause, _certainty(case)) if part),
+        impact=impact(case),
+        fix=fix(case),
+        remedy=remedy(case),
+        notes=_notes(case),
+        docs=f"{DOCS}#{case.code.lower()}",
+    )
+
+
+def _location(case: Case) -> str:
+    """Return ` (modeling_x.py:12)`, the line in the model that asked for its loss, if it was seen."""
+    frames = case.record.oracle.loss_location
+    return f" ({frames[0].file.rsplit('/', 1)[-1]}:{frames[0].line})" if frames else ""
+
+
+def _ok(case: Case) -> tuple[str, str]:
+    if max(case.record.config.gradient_accumulation_steps) == 1:
+        return "the loss is right at gradient_accumulation_steps 1", "One micro-batch a step: nothing to weigh."
+    on = case.auto is not None and case.auto.flag == "on"
+    if on and case.flag.used_num_items_in_batch:
+        cause = "The Trainer hands num_items_in_batch to the model and the model uses it."
+    elif on:
+        cause = "The loss that comes out is the token-weighted mean, though the model drops num_items_in_batch."
+    else:
+        cause = "The Trainer divides by k, and the micro-batches weigh the same here."
+    return "the loss does not depend on gradient_accumulation_steps", cause
+
+
+def _other_objective(case: Case) -> tuple[str, str]:
+    return (
+        "right at every k, for a loss that is not plain cross-entropy",
+        f"The loss is meant to differ from cross-entropy{_reason_to_differ(case)}. "
+        "Held against what the same code returns for one micro-batch, it is token-weighted.",
+    )
+
+
+def _reason_to_differ(case: Case) -> str:
+    factor = case.record.config.label_smoothing_factor
+    return f" (label_smoothing_factor {factor:g})" if factor else ""
+
+
+def _mean_of_means(case: Case) -> tuple[str, str]:
+    return (
+        "short micro-batches weigh too much",
+        "The loss is averaged per micro-batch, then over the k of them: a target token in a short micro-batch "
+        f"counts for more than one in a long one{_location(case)}.",
+    )
+
+
+def _unshifted(case: Case) -> tuple[str, str]:
+    worst = case.worst
+    share = f"{abs(1 - worst.ratio):.1%}".replace("%", " %") if worst and worst.ratio else "a little"
+    return (
+        f"the loss is {share} too small with these short rows",
+        "num_items_in_batch counts every label, also the first of each row, which nothing predicts; the sum is "
+        "then divided by too many tokens. The share is rows / label tokens: 0.05 % at 2,048 tokens a row.",
+    )
+
+
+def _scaled(case: Case) -> tuple[str, str]:
+    if case.auto is not None and case.auto.flag == "off":
+        cause = f"With the flag off nobody divides: each micro-batch adds its own mean{_location(case)}."
+    elif case.record.config.label_smoothing_factor:
+        cause = (
+            "The Trainer's label smoother takes a mean per micro-batch, and the Trainer does not divide by k: "
+            "the flag tells it that the model did."
+        )
+    else:
+        cause = (
+            "The Trainer hands num_items_in_batch to the model and does not divide by k; "
+            f"the model drops it and takes a mean per micro-batch{_location(case)}."
+        )
+    return "the loss is k times too large", cause
+
+
+def _divided_twice(case: Case) -> tuple[str, str]:
+    return (
+        "the loss is k times too small",
+        f"It is divided by num_items_in_batch{_location(case)} and once more by k.",
+    )
+
+
+def _rejected(case: Case) -> tuple[str, str]:
+    return (
+        "the model refuses num_items_in_batch",
+        "The Trainer hands num_items_in_batch to a forward that does not take it; training stops at the first step.",
+    )
+
+
+def _nonfinite(case: Case) -> tuple[str, str]:
+    first = next((f for f in case.figures if f.nonfinite and case.auto and f.loss_kwargs == case.auto.flag), None)
+    place = f" at k = {first.accumulation_steps}" if first else ""
+    return (
+        "the loss is not a finite number",
+        f"training_step returned NaN or infinity{place}. The Trainer's logging_nan_inf_filter hides that in its log.",
+    )
+
+
+def _unexplained(case: Case) -> tuple[str, str]:
+    found = case.auto.forward if case.auto else None
+    nearest = f" The nearest, {found.best.label}, is {found.relative_error:.1%} off." if found else ""
+    return (
+        "the loss depends on k in a way that no rule explains",
+        f"No known fault predicts what the micro-batches returned{_location(case)}.{nearest.replace('%', ' %')}",
+    )
+
+
+def _inconclusive(case: Case) -> tuple[str, str]:
+    if case.auto is None:
+        chosen = {True: "on", False: "off", None: "unknown"}[case.flag.auto]
+        return "the setting that the Trainer chooses was not measured", f"Its own choice of the flag is {chosen}."
+    failed = [f for f in case.figures if f.loss_kwargs == case.auto.flag and f.status == "failed"]
+    if failed and case.auto.forward is None:
+        return "no pass came to its end", f"{failed[0].id} ended with {failed[0].error}"
+    return (
+        "the measurement is too coarse to tell the rules apart",
+        f"Correct arithmetic already varies by {case.tolerance.loss:.1e} here; several rules fit within that.",
+    )
+
+
+_STATEMENTS: dict[str, Callable[[Case], tuple[str, str]]] = {
+    "OK": _ok,
+    "OTHER_OBJECTIVE": _other_objective,
+    "MEAN_OF_MEANS": _mean_of_means,
+    "UNSHIFTED_TOKEN_COUNT": _unshifted,
+    "SCALED_BY_ACCUMULATION": _scaled,
+    "DIVIDED_TWICE": _divided_twice,
+    "LOSS_KWARGS_REJECTED": _rejected,
+    "NONFINITE": _nonfinite,
+    "UNEXPLAINED": _unexplained,
+    "INCONCLUSIVE": _inconclusive,
+}
+
+
+def _certainty(case: Case) -> str:
+    found = case.auto.forward if case.auto else None
+    if found is None or found.rule is None:
+        return ""
+    fits = f"Fits {'the right answer ' if found.rule.code == 'OK' else ''}to {found.relative_error:.0e}".replace(
+        "e-0", "e-"
+    )
+    if found.runner_up_error is None:
+        return f"{fits}."
+    return f"{fits}; next best is {percent(found.runner_up_error)} off."
+
+
+def _notes(case: Case) -> tuple[str, ...]:
+    notes = []
+    found = case.auto.forward if case.auto else None
+    if found is not None and found.rule is not None and found.equivalent:
+        names = ", ".join(rule.label for rule in found.equivalent)
+        if max(case.record.config.gradient_accumulation_steps) == 1:
+            data = "an accumulation step above 1 would tell them apart"
+        else:
+            data = "rows of unequal length would tell them apart"
+        notes.append(f"On this data the same is predicted by: {names}; {data}.")
+    if case.auto is not None:
+        failed = [f.id for f in case.figures if f.status == "failed" and f.loss_kwargs == case.auto.flag]
+        if failed and case.code != "LOSS_KWARGS_REJECTED":
+            notes.append(f"Failed, so not judged: {', '.join(failed)}.")
+    others = [code for code in case.codes[1:] if code != "OK"]
+    if others:
+        notes.append(f"Also: {', '.join(others)}.")
+    return tuple(notes)

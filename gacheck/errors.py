@@ -1,0 +1,62 @@
+"""Errors that a person is meant to read.
+
+Each says what happened, why it matters and what to do next; `cli.py` prints them without a traceback
+and ends with the class's exit code.
+
+    GacheckError                  4   could not run
+    ├── UsageError                2   usage, configuration or input
+    │   ├── ConfigError           2   an option or a YAML key
+    │   ├── ModelError            2   a model or tokenizer that cannot be had
+    │   ├── DataError             2   text that cannot be read, or too little of it
+    │   └── RecordError           2   a record that is missing, damaged, foreign or newer
+    └── ResourceError             4   memory, disk or download
+"""
+
+from __future__ import annotations
+
+
+class GacheckError(Exception):
+    """Base of all errors that are reported without a traceback.
+
+    Args:
+        what: What happened, one sentence.
+        why: Why it matters, or what it follows from.
+        fix: What to do next.
+    """
+
+    exit_code: int = 4
+
+    def __init__(self, what: str, *, why: str, fix: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  why  {self.why}\n  do   {self.fix}"
+
+
+class UsageError(GacheckError):
+    """The command cannot be carried out as given."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """An option or a YAML key is unknown, out of range or contradicts another."""
+
+
+class ModelError(UsageError):
+    """A model or its tokenizer cannot be had."""
+
+
+class DataError(UsageError):
+    """Text cannot be read, or is too little for the plan."""
+
+
+class RecordError(UsageError):
+    """A record is missing, damaged, foreign or written by a newer gacheck."""
+
+
+class ResourceError(GacheckError):
+    """Memory, disk or network gave out; nothing is wrong with the request."""

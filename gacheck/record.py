@@ -1,0 +1,270 @@
+"""The record: raw facts of a run, schema v1, and the journal that keeps it on disk.
+
+Verdicts are never stored: `core/analysis.py` derives them, so that a better rule table can re-read an old run.
+Losses are in nats, full precision. Non-finite floats are stored as the strings "NaN", "Infinity" and
+"-Infinity", which JSON has no number for. `None` means "not measured", never "not finite".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.environment import Environment
+from gacheck.errors import RecordError, ResourceError
+
+SCHEMA_VERSION = 1
+RECORD_NAME = "record.json"
+
+
+class Raw(BaseModel):
+    """Base of all raw records: frozen; unknown keys are refused, since they would be lost on the next save."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class CodeLocation(Raw):
+    """A line of code, as a traceback would name it."""
+
+    file: str
+    line: int
+    function: str
+
+
+class ModelFacts(Raw):
+    """What was loaded."""
+
+    name: str
+    """As given on the command line."""
+    class_name: str
+    model_type: str
+    num_parameters: int
+    stand_in: bool
+    random_weights: bool
+    accepts_loss_kwargs_declared: bool | None
+    """The attribute `accepts_loss_kwargs` of the model; None where it has none."""
+    forward_has_kwargs: bool
+    """Whether the forward takes `**kwargs`, from which the Trainer infers the flag."""
+
+
+class DataFacts(Raw):
+    """Which rows were fed."""
+
+    source: str
+    num_rows: int
+    num_heldout_rows: int
+    min_length: int
+    max_length: int
+    fingerprint: str
+    """SHA-256 over the fingerprints of all rows, in order."""
+
+
+class HardwareFacts(Raw):
+    """Where the passes ran."""
+
+    device: str
+    device_name: str
+    dtype: str
+    autocast: str | None
+    world_size: int
+
+
+class RowLoss(Raw):
+    """The oracle's facts about one row, at the initial weights."""
+
+    fingerprint: str
+    sum_nats: float
+    """Summed negative log-likelihood over the row's target tokens."""
+    num_target_tokens: int
+    num_label_tokens: int
+
+
+class Noise(Raw):
+    """Relative errors that correct arithmetic shows here; the tolerance is the largest of them."""
+
+    resolution: float
+    """Roundings of the dtype in which the loss comes out."""
+    regrouping: float
+    """The same rows, alone and in micro-batches."""
+    repeat: float
+    """The same forward twice."""
+    plain_loss: float | None
+    """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
+    gradient_repeat: float | None
+    """The right gradient's norm, twice."""
+
+
+class OracleRecord(Raw):
+    """The right answer, computed outside the Trainer at the initial weights."""
+
+    rows: tuple[RowLoss, ...]
+    """In the order in which the Trainer feeds them; as many as the largest first optimizer step."""
+    shifts: bool
+    """Whether the model scores label t+1 at position t."""
+    shift_errors: tuple[float, float]
+    """Relative error of the model's own loss against (shifted, unshifted) cross-entropy."""
+    noise: Noise
+    gradient_norms: dict[int, float]
+    """Rows in the first step -> norm of the right gradient over them."""
+    plain_loss_nats: float | None
+    """The model's own loss on one micro-batch, without `num_items_in_batch`."""
+    counted_loss_nats: float | None
+    """The same with `num_items_in_batch` set to twice the target tokens: half as large if the model uses it."""
+    counted_loss_error: str | None
+    """What the model said when it was handed `num_items_in_batch`, if it refused."""
+    loss_location: tuple[CodeLocation, ...]
+    """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
+
+
+class Observation(Raw):
+    """What the probe saw of one micro-batch besides the loss: only at observed steps."""
+
+    rows: tuple[str, ...]
+    """Fingerprints, in order."""
+    num_target_tokens: int
+    num_label_tokens: int
+    sum_nats: float | None
+    """From the logits of the training's own forward; None where there were none."""
+    own_mean_nats: float | None
+    """What the same code returns for this micro-batch without `num_items_in_batch`."""
+    weight: float | None
+    """Weight that each target received in backward, from plain cross-entropy's gradient."""
+    weight_spread: float | None
+    """Largest relative deviation from `weight` within the micro-batch."""
+    own_weight: float | None
+    """The same against the gradient of `own_mean_nats`."""
+    own_weight_spread: float | None
+
+
+class MicroBatchRecord(Raw):
+    """One forward/backward."""
+
+    reported_loss_nats: float
+    """What `training_step` returned."""
+    num_items_in_batch: float | None
+    """The count that the Trainer passed, verbatim."""
+    observation: Observation | None = None
+
+
+class StepRecord(Raw):
+    """One optimizer step."""
+
+    step: int
+    micro_batches: tuple[MicroBatchRecord, ...]
+    grad_norm: float | None
+    """Before clipping."""
+
+
+class PassError(Raw):
+    """Why a pass failed."""
+
+    kind: str
+    """The exception's class name."""
+    message: str
+    rejects_num_items_in_batch: bool
+    """The model's forward refused the argument `num_items_in_batch`."""
+
+
+class PassRecord(Raw):
+    """One short training at one (k, flag)."""
+
+    id: str
+    accumulation_steps: int
+    loss_kwargs: LossKwargs
+    status: Literal["ok", "failed"]
+    error: PassError | None = None
+    auto_loss_kwargs: bool | None = None
+    """The flag that the Trainer chose itself, before it was set."""
+    steps: tuple[StepRecord, ...] = ()
+    heldout_loss_nats: float | None = None
+    """Token-weighted mean over the held-out rows after the pass, from the oracle."""
+    seconds: float = 0.0
+
+
+class RunRecord(Raw):
+    """A run: all its passes, and what is needed to read them."""
+
+    kind: Literal["run"] = "run"
+    schema_version: int = SCHEMA_VERSION
+    created_at: str
+    """Local time, ISO 8601."""
+    command: tuple[str, ...]
+    config: ExperimentConfig
+    learning_rate: float
+    environment: Environment
+    hardware: HardwareFacts
+    model: ModelFacts
+    data: DataFacts
+    oracle: OracleRecord
+    passes: tuple[PassRecord, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned pass is recorded."""
+        return len(self.passes) == len(self.config.gradient_accumulation_steps) * len(self.config.loss_kwargs)
+
+
+def save_record(record: RunRecord, folder: Path) -> Path:
+    """Write `folder`/record.json so that a crash at any moment leaves the old or the new one whole.
+
+    Raises:
+        ResourceError: The disk is full or the folder cannot be written.
+    """
+    path = folder / RECORD_NAME
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".record-", suffix=".json")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(record.model_dump_json(indent=1) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ResourceError(
+            f"The record could not be saved in {folder}: {error.strerror}.",
+            why="What was measured since the last save would be lost.",
+            fix="free some space or choose another folder with --out; then add --resume",
+        ) from error
+    return path
+
+
+def load_record(path: Path) -> RunRecord:
+    """Read a record from its file or its folder.
+
+    Raises:
+        RecordError: It is missing, damaged, foreign or newer than this gacheck.
+    """
+    path = path / RECORD_NAME if path.is_dir() else path
+    again = "name another run, or measure again with  gacheck run"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=again) from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=again) from None
+    if not isinstance(content, dict) or content.get("kind") != "run":
+        raise RecordError(f"{path} is no record of gacheck.", why="It does not say kind: run.", fix=again)
+    version = content.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} has schema version {version}; this gacheck reads up to {SCHEMA_VERSION}.",
+            why="A newer gacheck wrote it.",
+            fix="upgrade gacheck",
+        )
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordError(
+            f"{path} is damaged at {place}: {first['msg']}.", why="A fact is missing.", fix=again
+        ) from None

@@ -1,0 +1,1 @@
+"""Effects: the only code that imports torch, transformers and datasets."""

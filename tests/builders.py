@@ -1,0 +1,200 @@
+"""Records made by a rule instead of a training: what a pass would have returned if that rule held.
+
+The rows are few and their numbers round, so that a person can check what follows from them by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.core.rules import RULES_BY_NAME, MicroBatch, OptimizerStep
+from gacheck.environment import Environment
+from gacheck.record import (
+    CodeLocation,
+    DataFacts,
+    HardwareFacts,
+    MicroBatchRecord,
+    ModelFacts,
+    Noise,
+    Observation,
+    OracleRecord,
+    PassError,
+    PassRecord,
+    RowLoss,
+    RunRecord,
+    StepRecord,
+)
+
+# Eight rows: (summed nats, target tokens). Label tokens are one more: the first of a row is not predicted.
+ROWS: tuple[tuple[float, int], ...] = (
+    (40.0, 8),
+    (100.0, 16),
+    (12.0, 4),
+    (150.0, 32),
+    (30.0, 5),
+    (90.0, 20),
+    (60.0, 10),
+    (33.0, 5),
+)
+
+NOISE = Noise(resolution=2.4e-7, regrouping=1e-7, repeat=0.0, plain_loss=2e-7, gradient_repeat=0.0)
+
+
+def row_losses(rows: Sequence[tuple[float, int]] = ROWS) -> tuple[RowLoss, ...]:
+    return tuple(
+        RowLoss(fingerprint=f"row{i}", sum_nats=s, num_target_tokens=n, num_label_tokens=n + 1)
+        for i, (s, n) in enumerate(rows)
+    )
+
+
+def optimizer_step(k: int, rows: Sequence[tuple[float, int]] = ROWS) -> OptimizerStep:
+    """Group rows into k micro-batches of equally many rows."""
+    size = len(rows) // k
+    groups = [rows[i * size : (i + 1) * size] for i in range(k)]
+    return OptimizerStep(
+        tuple(MicroBatch(sum(s for s, _ in g), sum(n for _, n in g), sum(n + 1 for _, n in g)) for g in groups), k
+    )
+
+
+def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used: bool = True) -> OracleRecord:
+    return OracleRecord(
+        rows=row_losses(rows),
+        shifts=True,
+        shift_errors=(1e-8, 0.02),
+        noise=noise,
+        gradient_norms={len(rows): 2.0},
+        plain_loss_nats=5.0,
+        counted_loss_nats=2.5 if used else 5.0,
+        counted_loss_error=None,
+        loss_location=(CodeLocation(file="/site/transformers/modeling_tiny.py", line=42, function="forward"),),
+    )
+
+
+def pass_record(
+    k: int,
+    flag: LossKwargs,
+    rule: str,
+    *,
+    backward: str | None = "same",
+    auto: bool = True,
+    rows: Sequence[tuple[float, int]] = ROWS,
+    num_steps: int = 2,
+    scale: float = 1.0,
+    heldout: float = 4.5,
+) -> PassRecord:
+    """Make the pass that `rule` predicts; `backward` names the gradient's rule ("same": the same, None: not seen)."""
+    step = optimizer_step(k, rows)
+    losses = [value * scale for value in RULES_BY_NAME[rule].contributions(step)]
+    weights: Sequence[float | None] = [None] * k
+    if backward is not None:
+        weights = RULES_BY_NAME[rule if backward == "same" else backward].weights(step)
+    size = len(rows) // k
+    micro_batches = tuple(
+        MicroBatchRecord(
+            reported_loss_nats=losses[i],
+            num_items_in_batch=float(step.num_target_tokens) if flag == "on" else None,
+            observation=Observation(
+                rows=tuple(f"row{j}" for j in range(i * size, (i + 1) * size)),
+                num_target_tokens=m.num_target_tokens,
+                num_label_tokens=m.num_label_tokens,
+                sum_nats=m.sum_nats,
+                own_mean_nats=m.sum_nats / m.num_target_tokens,
+                weight=weights[i],
+                weight_spread=1e-9 if weights[i] is not None else None,
+                own_weight=weights[i],
+                own_weight_spread=1e-9 if weights[i] is not None else None,
+            ),
+        )
+        for i, m in enumerate(step.micro_batches)
+    )
+    norm = 2.0 * (weights[0] or 1 / step.num_target_tokens) * step.num_target_tokens
+    steps = tuple(
+        StepRecord(
+            step=number,
+            micro_batches=micro_batches
+            if number == 1
+            else tuple(m.model_copy(update={"observation": None}) for m in micro_batches),
+            grad_norm=norm,
+        )
+        for number in range(1, num_steps + 1)
+    )
+    return PassRecord(
+        id=f"k{k}-{flag}",
+        accumulation_steps=k,
+        loss_kwargs=flag,
+        status="ok",
+        auto_loss_kwargs=auto,
+        steps=steps,
+        heldout_loss_nats=heldout,
+        seconds=0.5,
+    )
+
+
+def failed_pass(k: int, flag: LossKwargs, *, rejects: bool = False, auto: bool = True) -> PassRecord:
+    error = PassError(
+        kind="TypeError" if rejects else "OutOfMemoryError",
+        message="forward() got an unexpected keyword argument 'num_items_in_batch'" if rejects else "out of memory",
+        rejects_num_items_in_batch=rejects,
+    )
+    return PassRecord(
+        id=f"k{k}-{flag}", accumulation_steps=k, loss_kwargs=flag, status="failed", error=error, auto_loss_kwargs=auto
+    )
+
+
+def run_record(
+    passes: Sequence[PassRecord],
+    *,
+    config: Mapping[str, object] | None = None,
+    oracle_record: OracleRecord | None = None,
+    declared: bool | None = None,
+) -> RunRecord:
+    flags = list(dict.fromkeys(p.loss_kwargs for p in passes)) or ["on", "off"]
+    ks = list(dict.fromkeys(p.accumulation_steps for p in passes)) or [1]
+    defaults: dict[str, object] = {
+        "effective_batch_size": 8,
+        "max_steps": 2,
+        "gradient_accumulation_steps": ks,
+        "loss_kwargs": flags,
+    }
+    return RunRecord(
+        created_at="2026-01-02T03:04:05+00:00",
+        command=("gacheck", "run", "--model", "tiny:gemma3"),
+        config=ExperimentConfig.model_validate({**defaults, **(config or {})}),
+        learning_rate=1e-3,
+        environment=Environment(
+            gacheck="0.1.0",
+            python="3.11.7",
+            platform="Linux",
+            packages={"torch": "2.13.0", "transformers": "5.23.0", "accelerate": "1.15.0"},
+        ),
+        hardware=HardwareFacts(device="cpu", device_name="cpu", dtype="float32", autocast=None, world_size=1),
+        model=ModelFacts(
+            name="tiny:gemma3",
+            class_name="Gemma3ForConditionalGeneration",
+            model_type="gemma3",
+            num_parameters=123_456,
+            stand_in=True,
+            random_weights=True,
+            accepts_loss_kwargs_declared=declared,
+            forward_has_kwargs=True,
+        ),
+        data=DataFacts(
+            source="pydoc_data.topics",
+            num_rows=16,
+            num_heldout_rows=8,
+            min_length=5,
+            max_length=33,
+            fingerprint="0" * 64,
+        ),
+        oracle=oracle_record or oracle(),
+        passes=tuple(passes),
+    )
+
+
+def full_run(on: str, off: str, *, auto: bool = True, ks: Sequence[int] = (1, 2, 4, 8), used: bool = True) -> RunRecord:
+    """Make the eight passes of a run in which `on` and `off` name the rules that hold."""
+    return run_record(
+        [pass_record(k, "on", on, auto=auto) for k in ks] + [pass_record(k, "off", off, auto=auto) for k in ks],
+        oracle_record=oracle(used=used),
+    )
