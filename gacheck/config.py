@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -50,6 +51,19 @@ def option(default: Any, help: str, *, panel: str | None = None, short: str | No
     return Field(default, description=help, json_schema_extra={"panel": panel, "short": short})
 
 
+@dataclass(frozen=True)
+class PassSpec:
+    """One pass of the plan."""
+
+    accumulation_steps: int
+    loss_kwargs: LossKwargs
+
+    @property
+    def id(self) -> str:
+        """The pass's name in the record."""
+        return f"k{self.accumulation_steps}-{self.loss_kwargs}"
+
+
 RARE = "Rarely needed"
 OUTPUT = "Output"
 
@@ -66,13 +80,13 @@ class ExperimentConfig(BaseModel):
     loss_kwargs: Annotated[tuple[LossKwargs, ...], BeforeValidator(_split_commas)] = option(
         ("on", "off"), "values of model_accepts_loss_kwargs to try"
     )
-    effective_batch_size: int | None = option(None, "rows per optimizer step, the same for every k  [default: 16]")
+    effective_batch_size: int | None = option(None, "rows per optimizer step, the same for every k (default: 16)")
     per_device_train_batch_size: int | None = option(
         None, "rows per micro-batch instead; the effective batch then grows with k"
     )
     max_steps: int = option(8, "optimizer steps per pass")
     max_length: int = option(128, "longest row, in tokens")
-    learning_rate: float | None = option(None, "[default: 1e-3 for random weights, 5e-5 otherwise]")
+    learning_rate: float | None = option(None, "(default: 1e-3 for random weights, 5e-5 otherwise)")
     optim: str = option("adamw_torch", "the Trainer's optim", panel=RARE)
     max_grad_norm: float = option(1.0, "clip the gradient norm at this; 0 never clips", panel=RARE)
     label_smoothing_factor: float = option(0.0, "the Trainer's label smoothing", panel=RARE)
@@ -87,31 +101,40 @@ class ExperimentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        self._check_lists()
+        self._check_ranges()
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 exclude each other")
+        self._check_batch()
+        return self
+
+    def _check_lists(self) -> None:
         for name in ("gradient_accumulation_steps", "loss_kwargs"):
             values = getattr(self, name)
             if not values:
                 raise ValueError(f"{name} is empty")
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names a value twice: {', '.join(map(str, values))}")
+        if min(self.gradient_accumulation_steps) < 1:
+            raise ValueError(
+                f"gradient_accumulation_steps is {min(self.gradient_accumulation_steps)}; it must be at least 1"
+            )
+
+    def _check_ranges(self) -> None:
         least = {"effective_batch_size": 1, "per_device_train_batch_size": 1, "max_steps": 1, "max_length": 8}
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ValueError(f"{name} is {value}; it must be at least {minimum}")
-        if min(self.gradient_accumulation_steps) < 1:
-            raise ValueError("gradient_accumulation_steps must be at least 1")
-        if self.max_grad_norm < 0:
-            raise ValueError("max_grad_norm must not be negative; 0 never clips")
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError("label_smoothing_factor must be at least 0 and below 1")
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ValueError("learning_rate must be above 0")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError("seed must be at least 0 and below 2**32")
-        if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 exclude each other")
-        self._check_batch()
-        return self
+        wrong = {
+            "max_grad_norm must not be negative; 0 never clips": self.max_grad_norm < 0,
+            "label_smoothing_factor must be at least 0 and below 1": not 0 <= self.label_smoothing_factor < 1,
+            "learning_rate must be above 0": self.learning_rate is not None and self.learning_rate <= 0,
+            "seed must be at least 0 and below 2**32": not 0 <= self.seed < 2**32,
+        }
+        for problem, holds in wrong.items():
+            if holds:
+                raise ValueError(problem)
 
     def _check_batch(self) -> None:
         if self.per_device_train_batch_size is not None:

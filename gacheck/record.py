@@ -96,8 +96,6 @@ class Noise(Raw):
     """The same forward twice."""
     plain_loss: float | None
     """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
-    gradient_repeat: float | None
-    """The right gradient's norm, twice."""
 
 
 class OracleRecord(Raw):

@@ -54,7 +54,8 @@ def _none_needed(case: Case) -> str:
     change = worst.grad_norm_ratio if worst else None
     size = ""
     if change is not None and worst is not None and abs(change - 1) > NOTABLE_CHANGE:
-        size = f" (gradient norm {abs(change - 1) * 100:.0f} % {'lower' if change < 1 else 'higher'} at k={worst.accumulation_steps})"
+        direction = "lower" if change < 1 else "higher"
+        size = f" (gradient norm {abs(change - 1) * 100:.0f} % {direction} at k={worst.accumulation_steps})"
     reason = {
         "MEAN_OF_MEANS": "short micro-batches would weigh too much",
         "SCALED_BY_ACCUMULATION": "the loss would be k times too large",

@@ -1,0 +1,31 @@
+"""What every command does with a result: exit codes and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gacheck.core.codes import Severity
+from gacheck.errors import ResourceError
+
+
+def exit_code(severity: Severity, *, strict: bool = False, exit_zero: bool = False) -> int:
+    """Return 0 for fine, 1 for a failing verdict, 3 for an inconclusive one."""
+    if exit_zero:
+        return 0
+    return {"ok": 0, "warn": int(strict), "fail": 1, "inconclusive": 3}[severity]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        ResourceError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ResourceError(
+            f"{path} could not be written: {error.strerror}.",
+            why="The result is incomplete on disk.",
+            fix="free some space or choose another folder",
+        ) from error

@@ -1,0 +1,173 @@
+"""`gacheck run`: measure, save, judge, show."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gacheck.commands.options import options_of
+from gacheck.commands.output import exit_code, write_bytes
+from gacheck.commands.progress import RunProgress
+from gacheck.config import RunConfig, load_config
+from gacheck.core.analysis import Analysis, analyse
+from gacheck.environment import installed_version, read_environment
+from gacheck.errors import ConfigError, ResourceError, UsageError
+from gacheck.experiment import check_same_experiment, missing, run_passes
+from gacheck.record import RECORD_NAME, RunRecord, load_record, save_record
+
+if TYPE_CHECKING:
+    from gacheck.training.session import Session
+
+RUNS = Path("gacheck-runs")
+PICTURE_NAME = "loss.png"
+OLDEST_TRANSFORMERS = (4, 46)
+
+
+@options_of(RunConfig.model_fields)
+def run(
+    config: Path | None = typer.Option(None, "--config", metavar="FILE", help="YAML file with any of these options"),
+    **flags: Any,
+) -> None:
+    """Train briefly at every k, with the flag on and off, and say whether the loss is right.
+
+    Exit codes: 0 fine (a warning too, unless --strict) · 1 the verdict fails · 2 usage or input ·
+    3 inconclusive · 4 could not run · 130 interrupted.
+    """
+    settings = load_config(config, flags)
+    check_transformers()
+    earlier, folder = _open_folder(settings)
+    finished = earlier is not None and not missing(earlier)
+    record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+    analysis = analyse(record)
+    _show(analysis, settings, folder)
+    raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))
+
+
+def check_transformers() -> None:
+    """Refuse a transformers without the flag, before it is imported.
+
+    Raises:
+        UsageError: It is missing or too old.
+    """
+    version = installed_version("transformers")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
+    if numbers < OLDEST_TRANSFORMERS:
+        raise UsageError(
+            f"transformers {version or 'is not installed'}: gacheck needs 4.46 or newer.",
+            why="Older Trainers have no model_accepts_loss_kwargs; they always take the mean of means.",
+            fix='pip install -U "transformers>=4.46"',
+        )
+
+
+def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
+    """Make the run's folder; return what an earlier run left there, if it is to be resumed.
+
+    Raises:
+        ConfigError: The folder cannot be written, or holds a record that no option says what to do with.
+    """
+    folder = settings.out or _new_folder(settings.model)
+    existing = (folder / RECORD_NAME).exists()
+    if existing and not settings.resume and not settings.force:
+        raise ConfigError(
+            f"{folder} holds a record already.",
+            why="It would be overwritten.",
+            fix="choose another --out, or add --resume to go on with it, or --force to replace it",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(
+            f"The folder {folder} cannot be written.",
+            why="The record is saved there after every pass.",
+            fix="choose another with --out",
+        )
+    earlier = load_record(folder) if existing and settings.resume else None
+    if earlier is not None and earlier.config != settings.experiment():
+        now = earlier.model_copy(update={"config": settings.experiment()})
+        check_same_experiment(earlier, now)
+    return earlier, folder
+
+
+def _new_folder(model: str) -> Path:
+    """Name a folder after the model and the minute; a second run in the same minute gets a number."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix("tiny:").rstrip("/").rsplit("/", 1)[-1]).strip("-.")
+    stem = f"{name[:60] or 'model'}-{datetime.now():%m%d-%H%M}"
+    candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
+    with RunProgress(quiet=settings.quiet) as progress:
+        progress.stage("loading torch and transformers")
+        from gacheck.training.session import Session
+
+        progress.stage(f"loading {settings.model}")
+        session = Session(settings.experiment())
+        record = _start(settings, session, progress)
+        if earlier is not None:
+            check_same_experiment(earlier, record)
+            record = earlier
+        shifts = record.oracle.shifts
+        progress.passes(len(missing(record)), settings.max_steps)
+        try:
+            return run_passes(
+                record,
+                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, shifts, progress.step_done)),
+                lambda saved: save_record(saved, folder),
+            )
+        except KeyboardInterrupt:
+            progress.stage("")
+            print(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}", file=sys.stderr)
+            raise
+
+
+def _start(settings: RunConfig, session: Session, progress: RunProgress) -> RunRecord:
+    progress.stage("computing the right answer")
+    return RunRecord(
+        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=("gacheck", *sys.argv[1:]),
+        config=settings.experiment(),
+        learning_rate=session.learning_rate,
+        environment=read_environment(),
+        hardware=session.hardware,
+        model=session.model,
+        data=session.data,
+        oracle=session.measure_oracle(),
+    )
+
+
+def _resume_command(folder: Path) -> str:
+    arguments = [a for a in sys.argv[1:] if a not in ("--resume", "--force")]
+    if "--out" not in arguments and not any(a.startswith("--out=") for a in arguments):
+        arguments += ["--out", str(folder)]
+    return shlex.join(["gacheck", *arguments, "--resume"])
+
+
+def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
+    from gacheck.reporters.json_report import render_json
+    from gacheck.reporters.picture import render_picture
+    from gacheck.reporters.terminal import render_quiet, render_terminal
+
+    write_bytes(folder / PICTURE_NAME, render_picture(analysis))
+    saved = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
+    text = render_quiet(analysis) if settings.quiet else render_terminal(analysis, saved=saved, color=False)
+    print(text.rstrip("\n"), file=sys.stderr if settings.json_output else sys.stdout)
+    if settings.json_output:
+        print(render_json(analysis).rstrip("\n"))
+    every = [p.finding.record for p in analysis.passes]
+    if every and all(p.error is not None and "OutOfMemory" in p.error.kind for p in every):
+        raise ResourceError(
+            "Every pass ran out of memory.",
+            why="Nothing could be measured.",
+            fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
+        )

@@ -1,0 +1,162 @@
+"""The analysis as JSON: the contract for other programs. Keys are only ever added."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from gacheck.config import LossKwargs
+from gacheck.core.analysis import Analysis
+from gacheck.core.figures import PassFigures
+from gacheck.record import SCHEMA_VERSION
+
+# A pass of any status has the same keys, so that a reader need not ask for the status first.
+_NO_FIRST_STEP = dict.fromkeys(("reported_loss", "reference_loss", "ratio", "grad_norm", "grad_norm_ratio"))
+_NO_MATCH = dict.fromkeys(("relative_error", "runner_up", "runner_up_error", "separation", "backward_rule"))
+
+
+def render_json(analysis: Analysis) -> str:
+    """Render the contract's document; numbers that are not finite become null."""
+    record, flag = analysis.record, analysis.flag
+    document = {
+        "kind": "run",
+        "schema_version": SCHEMA_VERSION,
+        "complete": record.complete,
+        "model": {
+            "name": record.model.name,
+            "class": record.model.class_name,
+            "model_type": record.model.model_type,
+            "num_parameters": record.model.num_parameters,
+            "stand_in": record.model.stand_in,
+            "random_weights": record.model.random_weights,
+        },
+        "environment": _environment(analysis),
+        "loss_kwargs": {
+            "declared": flag.declared,
+            "inferred": flag.inferred,
+            "auto": flag.auto,
+            "used_num_items_in_batch": flag.used_num_items_in_batch,
+        },
+        "tolerance": {"loss": analysis.tolerance.loss, "gradient": analysis.tolerance.gradient},
+        "passes": [*map(_pass, analysis.passes), *_skipped(analysis)],
+        "divergence": [
+            {
+                "accumulation_steps": d.accumulation_steps,
+                "first_step_on_minus_off": d.first_step_on_minus_off,
+                "first_step_ratio": d.first_step_ratio,
+                "max_abs_on_minus_off": d.max_abs_on_minus_off,
+            }
+            for d in analysis.divergence
+        ],
+        "verdict": _verdict(analysis),
+    }
+    return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
+
+
+def _environment(analysis: Analysis) -> dict[str, Any]:
+    environment, hardware = analysis.record.environment, analysis.record.hardware
+    return {
+        "gacheck": environment.gacheck,
+        "python": environment.python,
+        "platform": environment.platform,
+        **environment.packages,
+        "device": hardware.device,
+        "device_name": hardware.device_name,
+        "dtype": hardware.dtype,
+        "autocast": hardware.autocast,
+        "world_size": hardware.world_size,
+    }
+
+
+def _pass(figures: PassFigures) -> dict[str, Any]:
+    forward, backward = figures.finding.forward, figures.finding.backward
+    match = dict(_NO_MATCH)
+    if forward is not None:
+        match |= {
+            "relative_error": forward.relative_error,
+            "runner_up": forward.runner_up.name if forward.runner_up else None,
+            "runner_up_error": forward.runner_up_error,
+            "separation": forward.separation,
+        }
+    match["backward_rule"] = backward.rule.name if backward and backward.rule else None
+    return {
+        "id": figures.id,
+        "accumulation_steps": figures.accumulation_steps,
+        "loss_kwargs": figures.loss_kwargs,
+        "status": figures.status,
+        "error": figures.error,
+        "nonfinite": figures.nonfinite,
+        "first_step": {
+            "reported_loss": figures.reported_loss,
+            "reference_loss": figures.reference_loss,
+            "ratio": figures.ratio,
+            "grad_norm": figures.grad_norm,
+            "grad_norm_ratio": figures.grad_norm_ratio,
+        },
+        "rule": forward.rule.name if forward and forward.rule else None,
+        "match": match,
+        "steps": [{"step": s.step, "reported_loss": s.reported_loss, "grad_norm": s.grad_norm} for s in figures.steps],
+        "heldout_loss": figures.heldout_loss,
+    }
+
+
+def _skipped(analysis: Analysis) -> list[dict[str, Any]]:
+    """Return the passes that were planned and have not run."""
+    recorded = {(p.accumulation_steps, p.loss_kwargs) for p in analysis.passes}
+    config = analysis.record.config
+    planned = [(k, flag) for k in config.gradient_accumulation_steps for flag in config.loss_kwargs]
+    return [_skipped_pass(k, flag) for k, flag in planned if (k, flag) not in recorded]
+
+
+def _skipped_pass(k: int, flag: LossKwargs) -> dict[str, Any]:
+    return {
+        "id": f"k{k}-{flag}",
+        "accumulation_steps": k,
+        "loss_kwargs": flag,
+        "status": "skipped",
+        "error": None,
+        "nonfinite": False,
+        "first_step": _NO_FIRST_STEP,
+        "rule": None,
+        "match": _NO_MATCH,
+        "steps": [],
+        "heldout_loss": None,
+    }
+
+
+def _verdict(analysis: Analysis) -> dict[str, Any]:
+    verdict = analysis.verdict
+    words = verdict.words
+    return {
+        "code": verdict.code,
+        "codes": list(verdict.codes),
+        "severity": verdict.severity,
+        "auto_rule": verdict.auto_rule,
+        "affects": verdict.affects,
+        "better_flag": verdict.better_flag,
+        "remaining": verdict.remaining,
+        "summary": words.summary,
+        "cause": words.cause,
+        "impact": words.impact,
+        "fix": words.fix,
+        "notes": list(words.notes),
+        "docs": words.docs,
+        "remedy": {
+            "trainer": words.remedy.trainer,
+            "model_class": words.remedy.model_class,
+            "llamafactory": words.remedy.llamafactory,
+            "trl": words.remedy.trl,
+        },
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,169 @@
+"""What a person sees: at most 80 columns and, for a usual run, 40 lines; the verdict last, next to the prompt."""
+
+from __future__ import annotations
+
+from gacheck.core.analysis import Analysis
+from gacheck.reporters.table import bar_choices, table
+from gacheck.reporters.text import MAX_WIDTH, MIN_WIDTH, ascii_only, clean, duration, shorten, wrap
+
+# Bars give way where the whole would be longer than one screen.
+MAX_LINES = 40
+
+FIELD = 11
+"""Columns before the text of a field of the verdict."""
+
+# More than any text of ours takes; an error message that it quotes may have no end.
+FIELD_COLUMNS = 500
+
+_HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
+_COLORS = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
+
+
+def render_terminal(
+    analysis: Analysis, *, saved: str | None = None, width: int = MAX_WIDTH, color: bool = False, ascii: bool = False
+) -> str:
+    """Render header, table, bars and verdict.
+
+    Args:
+        saved: What to say of where the run lies; no field without it.
+        width: Columns of the terminal; never more than 80 are used.
+        color: Colour the verdict's first word.
+        ascii: Use no other characters.
+    """
+    columns = min(MAX_WIDTH, max(MIN_WIDTH, width))
+    head = [*_header(analysis, columns), "", *table(analysis, columns)]
+    verdict = _verdict(analysis, saved, columns, color=color)
+    for bars in bar_choices(analysis, columns):
+        lines = [*head, "", *([*bars, ""] if bars else []), *verdict]
+        if len(lines) <= MAX_LINES:
+            break
+    return _join(lines, ascii=ascii)
+
+
+def render_quiet(
+    analysis: Analysis, *, saved: str | None = None, width: int = MAX_WIDTH, color: bool = False, ascii: bool = False
+) -> str:
+    """Render the verdict alone; arguments as for `render_terminal`."""
+    columns = min(MAX_WIDTH, max(MIN_WIDTH, width))
+    return _join(_verdict(analysis, saved, columns, color=color), ascii=ascii)
+
+
+def _join(lines: list[str], *, ascii: bool) -> str:
+    text = "\n".join(lines) + "\n"
+    if not ascii:
+        return text
+    # ESC of the colours is the one control character that may be here, and it is ASCII.
+    return ascii_only(text)
+
+
+def _header(analysis: Analysis, width: int) -> list[str]:
+    parts = [
+        ("", _versions(analysis)),
+        ("model  ", _model(analysis)),
+        ("flag   ", _flag(analysis)),
+        ("data   ", _data(analysis)),
+        ("passes ", _passes(analysis)),
+    ]
+    return [line for label, text in parts for line in wrap(clean(text), label, width, indent=7)]
+
+
+def _versions(analysis: Analysis) -> str:
+    record = analysis.record
+    hardware, packages = record.hardware, record.environment.packages
+    parts = [f"gacheck {record.environment.gacheck}"]
+    parts += [f"{name} {packages[name]}" for name in ("transformers", "torch") if name in packages]
+    named = hardware.device_name and hardware.device_name != hardware.device
+    parts.append(f"{hardware.device} ({hardware.device_name})" if named else hardware.device)
+    parts.append(hardware.dtype)
+    if hardware.autocast:
+        parts.append(f"{hardware.autocast} autocast")
+    if hardware.world_size > 1:
+        parts.append(f"{hardware.world_size} devices")
+    return " · ".join(parts)
+
+
+def _model(analysis: Analysis) -> str:
+    model = analysis.record.model
+    facts = ["tiny stand-in" if model.stand_in else model.name]
+    facts.append("random weights" if model.random_weights else f"{model.num_parameters:,} parameters")
+    return f"{model.class_name} ({', '.join(facts)})"
+
+
+def _flag(analysis: Analysis) -> str:
+    flag = analysis.flag
+    if flag.auto is None:
+        return "model_accepts_loss_kwargs is not known: no pass ran"
+    chosen = f"model_accepts_loss_kwargs = {flag.auto}, chosen by the Trainer"
+    forward = f"the model's forward takes {'' if flag.inferred else 'no '}**kwargs"
+    declares = "nothing" if flag.declared is None else f"accepts_loss_kwargs = {flag.declared}"
+    if flag.declared is not None and flag.declared == flag.auto:
+        return f"{chosen} because the class declares {declares}"
+    if flag.inferred != flag.auto:
+        return f"{chosen}; {forward}, the class declares {declares}"
+    # Releases before 4.50 do not read what the class declares.
+    ignored = ", which it did not heed" if flag.declared is not None else ""
+    return f"{chosen} because {forward}; the class declares {declares}{ignored}"
+
+
+def _data(analysis: Analysis) -> str:
+    record = analysis.record
+    config, rows = record.config, record.oracle.rows
+    ks = sorted(config.gradient_accumulation_steps)
+    size = config.per_device_train_batch_size
+    if size is not None:
+        batch = f"{size} {'row' if size == 1 else 'rows'} a micro-batch, {size} × k a step"
+    elif len(ks) == 1:
+        batch = f"{config.rows_per_step(ks[0])} rows a step (micro-batch {config.micro_batch_size(ks[0])} × {ks[0]})"
+    else:
+        rows_per_step = config.rows_per_step(ks[0])
+        batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step}/k × k)"
+    counts = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks]
+    tokens = f"{counts[0]:,}" if min(counts) == max(counts) else f"{min(counts):,}-{max(counts):,}"
+    return f"{batch}, {tokens} target tokens, lengths {record.data.min_length}-{record.data.max_length}"
+
+
+def _passes(analysis: Analysis) -> str:
+    record = analysis.record
+    planned = len(record.config.gradient_accumulation_steps) * len(record.config.loss_kwargs)
+    failed = sum(p.status == "failed" for p in record.passes)
+    done = f"{len(record.passes)} of {planned} done"
+    if failed:
+        done += f", {failed} failed,"
+    done += f" in {duration(sum(p.seconds for p in record.passes))}" if record.complete else " (incomplete)"
+    rows = "same rows" if record.config.per_device_train_batch_size is None else "same order of rows"
+    return f"{done}; same start weights, {rows}; dropout off"
+
+
+def _verdict(analysis: Analysis, saved: str | None, width: int, *, color: bool) -> list[str]:
+    verdict = analysis.verdict
+    words = verdict.words
+    lines = _headline(analysis, width, color=color)
+    lines += _field("why", words.cause, width)
+    lines += _field("training", words.impact, width)
+    code, *rest = words.fix.split("\n")
+    lines += _field("fix", code, width)
+    for line in filter(None, rest):
+        lines += _field("", line, width)
+    for note in words.notes:
+        lines += _field("note", note, width)
+    if saved is not None:
+        lines += _field("saved", saved, width, whole_words=True)
+    if verdict.code != "OK":
+        lines += _field("more", words.docs, width, whole_words=True)
+    return lines
+
+
+def _headline(analysis: Analysis, width: int, *, color: bool) -> list[str]:
+    verdict = analysis.verdict
+    head = _HEADS[verdict.severity]
+    # `OK` alone is its own code.
+    text = verdict.words.summary if verdict.code == "OK" else f"{verdict.code}: {verdict.words.summary}"
+    label = "OK  " if verdict.severity == "ok" else head.ljust(6)
+    first, *rest = wrap(clean(text), label, width)
+    if color:
+        first = f"\x1b[1;{_COLORS[verdict.severity]}m{head}\x1b[0m{first[len(head) :]}"
+    return [first, *rest]
+
+
+def _field(name: str, text: str, width: int, *, whole_words: bool = False) -> list[str]:
+    return wrap(shorten(clean(text), FIELD_COLUMNS), f" {name}".ljust(FIELD), width, whole_words=whole_words)

@@ -1,0 +1,163 @@
+"""One short training at one (k, flag), under the real Trainer, watched; and the rehearsal that tells the row order."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import transformers
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.errors import ConfigError
+from gacheck.record import PassError, PassRecord
+from gacheck.training.data import Batch, Collator, Rows
+from gacheck.training.oracle import Oracle
+from gacheck.training.probe import Probe
+from gacheck.training.snapshot import Snapshot
+
+StepDone = Callable[[], None]
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Tells that an optimizer step is done."""
+
+    def __init__(self, step_done: StepDone) -> None:
+        self._step_done = step_done
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._step_done()
+
+
+def training_arguments(
+    config: ExperimentConfig, accumulation_steps: int, learning_rate: float, device: torch.device, folder: str
+) -> TrainingArguments:
+    """Translate the configuration into the Trainer's own arguments.
+
+    Raises:
+        ConfigError: The Trainer refuses a value, `optim` for one.
+    """
+    try:
+        args = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=config.micro_batch_size(accumulation_steps),
+            gradient_accumulation_steps=accumulation_steps,
+            max_steps=config.max_steps,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant",
+            optim=config.optim,
+            max_grad_norm=config.max_grad_norm,
+            label_smoothing_factor=config.label_smoothing_factor,
+            seed=config.seed,
+            bf16=config.bf16,
+            fp16=config.fp16,
+            use_cpu=device.type == "cpu",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            save_strategy="no",
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+        )
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"The Trainer refuses these options: {' '.join(str(error).split())[:300]}",
+            why=f"transformers {transformers.__version__} checks them before it trains.",
+            fix="see the message above; --optim, --bf16, --fp16 and --device are passed on as they are",
+        ) from None
+    if args.n_gpu > 1:
+        # One process on several GPUs would be wrapped in DataParallel, which is another experiment.
+        args._n_gpu = 1
+    return args
+
+
+class PassRunner:
+    """Runs passes on one model, each from the same weights.
+
+    Args:
+        config: The experiment.
+        learning_rate: Of every pass.
+        model: On its device, at its initial weights.
+        rows: What the passes train on and are tested on.
+        collator: Pads rows to batches.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, learning_rate: float, model: Any, rows: Rows, collator: Collator, oracle: Oracle
+    ) -> None:
+        self._config = config
+        self._learning_rate = learning_rate
+        self._model = model
+        self._rows = rows
+        self._collator = collator
+        self._oracle = oracle
+        self._device = next(model.parameters()).device
+        self._snapshot = Snapshot(model)
+
+    def make_trainer(self, accumulation_steps: int, folder: str) -> Trainer:
+        """Build an untouched Trainer."""
+        args = training_arguments(self._config, accumulation_steps, self._learning_rate, self._device, folder)
+        trainer = Trainer(model=self._model, args=args, train_dataset=self._rows.train, data_collator=self._collator)
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def rehearse(self, measure: Callable[[Trainer, list[Batch]], Any]) -> Any:
+        """Hand `measure` a Trainer that does not train, and the first batches that it would feed."""
+        accumulation_steps = self._config.gradient_accumulation_steps[0]
+        most = max(self._config.rows_per_step(k) for k in self._config.gradient_accumulation_steps)
+        with _scratch() as folder:
+            try:
+                trainer = self.make_trainer(accumulation_steps, folder)
+                batches: list[Batch] = []
+                for batch in trainer.get_train_dataloader():
+                    batches.append(batch)
+                    if sum(len(b["labels"]) for b in batches) >= most:
+                        break
+                return measure(trainer, batches)
+            finally:
+                self._snapshot.restore()
+
+    def run(self, spec: PassSpec, shifts: bool, step_done: StepDone) -> PassRecord:
+        """Train once; an error is part of the outcome."""
+        started = time.perf_counter()
+        facts: dict[str, Any] = {
+            "id": spec.id,
+            "accumulation_steps": spec.accumulation_steps,
+            "loss_kwargs": spec.loss_kwargs,
+        }
+        probe = None
+        with _scratch() as folder:
+            try:
+                trainer = self.make_trainer(spec.accumulation_steps, folder)
+                facts["auto_loss_kwargs"] = bool(trainer.model_accepts_loss_kwargs)
+                trainer.model_accepts_loss_kwargs = spec.loss_kwargs == "on"
+                trainer.add_callback(_Progress(step_done))
+                probe = Probe(trainer, shifts=shifts)
+                trainer.train()
+                self._snapshot.remove_traces()
+                heldout = self._oracle.mean_nats(list(self._rows.heldout), shifts=shifts)
+                facts |= {"status": "ok", "heldout_loss_nats": heldout}
+            except Exception as error:  # whatever a model or a Trainer raises is what this pass came to
+                facts |= {"status": "failed", "error": _describe(error)}
+            finally:
+                self._snapshot.restore()
+        steps = tuple(probe.steps) if probe is not None else ()
+        return PassRecord(**facts, steps=steps, seconds=time.perf_counter() - started)
+
+
+def _describe(error: Exception) -> PassError:
+    message = " ".join(str(error).split())[:500]
+    return PassError(
+        kind=type(error).__name__,
+        message=message,
+        rejects_num_items_in_batch=isinstance(error, TypeError) and "num_items_in_batch" in message,
+    )
+
+
+def _scratch() -> AbstractContextManager[str]:
+    """Return a folder for what the Trainer insists on writing."""
+    return tempfile.TemporaryDirectory(prefix="gacheck-")

@@ -1,0 +1,150 @@
+"""One model, loaded once: everything that a run needs of torch, behind three calls."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from transformers.trainer_utils import set_seed
+
+from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
+from gacheck.record import HardwareFacts, OracleRecord, PassRecord
+from gacheck.training.data import Batch, Collator, batch_fingerprints, builtin_texts, make_rows, row_fingerprint
+from gacheck.training.models import demanded_zeros, load
+from gacheck.training.oracle import Oracle
+from gacheck.training.passes import PassRunner, training_arguments
+
+# Random weights learn nothing visible in a few steps at a fine-tuning rate.
+LEARNING_RATE_RANDOM = 1e-3
+LEARNING_RATE_PRETRAINED = 5e-5
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' warnings, logs and progress bars off the terminal."""
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def pick_device(name: str) -> torch.device:
+    """Resolve `auto` and check that the device is there.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"The device {name!r} cannot be used: {str(error).splitlines()[0]}",
+            why="The model would be trained there.",
+            fix="choose another with --device, such as cpu",
+        ) from None
+    return device
+
+
+@contextmanager
+def explained(class_name: str) -> Iterator[None]:
+    """Turn whatever a model raises outside a pass into an error for people.
+
+    Raises:
+        ResourceError: Memory gave out.
+        ModelError: The model cannot be run on text.
+    """
+    try:
+        yield
+    except GacheckError:
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "allocate memory" in message:
+            raise ResourceError(
+                f"There is not enough memory for {class_name}.",
+                why=message,
+                fix="lower --effective-batch-size or --max-length, or choose another --dtype or --device",
+            ) from error
+        raise ModelError(
+            f"{class_name} cannot be trained on text.",
+            why=message,
+            fix="check that it is a causal language model for this transformers release",
+        ) from error
+
+
+class Session:
+    """A loaded model with its data.
+
+    Attributes:
+        model: Facts for the record.
+        data: Facts for the record.
+        hardware: Facts for the record.
+        learning_rate: As used.
+    """
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        silence_libraries()
+        self._config = config
+        device = pick_device(config.device)
+        # Before anything is loaded: the Trainer's opinion of the options costs nothing.
+        training_arguments(config, config.gradient_accumulation_steps[0], 1e-3, device, ".")
+        set_seed(config.seed)
+        loaded = load(config, builtin_texts())
+        self.model = loaded.facts
+        default = LEARNING_RATE_RANDOM if loaded.facts.random_weights else LEARNING_RATE_PRETRAINED
+        self.learning_rate = config.learning_rate or default
+        self._rows = make_rows(builtin_texts(), "pydoc_data.topics", loaded.tokenizer, config)
+        self.data = self._rows.facts
+        with explained(self.model.class_name):
+            model = loaded.model.to(device).train()
+        collator = Collator(_pad_token_id(loaded.tokenizer))
+        sample = {name: tensor.to(device) for name, tensor in collator([self._rows.train[0]]).items()}
+        with explained(self.model.class_name):
+            collator = Collator(collator.pad_token_id, demanded_zeros(model, sample))
+        autocast = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
+        self._oracle = Oracle(model, collator, autocast)
+        self._runner = PassRunner(config, self.learning_rate, model, self._rows, collator, self._oracle)
+        self.hardware = HardwareFacts(
+            device=str(device),
+            device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            dtype=config.dtype,
+            autocast=str(autocast).removeprefix("torch.") if autocast else None,
+            world_size=1,
+        )
+
+    def measure_oracle(self) -> OracleRecord:
+        """Compute the right answer for the rows that the Trainer feeds first."""
+        config = self._config
+        order = {row_fingerprint(row["input_ids"], row["labels"]): row for row in self._rows.train}
+
+        def measure(trainer: Any, batches: list[Batch]) -> OracleRecord:
+            rows = [order[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
+            steps = config.gradient_accumulation_steps
+            return self._oracle.measure(
+                rows, [config.micro_batch_size(k) for k in steps], [config.rows_per_step(k) for k in steps], trainer
+            )
+
+        with explained(self.model.class_name):
+            record: OracleRecord = self._runner.rehearse(measure)
+        return record
+
+    def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
+        """Train once under the real Trainer."""
+        return self._runner.run(spec, shifts, step_done)
+
+
+def _pad_token_id(tokenizer: Any) -> int:
+    """Padding is masked out everywhere, so a tokenizer without a padding token is served by any other id."""
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)

@@ -1,0 +1,270 @@
+"""The verdict: code, severity, what is affected, the better flag, what remains; and its words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+
+from gacheck.config import LossKwargs
+from gacheck.core.analysis import Analysis, Verdict, analyse
+from gacheck.core.codes import SEVERITY, gravest_first
+from gacheck.record import PassRecord, RunRecord
+from tests.builders import failed_pass, full_run, oracle, pass_record, run_record
+from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed
+
+KS = (1, 2, 4, 8)
+
+
+def passes(flag: LossKwargs, rule: str, *, auto: bool = True, **options: object) -> list[PassRecord]:
+    return [pass_record(k, flag, rule, auto=auto, **options) for k in KS]  # type: ignore[arg-type]
+
+
+def failed(flag: LossKwargs, *, rejects: bool = False, auto: bool = True) -> list[PassRecord]:
+    return [failed_pass(k, flag, rejects=rejects, auto=auto) for k in KS]
+
+
+def nan_late() -> RunRecord:
+    broken = [with_losses(p, lambda i, loss: math.nan, step=2) for p in passes("on", "token_mean")[3:]]
+    return run_record([*passes("on", "token_mean")[:3], *broken, *passes("off", "mean_of_means")])
+
+
+def nan_everywhere() -> RunRecord:
+    broken = [with_losses(p, lambda i, loss: math.nan) for p in passes("on", "token_mean")]
+    return run_record([*broken, *passes("off", "mean_of_means")])
+
+
+def other_objective(rule: str) -> RunRecord:
+    made = passes("on", rule, rows=OTHER_ROWS) + passes("off", "mean_of_means", rows=OTHER_ROWS)
+    config = {"label_smoothing_factor": 0.1}
+    return run_record([with_observed(p, weight_spread=0.8) for p in made], config=config)
+
+
+def mixed_k() -> RunRecord:
+    ks = [pass_record(2, "on", "mean_of_means"), pass_record(4, "on", "sum_of_means")]
+    return run_record(ks + [pass_record(k, "off", "token_mean") for k in (2, 4)])
+
+
+def by_norm(rule: str, norm: float) -> RunRecord:
+    """Weights in backward unseen; the right gradient's norm is 2."""
+    return run_record([with_grad_norm(p, norm) for p in passes("on", rule, backward=None)])
+
+
+MEANS, RIGHT = "MEAN_OF_MEANS", "token_mean"
+# Name -> record, (code, affects, better flag, remaining). The first block is `known-cases.md`, row by row.
+CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str | None]]] = {
+    "4.50.3 Gemma3; XLNet": (
+        lambda: full_run("sum_of_means", "mean_of_means", used=False),
+        ("SCALED_BY_ACCUMULATION", "both", "off", MEANS),
+    ),
+    "4.57.6 Gemma3": (
+        lambda: full_run("sum_of_means", "mean_of_means", auto=False, used=False),
+        (MEANS, "both", None, None),
+    ),
+    "5.23.0": (lambda: full_run(RIGHT, "mean_of_means"), ("OK", "none", None, None)),
+    "4.57.6 Llama": (
+        lambda: full_run("unshifted_token_mean", "mean_of_means"),
+        ("UNSHIFTED_TOKEN_COUNT", "both", None, None),
+    ),
+    "4.46.0 Llama": (lambda: full_run(RIGHT, "sum_of_means"), ("OK", "none", None, None)),
+    "4.46.0, chosen off": (
+        lambda: full_run(RIGHT, "sum_of_means", auto=False),
+        ("SCALED_BY_ACCUMULATION", "both", "on", None),
+    ),
+    "4.45; no use of the count": (
+        lambda: full_run("mean_of_means", "mean_of_means", auto=False, used=False),
+        (MEANS, "both", None, None),
+    ),
+    "own compute_loss_func": (
+        lambda: full_run("sum_of_means", "sum_of_means", used=False),
+        ("SCALED_BY_ACCUMULATION", "both", None, None),
+    ),
+    "loss_is_scaled_for_ga": (
+        lambda: full_run("token_mean_over_k", "mean_of_means"),
+        ("DIVIDED_TWICE", "both", "off", MEANS),
+    ),
+    "set to off by hand": (lambda: full_run(RIGHT, "mean_of_means", auto=False), (MEANS, "both", "on", None)),
+    "off unshifted": (
+        lambda: full_run("token_mean_over_k", "unshifted_token_mean"),
+        ("DIVIDED_TWICE", "both", "off", "UNSHIFTED_TOKEN_COUNT"),
+    ),
+    "log only": (
+        lambda: run_record(passes("on", "sum_of_means", backward=RIGHT) + passes("off", RIGHT)),
+        ("SCALED_BY_ACCUMULATION", "log", "off", None),
+    ),
+    "gradient only": (
+        lambda: run_record(passes("on", RIGHT, backward="sum_of_means") + passes("off", RIGHT)),
+        ("SCALED_BY_ACCUMULATION", "gradient", "off", None),
+    ),
+    "weights unseen, norm × 8": (lambda: by_norm("sum_of_means", 16.0), ("SCALED_BY_ACCUMULATION", "both", None, None)),
+    "weights unseen, norm right": (
+        lambda: by_norm("sum_of_means", 2.0),
+        ("SCALED_BY_ACCUMULATION", "log", None, None),
+    ),
+    "auto on refused": (
+        lambda: run_record(failed("on", rejects=True) + passes("off", "mean_of_means")),
+        ("LOSS_KWARGS_REJECTED", "none", "off", MEANS),
+    ),
+    "auto off, on refused": (
+        lambda: run_record(failed("on", rejects=True, auto=False) + passes("off", "mean_of_means", auto=False)),
+        (MEANS, "both", None, None),
+    ),
+    "auto failed": (
+        lambda: run_record(failed("on") + passes("off", RIGHT)),
+        ("INCONCLUSIVE", "none", None, None),
+    ),
+    "one k failed": (
+        lambda: run_record([*passes("on", RIGHT)[:3], failed_pass(8, "on"), *passes("off", "mean_of_means")]),
+        ("OK", "none", None, None),
+    ),
+    "NaN at one k, step 2": (nan_late, ("NONFINITE", "both", "off", MEANS)),
+    "NaN everywhere": (nan_everywhere, ("NONFINITE", "both", "off", MEANS)),
+    "auto not run": (lambda: run_record(passes("off", "mean_of_means")), ("INCONCLUSIVE", "none", None, None)),
+    "auto alone run": (lambda: run_record(passes("off", "mean_of_means", auto=False)), (MEANS, "both", None, None)),
+    "auto alone run, × k": (
+        lambda: run_record(passes("on", "sum_of_means")),
+        ("SCALED_BY_ACCUMULATION", "both", None, None),
+    ),
+    "k = 1 alone": (lambda: full_run("sum_of_means", "mean_of_means", ks=(1,)), ("OK", "none", None, None)),
+    "nothing run": (lambda: run_record([]), ("INCONCLUSIVE", "none", None, None)),
+    "k differ": (mixed_k, ("SCALED_BY_ACCUMULATION", "both", "off", None)),
+    "other objective": (lambda: other_objective(RIGHT), ("OTHER_OBJECTIVE", "none", None, None)),
+    "other objective, × k": (
+        lambda: other_objective("sum_of_means"),
+        ("SCALED_BY_ACCUMULATION", "both", "off", MEANS),
+    ),
+    "unexplained": (
+        lambda: run_record(passes("on", RIGHT, scale=1.37) + passes("off", "mean_of_means")),
+        ("UNEXPLAINED", "log", "off", MEANS),
+    ),
+    "coarse": (
+        lambda: run_record(passes("on", RIGHT, backward=None), oracle_record=noisy_oracle(0.1)),
+        ("INCONCLUSIVE", "log", None, None),
+    ),
+}
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def analysed(name: str) -> Analysis:
+    return analyse(CASES[name][0]())
+
+
+def verdict_of(name: str) -> Verdict:
+    return analysed(name).verdict
+
+
+@every_case
+def test_verdict(name: str) -> None:
+    verdict, (code, affects, better, remaining) = verdict_of(name), CASES[name][1]
+
+    assert verdict.code == verdict.codes[0] == code
+    assert verdict.severity == SEVERITY[code]
+    assert (verdict.better_flag, verdict.remaining) == (better, remaining)
+    if name != "coarse":  # where nothing is known, neither is what is affected
+        assert verdict.affects == affects
+
+
+@every_case
+def test_words(name: str) -> None:
+    verdict = verdict_of(name)
+    words = verdict.words
+    told = [words.summary, words.cause, words.impact, *words.notes]
+
+    assert words.docs == f"docs/faults.md#{verdict.code.lower()}"
+    for text in told:
+        assert text
+        assert text == text.strip()
+        assert "  " not in text
+        assert not re.search(r"\b(None|nan|inf)\b", text)
+    assert words.fix == words.fix.strip()
+
+
+@every_case
+def test_a_line_of_code_is_given_where_a_flag_is_better_and_only_there(name: str) -> None:
+    verdict = verdict_of(name)
+    remedy = verdict.words.remedy
+    places = [remedy.trainer, remedy.model_class, remedy.llamafactory, remedy.trl]
+
+    if verdict.better_flag is None:
+        assert places == [None] * 4
+        assert "trainer.model_accepts_loss_kwargs =" not in verdict.words.fix
+    else:
+        value = str(verdict.better_flag == "on")
+        assert verdict.words.fix.startswith(f"trainer.model_accepts_loss_kwargs = {value}   # before trainer.train()")
+        assert all(f"accepts_loss_kwargs = {value}" in (place or "") for place in places)
+
+
+def test_every_code_is_worded() -> None:
+    assert {verdict_of(name).code for name in CASES} == set(SEVERITY)
+
+
+@pytest.mark.parametrize(
+    ("name", "codes", "auto_rule"),
+    [
+        ("k differ", ("SCALED_BY_ACCUMULATION", MEANS), None),
+        ("5.23.0", ("OK",), RIGHT),
+        ("NaN at one k, step 2", ("NONFINITE",), RIGHT),
+        ("nothing run", ("INCONCLUSIVE",), None),
+        ("unexplained", ("UNEXPLAINED",), None),
+        ("4.57.6 Gemma3", (MEANS,), "mean_of_means"),
+    ],
+)
+def test_all_codes_are_listed(name: str, codes: tuple[str, ...], auto_rule: str | None) -> None:
+    assert (verdict_of(name).codes, verdict_of(name).auto_rule) == (codes, auto_rule)
+
+
+def test_codes_are_sorted_by_gravity() -> None:
+    assert gravest_first(reversed(SEVERITY)) == tuple(SEVERITY)
+    assert list(SEVERITY.values()) == ["fail"] * 5 + ["inconclusive"] + ["warn"] * 2 + ["ok"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "wanted"),
+    [
+        ("4.50.3 Gemma3; XLNet", "fix", "Left over: mean of means."),
+        ("4.50.3 Gemma3; XLNet", "impact", "AdamW and max_grad_norm 1"),
+        ("4.50.3 Gemma3; XLNet", "cause", "modeling_tiny.py:42"),
+        ("4.57.6 Gemma3", "fix", "on is k times too large here, off weighs short micro-batches too much"),
+        ("5.23.0", "fix", "Do not set the flag to False here"),
+        ("4.57.6 Llama", "summary", "7.4 % too small"),  # 8 rows / 108 labels = 7.4 %
+        ("4.57.6 Llama", "cause", "2,048 tokens"),
+        ("log only", "impact", "Only the logged number is wrong"),
+        ("gradient only", "impact", "The log looks right, the gradients are not"),
+        ("auto not run", "fix", "--loss-kwargs on,off"),
+        ("auto failed", "cause", "out of memory"),
+        ("other objective", "cause", "label_smoothing_factor 0.1"),
+        ("NaN at one k, step 2", "cause", "k = 8"),
+        ("k = 1 alone", "notes", "an accumulation step above 1 would tell them apart"),
+        ("one k failed", "notes", "Failed, so not judged: k8-on."),
+        ("k differ", "notes", "Also: MEAN_OF_MEANS."),
+        ("coarse", "cause", "1.0e-01"),
+    ],
+)
+def test_the_words_that_matter(name: str, field: str, wanted: str) -> None:
+    said = getattr(verdict_of(name).words, field)
+
+    assert wanted in (" ".join(said) if isinstance(said, tuple) else said)
+
+
+def test_words_do_not_blame_the_log_where_the_gradient_alone_is_wrong() -> None:
+    words = verdict_of("gradient only").words
+
+    assert words.summary != verdict_of("4.50.3 Gemma3; XLNet").words.summary
+    assert "right answer" not in words.cause
+
+
+@pytest.mark.parametrize(
+    ("plain", "counted", "error", "used"),
+    [(5.0, 2.5, None, True), (5.0, 5.0, None, False), (5.0, None, "TypeError", None), (None, None, None, None)],
+)
+def test_whether_the_model_uses_the_count(
+    plain: float | None, counted: float | None, error: str | None, used: bool | None
+) -> None:
+    facts = {"plain_loss_nats": plain, "counted_loss_nats": counted, "counted_loss_error": error}
+    record = run_record([pass_record(2, "off", RIGHT, auto=False)], oracle_record=oracle().model_copy(update=facts))
+
+    flag = analyse(record).flag
+
+    assert (flag.used_num_items_in_batch, flag.auto, flag.declared, flag.inferred) == (used, False, None, True)

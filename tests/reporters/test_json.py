@@ -1,0 +1,184 @@
+"""The JSON contract: other programs read these keys. Keys may be added to this tree, never renamed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gacheck.core.analysis import analyse
+from gacheck.reporters.json_report import render_json
+from tests.reporters.cases import HOSTILE, KS, RECORDS
+
+PASS_TREE = {
+    "id": str,
+    "accumulation_steps": int,
+    "loss_kwargs": str,
+    "status": str,
+    "error": (str, None),
+    "nonfinite": bool,
+    "first_step": {
+        "reported_loss": (float, None),
+        "reference_loss": (float, None),
+        "ratio": (float, None),
+        "grad_norm": (float, None),
+        "grad_norm_ratio": (float, None),
+    },
+    "rule": (str, None),
+    "match": {
+        "relative_error": (float, None),
+        "runner_up": (str, None),
+        "runner_up_error": (float, None),
+        "separation": (float, None),
+        "backward_rule": (str, None),
+    },
+    "steps": [{"step": int, "reported_loss": (float, None), "grad_norm": (float, None)}],
+    "heldout_loss": (float, None),
+}
+
+TREE: dict[str, Any] = {
+    "kind": str,
+    "schema_version": int,
+    "complete": bool,
+    "model": {
+        "name": str,
+        "class": str,
+        "model_type": str,
+        "num_parameters": int,
+        "stand_in": bool,
+        "random_weights": bool,
+    },
+    "environment": {
+        "gacheck": str,
+        "python": str,
+        "platform": str,
+        "torch": str,
+        "transformers": str,
+        "accelerate": str,
+        "device": str,
+        "device_name": str,
+        "dtype": str,
+        "autocast": (str, None),
+        "world_size": int,
+    },
+    "loss_kwargs": {
+        "declared": (bool, None),
+        "inferred": bool,
+        "auto": (bool, None),
+        "used_num_items_in_batch": (bool, None),
+    },
+    "tolerance": {"loss": float, "gradient": (float, None)},
+    "passes": [PASS_TREE],
+    "divergence": [
+        {
+            "accumulation_steps": int,
+            "first_step_on_minus_off": (float, None),
+            "first_step_ratio": (float, None),
+            "max_abs_on_minus_off": (float, None),
+        }
+    ],
+    "verdict": {
+        "code": str,
+        "codes": [str],
+        "severity": str,
+        "auto_rule": (str, None),
+        "affects": str,
+        "better_flag": (str, None),
+        "remaining": (str, None),
+        "summary": str,
+        "cause": str,
+        "impact": str,
+        "fix": str,
+        "notes": [str],
+        "docs": str,
+        "remedy": {
+            "trainer": (str, None),
+            "model_class": (str, None),
+            "llamafactory": (str, None),
+            "trl": (str, None),
+        },
+    },
+}
+
+
+def render(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(render_json(analyse(RECORDS[name])), parse_constant=pytest.fail)
+    return document
+
+
+def check(value: Any, tree: Any, place: str) -> None:
+    if isinstance(tree, dict):
+        assert list(value) == list(tree), place
+        for key, below in tree.items():
+            check(value[key], below, f"{place}.{key}")
+    elif isinstance(tree, list):
+        assert isinstance(value, list), place
+        for item in value:
+            check(item, tree[0], f"{place}[]")
+    else:
+        kinds = tree if isinstance(tree, tuple) else (tree,)
+        assert (None if value is None else type(value)) in kinds, f"{place}: {value!r}"
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_has_the_contract_and_nothing_else(name: str) -> None:
+    check(render(name), TREE, name)
+
+
+def test_check_can_fail() -> None:
+    document = render("scaled")
+    del document["passes"][3]["match"]["separation"]
+    with pytest.raises(AssertionError):
+        check(document, TREE, "spoiled")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_same_record_same_bytes(name: str) -> None:
+    first = render_json(analyse(RECORDS[name]))
+    assert first == render_json(analyse(RECORDS[name]))
+    assert first.endswith("}\n")
+    assert first.isascii()
+
+
+def test_values_of_a_known_run() -> None:
+    document = render("scaled")
+    passes = {p["id"]: p for p in document["passes"]}
+    # k=2: means 302/60 and 213/40 summed, against 515/100.
+    assert passes["k2-on"]["first_step"]["reported_loss"] == pytest.approx(302 / 60 + 213 / 40)
+    assert passes["k2-on"]["first_step"]["reference_loss"] == pytest.approx(5.15)
+    assert passes["k2-on"]["rule"] == passes["k2-on"]["match"]["backward_rule"] == "sum_of_means"
+    assert passes["k1-on"]["rule"] == "token_mean"
+    assert document["divergence"][1]["first_step_ratio"] == pytest.approx(2)
+    assert document["verdict"]["code"] == "SCALED_BY_ACCUMULATION"
+    assert document["verdict"]["better_flag"] == "off"
+    assert document["complete"] is True
+
+
+def test_what_has_not_run_is_skipped() -> None:
+    document = render("partial")
+    assert document["complete"] is False
+    skipped = [p for p in document["passes"] if p["status"] == "skipped"]
+    assert [p["id"] for p in skipped] == ["k2-off", "k4-off", "k8-off"]
+    assert len(document["passes"]) == 2 * len(KS)
+    assert set(skipped[0]["first_step"].values()) == {None}
+    assert skipped[0]["steps"] == []
+
+
+def test_not_finite_is_null() -> None:
+    spoiled = render("nan")["passes"][0]
+    assert spoiled["nonfinite"] is True
+    assert spoiled["first_step"]["reported_loss"] is None
+    assert spoiled["first_step"]["grad_norm"] is None
+    assert spoiled["steps"][0]["reported_loss"] is None
+    assert spoiled["steps"][1]["reported_loss"] == pytest.approx(5.15)
+
+
+def test_failed_pass_says_why() -> None:
+    failed = render("refused")["passes"][0]
+    assert failed["status"] == "failed"
+    assert failed["error"].startswith("TypeError: forward() got")
+
+
+def test_hostile_words_come_back_whole() -> None:
+    assert render("hostile")["model"]["name"] == HOSTILE

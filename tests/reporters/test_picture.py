@@ -1,0 +1,107 @@
+"""The picture: drawn for every kind of record, the same twice, and it shows what it should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gacheck.core.analysis import analyse
+from gacheck.reporters import picture
+from gacheck.reporters.picture import render_picture
+from tests.builders import full_run
+from tests.reporters.cases import RECORDS
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", RECORDS)
+def test_draws_every_record_the_same_twice(name: str) -> None:
+    analysis = analyse(RECORDS[name])
+    png, svg = render_picture(analysis), render_picture(analysis, "svg")
+    assert png.startswith(b"\x89PNG")
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert render_picture(analysis) == png
+    assert render_picture(analysis, "svg") == svg
+    assert b"<dc:date>" not in svg
+
+
+def test_differs_where_the_record_differs() -> None:
+    assert render_picture(analyse(RECORDS["scaled"])) != render_picture(analyse(RECORDS["scaled off"]))
+
+
+def test_users_settings_neither_change_it_nor_are_changed() -> None:
+    analysis = analyse(RECORDS["scaled"])
+    plain = render_picture(analysis)
+    with matplotlib.rc_context({"font.size": 22.0, "lines.linewidth": 9.0, "text.parse_math": True}):
+        assert render_picture(analysis) == plain
+        assert matplotlib.rcParams["font.size"] == 22.0
+
+
+def test_leaves_pyplot_alone() -> None:
+    code = (
+        "import gacheck.reporters.picture, sys; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_other_reporters_do_without_matplotlib() -> None:
+    code = (
+        "import gacheck.reporters.terminal, gacheck.reporters.json_report, sys;"
+        "sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def draw(name: str) -> tuple[Axes, Axes]:
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    analysis = analyse(RECORDS[name])
+    picture._draw_against_k(left, analysis)
+    picture._draw_over_steps(right, analysis)
+    return left, right
+
+
+def test_left_shows_on_off_and_the_right_answer() -> None:
+    left, _ = draw("scaled")
+    lines = {str(line.get_label()): line for line in left.get_lines()}
+    assert list(lines) == ["right answer", "flag on (default)", "flag off"]
+    assert list(lines["right answer"].get_ydata()) == pytest.approx([5.15] * 4)
+    assert len({line.get_color() for line in lines.values()}) == 3
+    assert len({line.get_marker() for line in lines.values()}) == 3
+    assert lines["flag on (default)"].get_linestyle() != lines["flag off"].get_linestyle()
+    assert [label.get_text() for label in left.get_xticklabels()] == ["1", "2", "4", "8"]
+    assert "42.038" in {label.get_text() for label in left.texts}
+
+
+def test_values_that_repeat_are_written_once() -> None:
+    left, _ = draw("right")
+    assert [label.get_text() for label in left.texts].count("5.150") == 1
+
+
+def test_small_differences_are_not_blown_up() -> None:
+    low, high = draw("right")[0].get_ylim()
+    assert high - low > 0.1 * 5.15
+
+
+def test_right_has_a_log_axis_only_where_losses_are_multiples() -> None:
+    assert draw("scaled")[1].get_yscale() == "log"
+    assert draw("right")[1].get_yscale() == "linear"
+    assert len(draw("scaled")[1].get_lines()) == 8
+
+
+def test_says_what_it_cannot_draw() -> None:
+    assert picture._missing(analyse(RECORDS["refused"])) == "failed: k=1, 2, 4, 8 on"
+    assert picture._missing(analyse(RECORDS["nan"])) == "not finite everywhere: k=2, 4 on"
+    assert picture._missing(analyse(RECORDS["scaled"])) == ""
+
+
+def test_title_names_model_release_and_verdict() -> None:
+    title = picture._title(analyse(full_run("sum_of_means", "mean_of_means")))
+    for part in ("Gemma3ForConditionalGeneration", "tiny:gemma3", "transformers 5.23.0", "FAIL SCALED_BY_ACCUMULATION"):
+        assert part in title
+    assert picture._title(analyse(RECORDS["hostile"])).count("\n") == 1
