@@ -69,7 +69,7 @@ ALLOWED: dict[str, Group] = {
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, and whether a function imports it."""
+    """One imported module; `late` if only a function or a type checker imports it."""
 
     module: str
     line: int
@@ -111,6 +111,16 @@ class Reader(ast.NodeVisitor):
         self.depth -= 1
 
     visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_If(self, node: ast.If) -> None:
+        """Take what only a type checker imports for late: it costs nothing. Its direction counts all the same."""
+        quiet = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        self.depth += quiet
+        for child in node.body:
+            self.visit(child)
+        self.depth -= quiet
+        for child in [node.test, *node.orelse]:
+            self.visit(child)
 
 
 def inside(module: str, packages: frozenset[str] | set[str]) -> bool:
@@ -219,6 +229,13 @@ def test_the_table_itself_points_down(name: str) -> None:
         ("gacheck.experiment", "import torch", "imports torch"),
         ("gacheck.experiment", "def f():\n    from gacheck.training import passes", "imports gacheck.training"),
         ("gacheck.commands.run", "from gacheck.training.passes import run_pass", "outside a function"),
+        ("gacheck.commands.run", "if True:\n    import gacheck.training.passes", "outside a function"),
+        (
+            "gacheck.commands.run",
+            "if TYPE_CHECKING:\n    pass\nelse:\n    import gacheck.training",
+            "outside a function",
+        ),
+        ("gacheck.core.rules", "if TYPE_CHECKING:\n    import torch", "imports torch"),
         ("gacheck.commands.run", "def f():\n    import torch", "imports torch"),
         ("gacheck.commands.run", "from gacheck.cli import app", "imports gacheck.cli"),
         ("gacheck.cli", "from gacheck.training import probe", "imports gacheck.training"),
@@ -240,6 +257,7 @@ def test_a_planted_violation_is_found(module: str, source: str, complaint: str) 
         ("gacheck.core.rules", "import math\nfrom gacheck.record import RunRecord\nfrom gacheck.core import codes"),
         ("gacheck.core.rules", "from . import codes\nfrom .codes import severity_of\nfrom ..errors import UsageError"),
         ("gacheck.commands.run", "def f():\n    from gacheck.training.passes import run_pass\n    print(run_pass)"),
+        ("gacheck.commands.run", "if TYPE_CHECKING:\n    from gacheck.training.session import Session"),
         ("gacheck.environment", "from gacheck import __version__\nfrom importlib import metadata"),
         (
             "gacheck.training.models",

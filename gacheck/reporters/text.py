@@ -20,7 +20,7 @@ def clean(text: str) -> str:
     Model names and error messages come from outside: an ESC would reach the terminal's own commands, a newline
     or a right-to-left mark would forge a line of the verdict.
     """
-    return "".join(c if True else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def ascii_only(text: str) -> str:

@@ -1,0 +1,42 @@
+# `make` lists the targets. Everything runs in .venv, which is made on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The processor's build where PyTorch's own index or a local wheel offers it; a bare range would draw gigabytes.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format test-versions clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.installed ## set up; the loss of Gemma3 at k = 1, 2, 4, 8, and a live fault of the newest release
+	$(BIN)/gacheck run --model tiny:gemma3
+	$(BIN)/gacheck run --model tiny:xlnet --exit-zero
+
+test: $(VENV)/.installed ## set up; run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed ## format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.installed ## rewrite the code in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-versions: $(VENV)/.installed ## the verdicts under real transformers releases, each in an environment of its own
+	$(BIN)/python -m pytest tests/releases -m releases
+
+clean: ## remove .venv and caches; runs are kept
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,132 @@
+"""The verdicts under real transformers releases: what the README and docs claim of a release was run on it here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gacheck.environment import installed_version
+from tests.releases.environments import CHECKOUT, environment_for
+
+pytestmark = pytest.mark.releases
+
+NEWEST = installed_version("transformers") or ""
+RELEASES = ("4.46.1", "4.50.3", "4.57.6", NEWEST)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run and what is known of it; `on` and `off` name the rules at k ≥ 2, None for passes that fail."""
+
+    release: str
+    model: str
+    code: str
+    exit_code: int
+    auto: bool
+    on: str | None
+    off: str | None
+    affects: str
+    better_flag: str | None = None
+    remaining: str | None = None
+    options: tuple[str, ...] = ()
+
+
+CASES = (
+    Case(NEWEST, "tiny:gemma3", "OK", 0, True, "token_mean", "mean_of_means", "none"),
+    Case(NEWEST, "tiny:llama", "OK", 0, True, "token_mean", "mean_of_means", "none"),
+    Case(NEWEST, "tiny:xlnet", "SCALED_BY_ACCUMULATION", 1, True, "sum_of_means", "mean_of_means", "both", "off", "MEAN_OF_MEANS"),
+    Case("4.50.3", "tiny:gemma3", "SCALED_BY_ACCUMULATION", 1, True, "sum_of_means", "mean_of_means", "both", "off", "MEAN_OF_MEANS"),
+    Case("4.57.6", "tiny:gemma3", "MEAN_OF_MEANS", 0, False, "sum_of_means", "mean_of_means", "both"),
+    Case("4.57.6", "tiny:llama", "UNSHIFTED_TOKEN_COUNT", 0, True, "unshifted_token_mean", "mean_of_means", "both"),
+    Case("4.46.1", "tiny:gpt2", "SCALED_BY_ACCUMULATION", 1, False, None, "sum_of_means", "both"),
+)
+
+
+@cache
+def executables(release: str) -> Path:
+    return Path(sys.executable).parent if release == NEWEST else environment_for(release)
+
+
+def run_in(release: str, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    program, *arguments = command
+    return subprocess.run(
+        [str(executables(release) / program), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        # The models are tiny: more threads than one only get in each other's way.
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+
+
+@cache
+def measure(case: Case, *options: str) -> tuple[int, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_in(
+            case.release, "gacheck", "run", "--model", case.model, *options, "--json", "--out", "run", cwd=Path(folder)
+        )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def names(case: Case) -> str:
+    return f"{case.model}@{case.release}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_verdict(case: Case) -> None:
+    exit_code, result = measure(case)
+    verdict = result["verdict"]
+    assert result["environment"]["transformers"] == case.release
+    assert (verdict["code"], exit_code, result["loss_kwargs"]["auto"]) == (case.code, case.exit_code, case.auto)
+    assert (verdict["affects"], verdict["better_flag"], verdict["remaining"]) == (
+        case.affects,
+        case.better_flag,
+        case.remaining,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_rules_fit_every_micro_batch_and_stand_apart(case: Case) -> None:
+    _, result = measure(case)
+    for each in result["passes"]:
+        wanted = case.on if each["loss_kwargs"] == "on" else case.off
+        if wanted is None:
+            assert each["status"] == "failed"
+            assert "num_items_in_batch" in each["error"]
+            continue
+        assert each["status"] == "ok"
+        assert each["match"]["relative_error"] < 1e-6
+        if each["accumulation_steps"] > 1:
+            assert each["rule"] == wanted
+            assert each["match"]["backward_rule"] == wanted
+            assert each["match"]["separation"] > 100
+
+
+def test_the_reported_fault_is_k_times_too_large() -> None:
+    _, result = measure(next(c for c in CASES if c.release == "4.50.3"))
+    ratios = {d["accumulation_steps"]: d["first_step_ratio"] for d in result["divergence"]}
+    assert ratios == pytest.approx({1: 1, 2: 2, 4: 4, 8: 8}, rel=1e-2)
+
+
+@pytest.mark.parametrize("options", [("--bf16",), ("--dtype", "bfloat16")], ids=" ".join)
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_half_precision_never_gives_a_wrong_code(case: Case, options: tuple[str, ...]) -> None:
+    _, result = measure(case, *options)
+    assert result["verdict"]["code"] in (case.code, "INCONCLUSIVE")
+
+
+@pytest.mark.parametrize("release", [r for r in RELEASES if r != NEWEST])
+def test_the_training_layer_passes_its_own_tests(release: str) -> None:
+    done = run_in(release, "python", "-m", "pytest", "tests/training", cwd=CHECKOUT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
