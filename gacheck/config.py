@@ -6,6 +6,7 @@ Every field of `RunConfig` is at once a YAML key, a command-line option (see `co
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,15 @@ def _split_commas(value: object) -> object:
     return [{True: "on", False: "off"}[item] if isinstance(item, bool) else item for item in items]
 
 
+def _read_scalar(text: str) -> object:
+    """Read a value as YAML does, and `1e-6`, which YAML 1.1 takes for a word, as the number that it is."""
+    value = yaml.safe_load(text)
+    if value == text:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return value
+
+
 def _parse_overrides(value: object) -> object:
     """Turn `key=value` words into a mapping, each value read as YAML reads it (`true`, `0.5`, `[1, 2]`)."""
     if not isinstance(value, (list, tuple)):
@@ -40,7 +50,7 @@ def _parse_overrides(value: object) -> object:
         if not separator or not key:
             raise ValueError(f"{item!r} is not of the form key=value")
         try:
-            overrides[key] = yaml.safe_load(text)
+            overrides[key] = _read_scalar(text)
         except yaml.YAMLError as error:
             raise ValueError(f"the value in {item!r} cannot be read as YAML") from error
     return overrides
@@ -71,7 +81,7 @@ OUTPUT = "Output"
 class ExperimentConfig(BaseModel):
     """What decides the numbers. Two runs with equal values of these on one machine give equal records."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = option("tiny:gemma3", "a stand-in tiny:TYPE, or a folder written by save_pretrained")
     gradient_accumulation_steps: Annotated[tuple[int, ...], BeforeValidator(_split_commas)] = option(
@@ -127,14 +137,14 @@ class ExperimentConfig(BaseModel):
             if value is not None and value < minimum:
                 raise ValueError(f"{name} is {value}; it must be at least {minimum}")
         wrong = {
-            "max_grad_norm must not be negative; 0 never clips": self.max_grad_norm < 0,
-            "label_smoothing_factor must be at least 0 and below 1": not 0 <= self.label_smoothing_factor < 1,
-            "learning_rate must be above 0": self.learning_rate is not None and self.learning_rate <= 0,
-            "seed must be at least 0 and below 2**32": not 0 <= self.seed < 2**32,
+            ("max_grad_norm", "not be negative; 0 never clips"): self.max_grad_norm < 0,
+            ("label_smoothing_factor", "be at least 0 and below 1"): not 0 <= self.label_smoothing_factor < 1,
+            ("learning_rate", "be above 0"): self.learning_rate is not None and self.learning_rate <= 0,
+            ("seed", "be at least 0 and below 2**32"): not 0 <= self.seed < 2**32,
         }
-        for problem, holds in wrong.items():
+        for (name, demand), holds in wrong.items():
             if holds:
-                raise ValueError(problem)
+                raise ValueError(f"{name} is {getattr(self, name)}; it must {demand}")
 
     def _check_batch(self) -> None:
         if self.per_device_train_batch_size is not None:

@@ -16,7 +16,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "sa
 class Environment(BaseModel):
     """Versions of what took part; a package that is not installed is absent."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gacheck: str
     python: str

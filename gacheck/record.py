@@ -96,6 +96,8 @@ class Noise(Raw):
     """The same forward twice."""
     plain_loss: float | None
     """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
+    gradient_norm: float | None
+    """The right gradient's norm, from rows alone and in micro-batches; None where it was not measured."""
 
 
 class OracleRecord(Raw):
@@ -218,6 +220,10 @@ def save_record(record: RunRecord, folder: Path) -> Path:
     try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".record-", suffix=".json")
         try:
+            # mkstemp makes files that the owner alone can read; a record is no secret.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(record.model_dump_json(indent=1) + "\n")
                 file.flush()
@@ -263,6 +269,5 @@ def load_record(path: Path) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RecordError(
-            f"{path} is damaged at {place}: {first['msg']}.", why="A fact is missing.", fix=again
-        ) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise RecordError(f"{path} is damaged at {place}: {problem}.", why="A fact is missing.", fix=again) from None

@@ -38,7 +38,7 @@ ROWS: tuple[tuple[float, int], ...] = (
     (33.0, 5),
 )
 
-NOISE = Noise(resolution=2.4e-7, regrouping=1e-7, repeat=0.0, plain_loss=2e-7)
+NOISE = Noise(resolution=2.4e-7, regrouping=1e-7, repeat=0.0, plain_loss=2e-7, gradient_norm=1e-7)
 
 
 def row_losses(rows: Sequence[tuple[float, int]] = ROWS) -> tuple[RowLoss, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gacheck.config import LossKwargs
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.record import OracleRecord, RunRecord
+from gacheck.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def divide(numerator: float | None, denominator: float | None) -> float | None:
 def pass_figures(record: RunRecord, findings: Sequence[FlagFinding]) -> tuple[PassFigures, ...]:
     """Return the figures of all recorded passes, in the order of the record."""
     by_id = {p.record.id: p for finding in findings for p in finding.passes}
-    return tuple(_figures(by_id[p.id], record.oracle) for p in record.passes)
+    return tuple(_figures(by_id[p.id]) for p in record.passes)
 
 
-def _figures(finding: PassFinding, oracle: OracleRecord) -> PassFigures:
+def _figures(finding: PassFinding) -> PassFigures:
     record = finding.record
     steps = tuple(
         StepFigures(s.step, sum(m.reported_loss_nats for m in s.micro_batches), s.grad_norm) for s in record.steps
@@ -81,18 +81,11 @@ def _figures(finding: PassFinding, oracle: OracleRecord) -> PassFigures:
         reference_loss=reference,
         ratio=divide(first.reported_loss, reference) if first else None,
         grad_norm=first.grad_norm if first else None,
-        grad_norm_ratio=divide(first.grad_norm, _right_gradient_norm(finding, oracle)) if first else None,
+        grad_norm_ratio=finding.grad_norm_ratio,
         steps=steps,
         heldout_loss=record.heldout_loss_nats,
         finding=finding,
     )
-
-
-def _right_gradient_norm(finding: PassFinding, oracle: OracleRecord) -> float | None:
-    if not finding.record.steps:
-        return None
-    seen = [m.observation for m in finding.record.steps[0].micro_batches]
-    return oracle.gradient_norms.get(sum(len(o.rows) for o in seen if o is not None))
 
 
 def divergence(figures: Sequence[PassFigures]) -> tuple[Divergence, ...]:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from gacheck.config import LossKwargs
 from gacheck.core.codes import gravest_first
-from gacheck.core.matching import Match, Measured, match
+from gacheck.core.matching import SLACK, Match, Measured, match
 from gacheck.core.rules import MicroBatch, OptimizerStep
 from gacheck.record import MicroBatchRecord, OracleRecord, PassRecord, RunRecord
 
 # A spread of the weights within a micro-batch above this says that the gradient is not the one they were
 # read against (label smoothing against plain cross-entropy spreads by a factor): they are no evidence.
 USABLE_SPREAD = 0.05
+
+# A norm is one number for all parameters, so it is weaker evidence than the weights: it speaks only where it is
+# off by a per cent, and by more than regrouping the rows changes it.
+NORM_DIFFERS = 0.01
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,20 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class PassFinding:
-    """One pass's first optimizer step against the rules; all None for a failed or non-finite pass."""
+    """One pass's first optimizer step against the rules; all None for a failed or non-finite pass.
+
+    Attributes:
+        grad_norm_ratio: The gradient's norm before clipping over the right one's.
+        wrong_norm: That ratio is off by more than correct arithmetic varies.
+    """
 
     record: PassRecord
     step: OptimizerStep | None
     forward: Match | None
     backward: Match | None
     nonfinite: bool
+    grad_norm_ratio: float | None
+    wrong_norm: bool
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,13 @@ def find(record: RunRecord, flag: LossKwargs, tolerance: Tolerance) -> FlagFindi
     finding = plain
     if _unexplained(plain):
         own = _explain(chosen, record.oracle, tolerance, own=True)
-        if own is not None and not _unexplained(own):
+        if _num_matched(own) == _num_matched(plain) and not _unexplained(own):
             finding = own
     return finding
+
+
+def _num_matched(finding: FlagFinding) -> int:
+    return sum(p.forward is not None for p in finding.passes)
 
 
 def _unexplained(finding: FlagFinding) -> bool:
@@ -103,8 +118,10 @@ def _joint(measured: Sequence[Measured], tolerance: float) -> Match | None:
 def _explain_pass(record: PassRecord, oracle: OracleRecord, tolerance: Tolerance, *, own: bool) -> PassFinding:
     step = optimizer_step(record, oracle, own=own)
     nonfinite = is_nonfinite(record)
+    ratio = _grad_norm_ratio(record, oracle)
+    wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, SLACK * (oracle.noise.gradient_norm or 0.0))
     if step is None or nonfinite:
-        return PassFinding(record, step, None, None, nonfinite)
+        return PassFinding(record, step, None, None, nonfinite, ratio, wrong)
     forward, weights = _forward(record, step), _backward(record, step, own=own)
     return PassFinding(
         record,
@@ -112,7 +129,19 @@ def _explain_pass(record: PassRecord, oracle: OracleRecord, tolerance: Tolerance
         match([forward], tolerance.loss) if forward else None,
         match([weights], tolerance.gradient) if weights and tolerance.gradient else None,
         nonfinite,
+        ratio,
+        wrong,
     )
+
+
+def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
+    """Compare the norm with the right gradient's over the same number of rows."""
+    first = record.steps[0] if record.steps else None
+    if first is None or first.grad_norm is None or not math.isfinite(first.grad_norm):
+        return None
+    num_rows = sum(len(m.observation.rows) for m in first.micro_batches if m.observation is not None)
+    right = oracle.gradient_norms.get(num_rows)
+    return first.grad_norm / right if right else None
 
 
 def is_nonfinite(record: PassRecord) -> bool:
@@ -186,17 +215,25 @@ def _codes(
             codes.add("NONFINITE")
         if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
             codes.add("LOSS_KWARGS_REJECTED")
-    if forward is not None and (forward.rule is not None or forward.ambiguous):
-        codes.add(_code(forward, own=own))
-    else:
-        codes |= {_code(p.forward, own=own) for p in passes if p.forward is not None}
-    if backward is not None and backward.rule is not None:
-        codes.add(_code(backward, own=own))
+    codes |= _judge(forward, [p.forward for p in passes], own=own)
+    # A gradient too coarse to judge takes nothing from what the loss shows.
+    gradient = _judge(backward, [p.backward for p in passes], own=own) - {"INCONCLUSIVE"}
+    if "UNEXPLAINED" in gradient and not any(p.wrong_norm for p in passes):
+        gradient -= {"UNEXPLAINED"}
+    codes |= gradient
+    if not gradient and codes & {"OK", "OTHER_OBJECTIVE"} and any(p.wrong_norm for p in passes):
+        codes.add("UNEXPLAINED")
     if not codes:
         codes.add("INCONCLUSIVE")
     if len(codes) > 1:
         codes -= {"OK", "OTHER_OBJECTIVE"}
     return gravest_first(codes)
+
+
+def _judge(joint: Match | None, single: Sequence[Match | None], *, own: bool) -> set[str]:
+    if joint is not None and (joint.rule is not None or joint.ambiguous):
+        return {_code(joint, own=own)}
+    return {_code(found, own=own) for found in single if found is not None}
 
 
 def _code(found: Match, *, own: bool) -> str:

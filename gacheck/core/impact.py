@@ -22,7 +22,7 @@ def impact(case: Case) -> str:
     parts = [_gradient_sentence(case, worst)]
     if case.affects in ("both", "gradient"):
         parts.append(_training_sentence(case, worst))
-    if case.code == "SCALED_BY_ACCUMULATION":
+    if case.code == "SCALED_BY_ACCUMULATION" and case.affects != "gradient":
         parts.append(_last_step_sentence(case, worst))
     return " ".join(part for part in parts if part)
 
@@ -32,14 +32,14 @@ def _gradient_sentence(case: Case, worst: PassFigures) -> str:
         return "Only the logged number is wrong: the gradients are right."
     ratio = worst.grad_norm_ratio
     size = f" (norm {ratio:.3f} of the right one at k={worst.accumulation_steps})" if ratio is not None else ""
+    if case.affects == "gradient":
+        return f"The log looks right, the gradients are not{size}."
     if case.code == "SCALED_BY_ACCUMULATION":
         other = case.at(worst.accumulation_steps, "off" if worst.loss_kwargs == "on" else "on")
         quotient = divide(worst.grad_norm, other.grad_norm) if other and other.status == "ok" else None
         if quotient is not None and case.better_flag:
             size = f" ({worst.loss_kwargs} / {case.better_flag} = {quotient:.3f})"
         return f"Gradients are k times too large too{size}."
-    if case.affects == "gradient":
-        return f"The log looks right, the gradients are not{size}."
     return f"Gradients are off in the same way{size}."
 
 

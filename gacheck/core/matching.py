@@ -68,9 +68,9 @@ def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> flo
     """Return the largest error over the micro-batches, each relative to its own prediction.
 
     A micro-batch that scores nothing is predicted as 0; its error is taken relative to the mean prediction.
-    Infinite where the lengths differ or a value is not finite.
+    Infinite where the lengths differ or a value on either side is not finite.
     """
-    if len(measured) != len(predicted) or not all(map(math.isfinite, measured)):
+    if len(measured) != len(predicted) or not all(map(math.isfinite, (*measured, *predicted))):
         return math.inf
     typical = sum(map(abs, predicted)) / len(predicted)
     errors = [

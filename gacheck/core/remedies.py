@@ -31,7 +31,7 @@ def fix(case: Case) -> str:
             else ""
         )
         left = f" Left over: {_leftover(case.remaining)}." if case.remaining else ""
-        return f"{_trainer_line(case)}   # before trainer.train()\n{(result + left).strip()}"
+        return f"{_trainer_line(case)}   # before trainer.train()\n{(result + left).strip()}".strip()
     return _FIXES.get(case.code, _no_line)(case)
 
 

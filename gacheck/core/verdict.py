@@ -17,10 +17,6 @@ from gacheck.record import RunRecord
 
 Affects = Literal["log", "gradient", "both", "none"]
 
-# Where the weights in backward were not seen, the gradient's norm has to do; regrouping changes it by
-# roundings only, a fault by per cents.
-NORM_DIFFERS = 0.01
-
 
 @dataclass(frozen=True)
 class FlagFacts:
@@ -112,6 +108,8 @@ def _better(auto: FlagFinding | None, other: FlagFinding | None) -> FlagFinding 
     """Return the other value's finding where it is known to be milder."""
     if auto is None or other is None or severity_of(other.codes[0]) in ("inconclusive", "fail"):
         return None
+    if auto.codes[0] == "INCONCLUSIVE":
+        return None
     rank = {f.flag: SEVERITY_RANK[severity_of(f.codes[0])] for f in (auto, other)}
     return other if rank[other.flag] < rank[auto.flag] else None
 
@@ -119,14 +117,15 @@ def _better(auto: FlagFinding | None, other: FlagFinding | None) -> FlagFinding 
 def _affects(auto: FlagFinding | None, figures: Sequence[PassFigures]) -> Affects:
     if auto is None:
         return "none"
-    wrong_log = any(_wrong_log(f) for f in figures) or "NONFINITE" in auto.codes
+    if "NONFINITE" in auto.codes:
+        return "both"
+    wrong_log = any(_wrong_log(f) for f in figures)
     if auto.forward is not None and auto.forward.rule is not None:
         wrong_log = auto.forward.rule.name != "token_mean"
     if auto.backward is not None and auto.backward.rule is not None:
         wrong_gradient = auto.backward.rule.name != "token_mean"
     else:
-        ratios = [f.grad_norm_ratio for f in figures if f.grad_norm_ratio is not None]
-        wrong_gradient = any(abs(ratio - 1) > NORM_DIFFERS for ratio in ratios) or "NONFINITE" in auto.codes
+        wrong_gradient = any(f.finding.wrong_norm for f in figures)
     if wrong_log:
         return "both" if wrong_gradient else "log"
     return "gradient" if wrong_gradient else "none"

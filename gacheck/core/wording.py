@@ -28,6 +28,8 @@ class Words:
 def word(case: Case) -> Words:
     """Put a case into words."""
     summary, cause = _STATEMENTS[case.code](case)
+    if case.affects == "gradient" and case.code != "NONFINITE":
+        summary = f"the log looks right, but in the gradient {summary}"
     return Words(
         summary=summary,
         cause=" ".join(part for part in (cause, _certainty(case)) if part),
@@ -166,6 +168,8 @@ _STATEMENTS: dict[str, Callable[[Case], tuple[str, str]]] = {
 
 def _certainty(case: Case) -> str:
     found = case.auto.forward if case.auto else None
+    if case.auto is not None and case.affects == "gradient":
+        found = case.auto.backward
     if found is None or found.rule is None:
         return ""
     fits = f"Fits {'the right answer ' if found.rule.code == 'OK' else ''}to {found.relative_error:.0e}".replace(

@@ -98,7 +98,7 @@ def _flag(analysis: Analysis) -> str:
     declares = "nothing" if flag.declared is None else f"accepts_loss_kwargs = {flag.declared}"
     if flag.declared is not None and flag.declared == flag.auto:
         return f"{chosen} because the class declares {declares}"
-    if False:
+    if flag.inferred != flag.auto:
         return f"{chosen}; {forward}, the class declares {declares}"
     # Releases before 4.50 do not read what the class declares.
     ignored = ", which it did not heed" if flag.declared is not None else ""

@@ -89,6 +89,9 @@ class Oracle:
         group = self.batch(rows[: max(micro_batch_sizes)])
         counted, refusal = self._counted(group, shifts=shifts)
         plain = self._score(group).own_mean
+        noise = self._noise(rows, sums, micro_batch_sizes, dtype, min(shift_errors), shifts=shifts)
+        norms = self._gradient_norms(singles, step_sizes, trainer, shifts=shifts)
+        gradient_noise = self._gradient_noise(rows, max(micro_batch_sizes), norms, trainer, shifts=shifts)
         return OracleRecord(
             rows=tuple(
                 RowLoss(
@@ -101,8 +104,8 @@ class Oracle:
             ),
             shifts=shifts,
             shift_errors=shift_errors,
-            noise=self._noise(rows, sums, micro_batch_sizes, dtype, min(shift_errors), shifts=shifts),
-            gradient_norms=self._gradient_norms(singles, step_sizes, trainer, shifts=shifts),
+            noise=noise.model_copy(update={"gradient_norm": gradient_noise}),
+            gradient_norms=norms,
             plain_loss_nats=None if plain is None else float(plain),
             counted_loss_nats=counted,
             counted_loss_error=refusal,
@@ -155,7 +158,11 @@ class Oracle:
         resolution = ROUNDINGS * torch.finfo(dtype).eps / 2
         plain = own_error <= PLAIN_SLACK * max(resolution, regrouping, repeat)
         return Noise(
-            resolution=resolution, regrouping=regrouping, repeat=repeat, plain_loss=own_error if plain else None
+            resolution=resolution,
+            regrouping=regrouping,
+            repeat=repeat,
+            plain_loss=own_error if plain else None,
+            gradient_norm=None,
         )
 
     @torch.no_grad()
@@ -179,24 +186,34 @@ class Oracle:
     ) -> dict[int, float]:
         """Return the norm of the right gradient over the first R rows, for every R in `step_sizes`.
 
-        The gradients of the rows' sums add up; the right one is their sum over the target tokens.
+        The gradients of the sums add up; the right one is their sum over the target tokens.
         """
         norms: dict[int, float] = {}
         self._model.zero_grad(set_to_none=True)
-        num_targets = 0
-        for number, batch in enumerate(batches, 1):
+        num_rows, num_targets = 0, 0
+        for batch in batches:
             count = count_targets(batch["labels"], shifts=shifts)
+            num_rows += len(batch["labels"])
             num_targets += count
             if count:
-                torch.autograd.backward(self._row_objective(batch, count, trainer, shifts=shifts))
-            norm = gradient_norm(self._model) if number in step_sizes else None
+                torch.autograd.backward(self._objective(batch, count, trainer, shifts=shifts))
+            norm = gradient_norm(self._model) if num_rows in step_sizes else None
             if norm is not None and num_targets:
-                norms[number] = norm / num_targets
+                norms[num_rows] = norm / num_targets
         self._model.zero_grad(set_to_none=True)
         return norms
 
-    def _row_objective(self, batch: Batch, count: int, trainer: Any, *, shifts: bool) -> torch.Tensor:
-        """Return a row's summed loss with its graph: plain cross-entropy, or n times what the Trainer's code says."""
+    def _gradient_noise(
+        self, rows: Sequence[dict[str, Any]], size: int, norms: dict[int, float], trainer: Any, *, shifts: bool
+    ) -> float | None:
+        """Measure what grouping rows into micro-batches changes about the right gradient's norm."""
+        most = max(norms, default=0)
+        groups = [self.batch(rows[start : start + size]) for start in range(0, most, size)]
+        grouped = self._gradient_norms(groups, [most], trainer, shifts=shifts)
+        return relative_difference(grouped[most], norms[most]) if most in grouped else None
+
+    def _objective(self, batch: Batch, count: int, trainer: Any, *, shifts: bool) -> torch.Tensor:
+        """Return a batch's summed loss with its graph: plain cross-entropy, or n times what the Trainer's code says."""
         with self.precision():
             own, outputs = trainer.compute_loss(self._model, dict(batch), return_outputs=True)
             own_sum: torch.Tensor = own * count

@@ -18,6 +18,7 @@ from gacheck.training.standins import build_model, tiny_config, train_tokenizer
 def tiny_model(model_type: str, vocab_size: int, seed: int) -> PreTrainedModel:
     return build_model(tiny_config(model_type, vocab_size), seed)
 
+
 VOCAB_SIZE = 300
 NAMED = [
     *("bloom", "deepseek_v3", "gemma3", "gemma3_text", "glm4v", "gpt2", "gpt_neox", "llama", "mamba", "mistral"),
