@@ -103,7 +103,7 @@ class ExperimentConfig(BaseModel):
     seed: int = option(0, "seed of weights, data order and Trainer", panel=RARE)
     dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "dtype of the weights", panel=RARE)
     bf16: bool = option(False, "train under bfloat16 autocast", panel=RARE)
-    fp16: bool = option(False, "train under float16 autocast (needs a GPU)", panel=RARE)
+    fp16: bool = option(False, "train under float16 autocast", panel=RARE)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", panel=RARE)
     config_override: Annotated[dict[str, Any], BeforeValidator(_parse_overrides)] = option(
         {}, "key=value in the model's config (text_config.x for nested); repeatable", panel=RARE

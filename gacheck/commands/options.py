@@ -28,7 +28,8 @@ def options_of(names: Iterable[str]) -> Callable[[Callable[..., None]], Callable
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    flag = "--" + (field.alias or name).replace("_", "-")
+    name = field.alias or name
+    flag = "--" + name.replace("_", "-")
     is_bool, is_mapping = field.annotation is bool, isinstance(field.default, dict)
     option = typer.Option(
         None,

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.environment import installed_version, read_environment
-from gacheck.errors import ConfigError, ResourceError, UsageError
+from gacheck.errors import ConfigError, GacheckError, ResourceError, UsageError
 from gacheck.experiment import check_same_experiment, missing, run_passes
 from gacheck.record import RECORD_NAME, RunRecord, load_record, save_record
 
@@ -44,7 +45,12 @@ def run(
     check_transformers()
     earlier, folder = _open_folder(settings)
     finished = earlier is not None and not missing(earlier)
-    record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+    try:
+        record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+    except GacheckError:
+        with suppress(OSError):
+            folder.rmdir()  # only an empty folder goes: a run that never began leaves nothing behind
+        raise
     analysis = analyse(record)
     _show(analysis, settings, folder)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))

@@ -128,7 +128,7 @@ def _sentence(analysis: Analysis) -> str:
 
 def _groups(analysis: Analysis) -> list[Group]:
     flags, ks = tried_flags(analysis), tried_steps(analysis)
-    differs = False and right_answer(analysis) is None and any(p.reference_loss is not None for p in analysis.passes)
+    differs = right_answer(analysis) is None and any(p.reference_loss is not None for p in analysis.passes)
     # It depends on the flag too where one value gives another objective.
     by_flag = differs and any(_differs_at(analysis, k) for k in ks)
     groups = []
@@ -250,7 +250,7 @@ def _bars(analysis: Analysis, flags: Sequence[LossKwargs], width: int) -> list[s
     shown = [(k, flag, find_pass(analysis, k, flag)) for k in ks for flag in flags]
     values = [p.reported_loss for _, _, p in shown if p is not None and p.reported_loss is not None]
     longest = max((value for value in values if math.isfinite(value)), default=0.0)
-    label_width = max(len(str(k)) for k in ks) + 4
+    label_width = max(len(str(k)) for k in ks) + 5
     room = min(LONGEST_BAR, width - 5 - label_width - 4 - 1 - max(map(len, map(figure, values)), default=0))
     lines, last = [], None
     for k, flag, figures in shown:

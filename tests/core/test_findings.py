@@ -117,10 +117,13 @@ def test_what_no_rule_explains_stays_so_where_the_own_loss_was_not_seen() -> Non
     assert not finding.other_objective
 
 
-def test_a_gradient_that_no_rule_explains_is_not_fine() -> None:
-    passes = [with_observed(p, weight=0.123) for p in passes_of("token_mean")]
+@pytest.mark.parametrize(("grad_norm", "code"), [(6.0, "UNEXPLAINED"), (2.001, "OK")])
+def test_a_gradient_that_no_rule_explains_needs_a_wrong_norm_too(grad_norm: float, code: str) -> None:
+    odd = [with_observed(p, weight=0.123) for p in passes_of("token_mean")]
+    steps = [tuple(s.model_copy(update={"grad_norm": grad_norm}) for s in p.steps) for p in odd]
+    passes = [p.model_copy(update={"steps": s}) for p, s in zip(odd, steps, strict=True)]
 
-    assert found(passes).codes == ("UNEXPLAINED",)
+    assert found(passes).codes == (code,)
 
 
 def test_gradients_that_differ_between_k_add_the_code_of_each() -> None:
@@ -238,7 +241,7 @@ def test_weights_that_spread_are_no_evidence() -> None:
     finding = found(passes)
 
     assert finding.backward is None
-    assert finding.codes == ("OK",)
+    assert finding.codes == ("UNEXPLAINED",)  # the norm of the gradient says that something is wrong with it
 
 
 def test_one_pass_without_weights_leaves_no_joint_backward() -> None:
@@ -260,7 +263,7 @@ def test_tolerance_is_the_largest_that_was_seen(
     noise: tuple[float, float, float, float | None], spread: float | None, tolerance: Tolerance
 ) -> None:
     resolution, regrouping, repeat, plain = noise
-    measured = Noise(resolution=resolution, regrouping=regrouping, repeat=repeat, plain_loss=plain)
+    measured = Noise(resolution=resolution, regrouping=regrouping, repeat=repeat, plain_loss=plain, gradient_norm=None)
     passes = [
         with_observed(pass_record(2, "on", "token_mean"), weight_spread=spread, own_weight_spread=None),
         failed_pass(4, "on"),

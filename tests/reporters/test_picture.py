@@ -7,6 +7,7 @@ import sys
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def test_left_shows_on_off_and_the_right_answer() -> None:
     left, _ = draw("scaled")
     lines = {str(line.get_label()): line for line in left.get_lines()}
     assert list(lines) == ["right answer", "flag on (default)", "flag off"]
-    assert list(lines["right answer"].get_ydata()) == pytest.approx([5.15] * 4)
+    assert np.asarray(lines["right answer"].get_ydata()) == pytest.approx(np.full(4, 5.15))
     assert len({line.get_color() for line in lines.values()}) == 3
     assert len({line.get_marker() for line in lines.values()}) == 3
     assert lines["flag on (default)"].get_linestyle() != lines["flag off"].get_linestyle()

@@ -81,11 +81,11 @@ def test_scaled_to_the_letter() -> None:
         "          = sum of means            = mean of means",
         "          ratio, grad: this pass's loss, gradient norm / the right one",
         "",
-        "     k=1  on  ██████ 5.150",
-        "          off ░░░░░░ 5.150",
+        "     k=1   on  ██████ 5.150",
+        "           off ░░░░░░ 5.150",
     ]
-    assert shown[25] == f"          off {'░' * 6} 5.255"
-    assert shown[24] == f"     k=8  on  {'█' * 48} 42.038"
+    assert shown[25] == f"           off {'░' * 6} 5.255"
+    assert shown[24] == f"     k=8   on  {'█' * 48} 42.038"
     assert shown[27] == "FAIL  SCALED_BY_ACCUMULATION: the loss is k times too large"
     assert " fix       trainer.model_accepts_loss_kwargs = False   # before trainer.train()" in shown
     assert f" saved     {SAVED}" in shown
@@ -159,7 +159,7 @@ def test_bars_give_way_to_the_line_limit() -> None:
     record = run_record(passes, config={"effective_batch_size": 16}, oracle_record=oracle(rows))
     shown = render_terminal(analyse(record), saved=SAVED)
     assert len(shown.splitlines()) <= 40
-    assert "k=16 on  █" in shown
+    assert "k=16   on  █" in shown
     assert "░" not in shown
 
 

@@ -1,0 +1,159 @@
+"""Makes what README and docs show: runs gacheck under real transformers releases and inserts what it printed.
+
+    docs/examples/NAME.txt   the command and its output, 80 columns
+    docs/examples/loss.png   the picture of the run named in PICTURE
+    README.md, docs/*.md     between `<!-- example: NAME -->` and `<!-- end -->`;
+                             `<!-- example: NAME verdict -->` takes the verdict alone
+
+Only what differs between two runs on one machine is replaced: the run folder's time and the seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+EXAMPLES = CHECKOUT / "docs" / "examples"
+PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
+NEWEST = "newest"
+
+BLOCK = re.compile(r"(<!-- example: (\S+)( verdict)? -->\n).*?(<!-- end -->)", re.DOTALL)
+VERDICT = re.compile(r"^(?:OK|WARN|FAIL|\?) .*", re.MULTILINE | re.DOTALL)
+# One run's folder ends with the month, day, hour and minute of its start.
+FOLDER = re.compile(r"(gacheck-runs/[\w.-]+?)-\d{4}-\d{4}(?:-\d+)?/")
+SECONDS = re.compile(r"(done|failed,) in \d+ s\b")
+
+COULD_NOT_RUN = (2, 4)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One run: under which transformers release, and with which options."""
+
+    name: str
+    release: str
+    options: tuple[str, ...]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command as a person types it."""
+        return ("gacheck", "run", *self.options)
+
+
+def example(name: str, release: str, options: str) -> Example:
+    return Example(name, release, tuple(options.split()))
+
+
+SMOOTH = "--model tiny:llama --label-smoothing-factor 0.1"
+RUNS = (
+    example("gemma3-4.50.3", "4.50.3", "--model tiny:gemma3"),
+    example("gemma3-newest", NEWEST, "--model tiny:gemma3"),
+    example("gemma3-4.57.6", "4.57.6", "--model tiny:gemma3"),
+    example("llama-4.57.6", "4.57.6", "--model tiny:llama"),
+    example("xlnet-newest", NEWEST, "--model tiny:xlnet"),
+    example("gpt2-4.46.1", "4.46.1", "--model tiny:gpt2"),
+    example("smoothing-newest", NEWEST, SMOOTH),
+    example("smoothing-4.50.3", "4.50.3", SMOOTH),
+)
+PICTURE = "gemma3-4.50.3"
+
+
+def run(each: Example, folder: Path) -> str:
+    """Run one example in an empty folder; return the command and what it printed, normalised.
+
+    Raises:
+        RuntimeError: It gave no verdict.
+    """
+    program, *arguments = each.command
+    done = subprocess.run(
+        [str(_executables(each.release) / program), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        # The models are tiny: more threads than one only get in each other's way.
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"},
+    )
+    if done.returncode in COULD_NOT_RUN or not done.stdout:
+        raise RuntimeError(f"{each.name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return f"$ {shlex.join(each.command)}\n{normalise(done.stdout)}"
+
+
+def _executables(release: str) -> Path:
+    if release == NEWEST:
+        return Path(sys.executable).parent
+    # The tests' environments serve here too. A script's own folder is on the path, the checkout is not.
+    sys.path.insert(0, str(CHECKOUT))
+    from tests.releases.environments import environment_for
+
+    return environment_for(release)
+
+
+def normalise(text: str) -> str:
+    """Replace the time in the run's folder and the seconds, which differ from run to run."""
+    lines = (line.rstrip() for line in SECONDS.sub(r"\1 in 9 s", FOLDER.sub(r"\1-1123-2114/", text)).splitlines())
+    return "\n".join(lines) + "\n"
+
+
+def insert(page: str, texts: dict[str, str]) -> str:
+    """Fill the blocks of a page.
+
+    Raises:
+        KeyError: A block names an example that there is not.
+    """
+
+    def fill(block: re.Match[str]) -> str:
+        start, name, part, end = block.groups()
+        text = texts[name]
+        return f"{start}```text\n{verdict(text) if part else text}```\n{end}"
+
+    return BLOCK.sub(fill, page)
+
+
+def verdict(text: str) -> str:
+    """Cut the verdict out of an output.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = VERDICT.search(text)
+    if found is None:
+        raise ValueError(f"there is no verdict in {text[:100]!r}")
+    return found.group()
+
+
+def read_examples() -> dict[str, str]:
+    """Return the texts by name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.glob("*.txt"))}
+
+
+def main() -> None:
+    """Run what is named on the command line, everything by default; then insert all texts."""
+    names = sys.argv[1:] or [each.name for each in RUNS]
+    EXAMPLES.mkdir(exist_ok=True)
+    for each in RUNS:
+        if each.name not in names:
+            continue
+        print(f"{each.name}: {shlex.join(each.command)}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            text = run(each, Path(folder))
+            (EXAMPLES / f"{each.name}.txt").write_text(text, encoding="utf-8")
+            if each.name == PICTURE:
+                (picture,) = Path(folder).glob("gacheck-runs/*/loss.png")
+                shutil.copyfile(picture, EXAMPLES / "loss.png")
+    texts = read_examples()
+    for page in PAGES:
+        page.write_text(insert(page.read_text(encoding="utf-8"), texts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""`gacheck run` as a person meets it: exit codes, files, wrong input. The trainings are faked but for one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gacheck.cli import main
+from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.record import OracleRecord, PassRecord, load_record
+from tests.builders import failed_pass, oracle, pass_record, run_record
+
+
+class FakeSession:
+    """What `Session` tells a run, without a model: the rules that its passes follow stand in `rules`."""
+
+    rules: dict[str, str] = {}  # noqa: RUF012 - set by each test
+    ran: list[str] = []  # noqa: RUF012
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        facts = run_record([])
+        self.model, self.data, self.hardware, self.learning_rate = facts.model, facts.data, facts.hardware, 1e-3
+
+    def measure_oracle(self) -> OracleRecord:
+        return oracle()
+
+    def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
+        self.ran.append(spec.id)
+        rule = self.rules[spec.loss_kwargs]
+        if rule == "refused":
+            return failed_pass(spec.accumulation_steps, spec.loss_kwargs, rejects=True)
+        if rule == "memory":
+            return failed_pass(spec.accumulation_steps, spec.loss_kwargs)
+        return pass_record(spec.accumulation_steps, spec.loss_kwargs, rule)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Run the program in an empty folder and return its exit code."""
+    import gacheck.training.session
+
+    monkeypatch.setattr(gacheck.training.session, "Session", FakeSession)
+    monkeypatch.setattr(FakeSession, "ran", [])
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, on: str = "token_mean", off: str = "mean_of_means") -> int:
+        monkeypatch.setattr(FakeSession, "rules", {"on": on, "off": off})
+        monkeypatch.setattr(sys, "argv", ["gacheck", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main(list(arguments))
+        code = caught.value.code
+        return int(code) if code is not None else 0
+
+    return call
+
+
+SMALL = ("run", "--effective-batch-size", "8", "--max-steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("on", "off", "options", "exit_code"),
+    [
+        ("token_mean", "mean_of_means", (), 0),
+        ("sum_of_means", "mean_of_means", (), 1),
+        ("sum_of_means", "mean_of_means", ("--exit-zero",), 0),
+        ("unshifted_token_mean", "mean_of_means", (), 0),
+        ("unshifted_token_mean", "mean_of_means", ("--strict",), 1),
+        ("refused", "mean_of_means", (), 1),
+        ("token_mean", "mean_of_means", ("--loss-kwargs", "off"), 3),
+        ("memory", "memory", (), 4),
+    ],
+)
+def test_exit_codes(run: Callable[..., int], on: str, off: str, options: tuple[str, ...], exit_code: int) -> None:
+    assert run(*SMALL, *options, on=on, off=off) == exit_code
+
+
+def test_a_run_leaves_record_and_picture_and_says_where(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*SMALL, on="sum_of_means")
+
+    (folder,) = Path("gacheck-runs").iterdir()
+    shown = capsys.readouterr()
+    assert {path.name for path in folder.iterdir()} == {"record.json", "loss.png"}
+    assert "SCALED_BY_ACCUMULATION" in shown.out
+    assert str(folder) in shown.out
+    assert shown.err == ""
+    assert load_record(folder).complete
+
+
+def test_json_is_alone_on_stdout(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    run(*SMALL, "--json")
+
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["verdict"]["code"] == "OK"
+    assert "First-step loss" in shown.err
+
+
+def test_quiet_prints_the_verdict_alone(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    run(*SMALL, "--quiet")
+
+    assert capsys.readouterr().out.startswith("OK")
+
+
+def test_two_runs_in_a_minute_have_two_folders(run: Callable[..., int]) -> None:
+    run(*SMALL)
+    run(*SMALL)
+
+    assert len(list(Path("gacheck-runs").iterdir())) == 2
+
+
+def test_nothing_is_overwritten_unless_told(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    run(*SMALL, "--out", "here")
+    before = Path("here/record.json").read_bytes()
+
+    assert run(*SMALL, "--out", "here") == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path("here/record.json").read_bytes() == before
+    assert run(*SMALL, "--out", "here", "--force", on="sum_of_means") == 1
+    assert Path("here/record.json").read_bytes() != before
+
+
+def test_resume_runs_what_is_missing(run: Callable[..., int]) -> None:
+    run(*SMALL, "--out", "here")
+    whole = json.loads(Path("here/record.json").read_text())
+    Path("here/record.json").write_text(json.dumps({**whole, "passes": whole["passes"][:5]}))
+    FakeSession.ran.clear()
+
+    assert run(*SMALL, "--out", "here", "--resume") == 0
+    assert FakeSession.ran == ["k4-off", "k8-on", "k8-off"]
+    FakeSession.ran.clear()
+    assert run(*SMALL, "--out", "here", "--resume") == 0
+    assert FakeSession.ran == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--seed", "1", "--out", "here", "--resume"), "config.seed"),
+        (("--resume",), "needs out"),
+        (("-k", "1,3"), "cannot be divided"),
+        (("-k", ""), "is empty"),
+        (("-k", "2,2"), "twice"),
+        (("-k", "two"), "valid integer"),
+        (("--loss-kwargs", "maybe"), "'on' or 'off'"),
+        (("--max-steps", "0"), "at least 1"),
+        (("--config", "none.yaml"), "none.yaml"),
+        (("--per-device-train-batch-size", "2", "--effective-batch-size", "4"), "exclude each other"),
+        (("--config-override", "novalue"), "key=value"),
+        (("--dtype", "int8"), "bfloat16"),
+        (("--bf16", "--fp16"), "exclude each other"),
+        (("--nonsense",), "No such option"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_2(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    run(*SMALL, "--out", "here")
+    capsys.readouterr()
+
+    assert run(*SMALL[: 1 if "--per-device-train-batch-size" in arguments else None], *arguments) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gacheck.cli", "run", "--model", "nowhere", "--out", "here"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "There is no model at nowhere" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Kill the real thing in its fifth pass; resuming redoes at most that pass."""
+    command: list[Any] = [sys.executable, "-m", "gacheck.cli", "run", "--model", "tiny:llama", "--out", "here"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    path = tmp_path / "here" / "record.json"
+
+    def num_passes() -> int:
+        return len(load_record(path).passes) if path.exists() else 0
+
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    deadline = time.monotonic() + 300
+    while num_passes() < 4:
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = load_record(path)
+    done = subprocess.run(
+        [*command, "--resume", "--json"], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+
+    assert 4 <= len(kept.passes) < 8
+    assert done.returncode == 0
+    assert load_record(path).passes[: len(kept.passes)] == kept.passes
+    assert load_record(path).complete
