@@ -10,6 +10,8 @@ SCALE_FREE_OPTIMIZERS = ("adam", "lamb", "lion", "lomo", "adalomo", "adafactor",
 
 # Held-out losses closer than this, relative, are the same training for a person's purposes.
 SAME_TRAINING = 0.01
+# … and this close, there is nothing to tell.
+NOTHING = 0.0005
 
 
 def impact(case: Case) -> str:
@@ -17,6 +19,8 @@ def impact(case: Case) -> str:
     worst, auto = case.worst, case.auto
     if worst is None or auto is None or worst.ratio is None:
         return "Not measured."
+    if case.code == "NONFINITE":
+        return "The gradients are not finite either, or not to be trusted."
     if case.affects == "none":
         return "Gradients agree too."
     parts = [_gradient_sentence(case, worst)]
@@ -58,10 +62,12 @@ def _training_sentence(case: Case, worst: PassFigures) -> str:
             f"k={worst.accumulation_steps}, {right.heldout_loss:.3f} at k={right.accumulation_steps}."
         )
     if case.code != "SCALED_BY_ACCUMULATION" and case.code != "DIVIDED_TWICE":
+        if abs(change) < NOTHING:
+            return f"After {config.max_steps} steps the held-out loss is the same."
         return f"After {config.max_steps} steps the held-out loss differs by {percent(abs(change))}."
     hiders = ["AdamW" if config.optim.startswith("adamw") else config.optim] if _scale_free(config.optim) else []
     if config.max_grad_norm and case.code == "SCALED_BY_ACCUMULATION":
-        hiders.append(f"max_grad_norm {config.max_grad_norm:g}")
+        hiders.append(f"max_grad_norm {config.max_grad_norm}")
     k = worst.accumulation_steps
     times = f"{k} times" if case.code == "SCALED_BY_ACCUMULATION" else f"1/{k}"
     hid = f"{' and '.join(hiders)} hid it here; under" if hiders else "It did not show here; under"

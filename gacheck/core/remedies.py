@@ -31,7 +31,7 @@ def fix(case: Case) -> str:
             else ""
         )
         left = f" Left over: {_leftover(case.remaining)}." if case.remaining else ""
-        return f"{_trainer_line(case)}   # before trainer.train()\n{(result + left).strip()}".strip()
+        return "\n".join(filter(None, (f"{_trainer_line(case)}   # before trainer.train()", (result + left).strip())))
     return _FIXES.get(case.code, _no_line)(case)
 
 
@@ -86,13 +86,17 @@ def _auto(case: Case) -> str:
 
 def _no_line(case: Case) -> str:
     other = case.other
-    why = f" (flag {other.flag}: {other.codes[0]})" if other else ""
+    if other is None:
+        return "The other value of the flag was not tried: add  --loss-kwargs on,off"
+    why = f" (flag {other.flag}: {other.codes[0]})"
     return f"No value of the flag mends it{why}. Upgrade transformers, or train with gradient_accumulation_steps 1."
 
 
 def _inconclusive_fix(case: Case) -> str:
     if case.auto is None:
         return "add  --loss-kwargs on,off"
+    if not case.record.passes:
+        return "go on with  --resume"
     if case.auto.forward is None:
         return "see the error above; a smaller --effective-batch-size or --max-length needs less memory"
     return "measure in float32 (without --dtype, --bf16), or with rows of more different lengths"

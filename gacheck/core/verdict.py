@@ -71,7 +71,8 @@ def build_case(
     other = next((f for f in findings if f.flag != chosen), None) if chosen else None
     codes = auto.codes if auto is not None else ("INCONCLUSIVE",)
     figures_of_auto = [f for f in figures if f.loss_kwargs == chosen and f.ratio is not None]
-    better = _better(auto, other)
+    worst = max(figures_of_auto, key=lambda f: f.accumulation_steps, default=None)
+    better = _better(auto, other, worst)
     return Case(
         record=record,
         tolerance=tolerance,
@@ -82,7 +83,7 @@ def build_case(
         affects=_affects(auto, figures_of_auto),
         auto=auto,
         other=other,
-        worst=max(figures_of_auto, key=lambda f: f.accumulation_steps, default=None),
+        worst=worst,
         better_flag=better.flag if better else None,
         remaining=better.codes[0] if better and severity_of(better.codes[0]) != "ok" else None,
     )
@@ -104,11 +105,14 @@ def severity(case: Case) -> Severity:
     return severity_of(case.code)
 
 
-def _better(auto: FlagFinding | None, other: FlagFinding | None) -> FlagFinding | None:
+def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigures | None) -> FlagFinding | None:
     """Return the other value's finding where it is known to be milder."""
     if auto is None or other is None or severity_of(other.codes[0]) in ("inconclusive", "fail"):
         return None
     if auto.codes[0] == "INCONCLUSIVE":
+        return None
+    tried = {p.record.accumulation_steps for p in other.passes if p.forward is not None}
+    if worst is not None and worst.accumulation_steps not in tried:
         return None
     rank = {f.flag: SEVERITY_RANK[severity_of(f.codes[0])] for f in (auto, other)}
     return other if rank[other.flag] < rank[auto.flag] else None

@@ -140,6 +140,8 @@ def _unexplained(case: Case) -> tuple[str, str]:
 
 
 def _inconclusive(case: Case) -> tuple[str, str]:
+    if not case.record.passes:
+        return "no pass has run yet", "Nothing was measured but the right answer."
     if case.auto is None:
         chosen = {True: "on", False: "off", None: "unknown"}[case.flag.auto]
         return "the setting that the Trainer chooses was not measured", f"Its own choice of the flag is {chosen}."
@@ -166,18 +168,22 @@ _STATEMENTS: dict[str, Callable[[Case], tuple[str, str]]] = {
 }
 
 
+def _power(share: float) -> str:
+    """Write a small share as 8e-9."""
+    return f"{share:.0e}".replace("e-0", "e-")
+
+
 def _certainty(case: Case) -> str:
     found = case.auto.forward if case.auto else None
     if case.auto is not None and case.affects == "gradient":
         found = case.auto.backward
     if found is None or found.rule is None:
         return ""
-    fits = f"Fits {'the right answer ' if found.rule.code == 'OK' else ''}to {found.relative_error:.0e}".replace(
-        "e-0", "e-"
-    )
+    what = "the right answer " if found.rule.code == "OK" else ""
+    exactly = f"Fits {what}exactly" if found.relative_error == 0 else f"Fits {what}to {_power(found.relative_error)}"
     if found.runner_up_error is None:
-        return f"{fits}."
-    return f"{fits}; next best is {percent(found.runner_up_error)} off."
+        return f"{exactly}."
+    return f"{exactly}; next best is {percent(found.runner_up_error)} off."
 
 
 def _notes(case: Case) -> tuple[str, ...]:

@@ -228,7 +228,8 @@ def bar_choices(analysis: Analysis, width: int) -> list[list[str]]:
     drawn = [p for p in analysis.passes if p.reported_loss is not None and math.isfinite(p.reported_loss)]
     if not drawn or not _differ([p.reported_loss for p in drawn if p.reported_loss is not None]):
         return [[]]
-    flags = tried_flags(analysis)
+    # The table has said `failed` already: bars are for losses.
+    flags = [flag for flag in FLAGS if any(p.loss_kwargs == flag for p in drawn)]
     choices = [_bars(analysis, flags, width)]
     one = max(flags, key=lambda flag: _spread(drawn, flag))
     if len(flags) > 1:

@@ -149,6 +149,9 @@ def test_values_of_a_known_run() -> None:
     assert passes["k2-on"]["first_step"]["reference_loss"] == pytest.approx(5.15)
     assert passes["k2-on"]["rule"] == passes["k2-on"]["match"]["backward_rule"] == "sum_of_means"
     assert passes["k1-on"]["rule"] == "token_mean"
+    # The next best, mean_of_means, says half: the measured is 100 % off.
+    assert passes["k2-on"]["match"]["runner_up"] == "mean_of_means"
+    assert passes["k2-on"]["match"]["runner_up_error"] == pytest.approx(1)
     assert document["divergence"][1]["first_step_ratio"] == pytest.approx(2)
     assert document["verdict"]["code"] == "SCALED_BY_ACCUMULATION"
     assert document["verdict"]["better_flag"] == "off"

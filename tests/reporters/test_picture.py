@@ -106,3 +106,9 @@ def test_title_names_model_release_and_verdict() -> None:
     for part in ("Gemma3ForConditionalGeneration", "tiny:gemma3", "transformers 5.23.0", "FAIL SCALED_BY_ACCUMULATION"):
         assert part in title
     assert picture._title(analyse(RECORDS["hostile"])).count("\n") == 1
+
+
+def test_dollar_signs_are_no_formula() -> None:
+    record = RECORDS["scaled"]
+    model = record.model.model_copy(update={"name": "$\\frac{1$"})
+    assert render_picture(analyse(record.model_copy(update={"model": model})))

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.reporters import text
 from gacheck.reporters.terminal import render_quiet, render_terminal
-from tests.builders import full_run, oracle, pass_record, run_record
+from tests.builders import failed_pass, full_run, oracle, pass_record, run_record
 from tests.reporters.cases import KS, RECORDS
 
 SAVED = "gacheck-runs/gemma3-1123-2114/   record.json  loss.png"
@@ -119,6 +119,14 @@ def test_failed_passes_give_their_reason_once() -> None:
     assert len(re.findall(r"^ +\d +failed ", head, re.MULTILINE)) == 4
     assert head.count("got an unexpected") == 1
     assert "failed: k=1, 2, 4, 8 on: TypeError" in head
+
+
+def test_flag_that_only_failed_has_no_bars() -> None:
+    passes = [failed_pass(k, "on", auto=False) for k in KS]
+    passes += [pass_record(k, "off", "sum_of_means", auto=False) for k in KS]
+    shown = render_terminal(analyse(run_record(passes)))
+    assert "     k=8   off ░" in shown
+    assert " on  failed" not in shown
 
 
 def test_not_finite_is_shown_where_it_is() -> None:
