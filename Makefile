@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format test-versions clean
+.PHONY: help demo test check format test-versions docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ format: $(VENV)/.installed ## rewrite the code in the house's format
 
 test-versions: $(VENV)/.installed ## the verdicts under real transformers releases, each in an environment of its own
 	$(BIN)/python -m pytest tests/releases -m releases
+
+docs: $(VENV)/.installed ## run the documented examples under real releases; insert their output in README and docs
+	$(BIN)/python docs/make_examples.py
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

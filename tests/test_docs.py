@@ -1,0 +1,354 @@
+"""What README and docs say against what is: codes, links, paths, figures, targets and options.
+
+Every check is a function that lists what is wrong, so that a planted error can show that it is found.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+from gacheck.cli import app
+from gacheck.config import RunConfig
+from gacheck.core.codes import SEVERITY
+from gacheck.core.rules import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep
+from gacheck.core.wording import DOCS
+from tests.test_layers import ALLOWED
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+FAULTS = ROOT / DOCS
+PLACES = ("Trainer script", "Model class", "LLaMA-Factory", "TRL")
+PARTS = ("What it is.", "Arithmetic.", "How it looks.", "Which releases.")
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+INDENTED = re.compile(r"^ {4}(\S.*)$", re.MULTILINE)
+OPTION = re.compile(r"(?<![\w<-])--[a-z][a-z0-9-]*")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def load_maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_examples", ROOT / "docs" / "make_examples.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKER = load_maker()
+
+
+# Links
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives the headings."""
+    headings = (re.sub(r"[^\w\- ]", "", h.strip().lower()) for h in HEADING.findall(FENCE.sub("", text)))
+    return {heading.replace(" ", "-") for heading in headings}
+
+
+def broken_links(text: str, page: Path) -> Iterator[str]:
+    for link in LINK.findall(FENCE.sub("", text)):
+        if link.startswith(("http:", "https:", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        if not target.exists():
+            yield f"{page.name}: {link} leads nowhere"
+        elif anchor and anchor not in anchors(text if target == page else read(target)):
+            yield f"{page.name}: {link} has no such heading"
+
+
+@every_page
+def test_local_links_resolve(page: Path) -> None:
+    assert list(broken_links(read(page), page)) == []
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "README.md#no-such-heading", "#no-such-heading"])
+def test_a_broken_link_is_found(link: str) -> None:
+    assert len(list(broken_links(f"# A heading\n[text]({link})\n", ROOT / "README.md"))) == 1
+
+
+# Faults
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the text below every heading of the second level."""
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_code_has_its_section_in_the_order_of_gravity() -> None:
+    headings = [heading for heading in sections(read(FAULTS)) if heading in SEVERITY or heading.isupper()]
+
+    assert headings == list(SEVERITY)
+    assert {code.lower() for code in SEVERITY} <= anchors(read(FAULTS))
+
+
+@pytest.mark.parametrize("code", SEVERITY)
+def test_a_section_is_complete(code: str) -> None:
+    section = sections(read(FAULTS))[code]
+
+    assert [part for part in PARTS if f"**{part}**" not in section] == []
+    assert "| all four |" in section or [p for p in PLACES if f"| {p} |" not in section] == []
+    assert f"[{code}](#{code.lower()})" in read(FAULTS)
+
+
+# Examples
+
+
+@every_page
+def test_examples_are_inserted_as_they_were_printed(page: Path) -> None:
+    assert read(page) == MAKER.insert(read(page), MAKER.read_examples()), "run  make docs"
+
+
+def test_every_example_is_made_and_shown() -> None:
+    names = {each.name for each in MAKER.RUNS}
+    shown = {block[1] for page in PAGES for block in MAKER.BLOCK.findall(read(page))}
+
+    assert set(MAKER.read_examples()) == names == shown
+    assert MAKER.PICTURE in names
+    assert (MAKER.EXAMPLES / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_examples_fit_80_columns_and_hold_no_time() -> None:
+    for name, text in MAKER.read_examples().items():
+        assert max(map(len, text.splitlines())) <= 80, name
+        assert text == MAKER.normalise(text), name
+
+
+def test_an_edited_example_is_found() -> None:
+    page = "<!-- example: a -->\n```text\nOK  edited\n```\n<!-- end -->"
+
+    assert MAKER.insert(page, {"a": "OK  printed\n"}) == page.replace("edited", "printed")
+
+
+def test_times_are_normalised() -> None:
+    text = "passes 8 of 8 done in 31 s; x\n saved  gacheck-runs/gemma3-0203-0405-2/   record.json\n"
+
+    assert (
+        MAKER.normalise(text) == "passes 8 of 8 done in 9 s; x\n saved  gacheck-runs/gemma3-1123-2114/   record.json\n"
+    )
+
+
+def test_the_verdict_is_cut_out() -> None:
+    assert MAKER.verdict("$ gacheck run\n\nWARN  X: y\n why z\n") == "WARN  X: y\n why z\n"
+    with pytest.raises(ValueError, match="no verdict"):
+        MAKER.verdict("$ gacheck run\n")
+
+
+def figures_of(name: str) -> str:
+    return str(MAKER.read_examples()[name])
+
+
+def test_figures_in_the_prose_are_those_of_the_examples() -> None:
+    newest = re.search(r"transformers (\S+)", figures_of("gemma3-newest"))
+    assert newest is not None
+    assert f"Same model, transformers {newest[1]}: OK" in read(ROOT / "README.md")
+    faulty = figures_of("gemma3-4.50.3")
+    assert "The right answer is 5.681" in faulty  # "from 5.7", in the README
+    assert "45.508" in faulty  # "to 45.5"
+    assert "Fits to 7e-8" in faulty
+    means = figures_of("gemma3-4.57.6")
+    assert "The right answer is 5.681" in means
+    assert re.search(r"^ +8 .* 5\.688  1\.001  0\.980 ", means, re.MULTILINE)
+    assert "next best is 71 %" in " ".join(means.split())
+    unshifted = figures_of("llama-4.57.6")
+    assert "464 target tokens" in unshifted  # and 16 rows: 480 label tokens, 16 / 480 = 3.3 %
+    assert "3.3 % too small" in unshifted
+
+
+# The tree
+
+
+def tree(text: str) -> list[tuple[str, bool]]:
+    """Return the paths of the annotated tree, and whether each has lines below it."""
+    block = re.search(r"^```text\n(gacheck/\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert block is not None, "there is no tree"
+    entries: list[tuple[str, int]] = []
+    parents: dict[int, str] = {}
+    for line in block[1].splitlines():
+        found = re.match(r"^((?:│   |    )*)(?:├── |└── )?(\S+)", line)
+        assert found is not None, line
+        depth = len(found[1]) // 4 + (1 if "── " in line else 0)
+        parents[depth] = parents.get(depth - 1, "") + found[2] if depth else found[2]
+        entries.append((parents[depth], depth))
+    below = [depth for _, depth in entries[1:]] + [0]
+    return [(path, after > depth) for (path, depth), after in zip(entries, below, strict=True)]
+
+
+def wrong_in_tree(text: str, modules: set[str]) -> Iterator[str]:
+    listed = tree(text)
+    for path, _ in listed:
+        if not (ROOT / path).exists() or path.endswith("/") != (ROOT / path).is_dir():
+            yield f"{path} is listed and does not exist"
+    closed = [path for path, is_open in listed if path.endswith("/") and not is_open]
+    for module in sorted(modules - {path for path, _ in listed}):
+        if not module.startswith(tuple(closed)):
+            yield f"{module} exists and is not listed"
+
+
+def modules() -> set[str]:
+    found = (ROOT / "gacheck").rglob("*.py")
+    return {str(path.relative_to(ROOT)) for path in found if path.name not in ("__init__.py", "__main__.py")}
+
+
+def test_the_tree_lists_what_exists() -> None:
+    assert list(wrong_in_tree(read(ROOT / "README.md"), modules())) == []
+
+
+def test_what_the_tree_lacks_is_found() -> None:
+    text = read(ROOT / "README.md")
+
+    assert len(list(wrong_in_tree(text, {"gacheck/core/planted.py"}))) == 1
+    assert len(list(wrong_in_tree(text.replace("rules.py  ", "ruler.py  "), modules()))) == 2
+
+
+# Arithmetic
+
+
+def two_rows(text: str) -> OptimizerStep:
+    """Read the table | micro-batch m | S_m | n_m | u_m |."""
+    rows = re.findall(r"^\| \d+ \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    return OptimizerStep(tuple(MicroBatch(float(s), int(n), int(u)) for s, n, u in rows), len(rows))
+
+
+def wrong_arithmetic(text: str) -> Iterator[str]:
+    step = two_rows(text)
+    row = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \| ([^|]+) \| `(\w+)` \|$", re.MULTILINE)
+    found = row.findall(text)
+    if [name for name, *_ in found] != [rule.name for rule in RULES]:
+        yield "the rules, or their order, differ"
+        return
+    for name, weights, contributions, total, code in found:
+        rule = RULES_BY_NAME[name]
+        if [float(Fraction(w.strip())) for w in weights.split(",")] != pytest.approx(rule.weights(step)):
+            yield f"{name}: weights"
+        if [float(c) for c in contributions.split(",")] != pytest.approx(rule.contributions(step)):
+            yield f"{name}: contributions"
+        if float(total) != pytest.approx(sum(rule.contributions(step))):
+            yield f"{name}: reported loss"
+        if code != rule.code:
+            yield f"{name}: code"
+
+
+def test_two_rows_by_hand() -> None:
+    text = read(ROOT / "docs" / "how-it-works.md")
+    step = two_rows(text)
+
+    assert (step.num_target_tokens, step.num_label_tokens, step.mean_nats) == (8, 10, 2.75)
+    assert list(wrong_arithmetic(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("1/6, 1/10", "1/6, 1/9"), ("| 4, 2 |", "| 4, 3 |"), ("| 2.2 |", "| 2.3 |"), ("`OK`", "`KO`")]
+)
+def test_a_wrong_number_is_found(right: str, wrong: str) -> None:
+    text = read(ROOT / "docs" / "how-it-works.md")
+    assert right in text
+
+    assert len(list(wrong_arithmetic(text.replace(right, wrong)))) == 1
+
+
+# Commands
+
+
+def code_in(text: str) -> list[str]:
+    """Return what stands in code: inline, indented or fenced."""
+    fenced = [line for block in FENCE.findall(text) for line in block.splitlines()[1:-1]]
+    rest = FENCE.sub("", text)
+    return [*INLINE.findall(rest), *INDENTED.findall(rest), *(line.removeprefix("$ ") for line in fenced)]
+
+
+def options() -> set[str]:
+    fields = {"--" + (field.alias or name).replace("_", "-") for name, field in RunConfig.model_fields.items()}
+    return fields | {"--config", "--version", "--help"}
+
+
+def commands() -> set[str]:
+    command = typer.main.get_command(app)
+    return set(getattr(command, "commands", {}))
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", read(ROOT / "Makefile"), re.MULTILINE))
+
+
+def unknown_words(text: str) -> Iterator[str]:
+    for code in code_in(text):
+        for option in OPTION.findall(code) if not code.startswith("pip ") else []:
+            if option not in options():
+                yield f"there is no option {option}"
+        target = re.fullmatch(r"make ([a-z-]+)", code)
+        if target and target[1] not in targets():
+            yield f"there is no target {target[1]}"
+        command = re.match(r"gacheck ([a-z]+)\b", code)
+        if command and command[1] not in commands():
+            yield f"there is no command {command[1]}"
+
+
+@every_page
+def test_targets_options_and_commands_exist(page: Path) -> None:
+    assert list(unknown_words(read(page))) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["`--no-such`", "`make nothing`", "    gacheck dance", "```\n$ gacheck run --no-such\n```"]
+)
+def test_an_unknown_word_is_found(text: str) -> None:
+    assert len(list(unknown_words(text))) == 1
+
+
+def test_every_target_has_a_line_in_the_help() -> None:
+    documented = re.findall(r"^([a-z][a-z-]*):.*##", read(ROOT / "Makefile"), re.MULTILINE)
+
+    assert set(documented) == targets()
+
+
+# Architecture and dependencies
+
+
+def names(values: frozenset[str]) -> str:
+    return ", ".join(sorted(value.removeprefix("gacheck.") for value in values)) or "–"
+
+
+def layer_rows() -> list[str]:
+    return [
+        f"| `{module}` | {names(group.ours)} | {names(group.libraries)} | {names(group.late)} |"
+        for module, group in ALLOWED.items()
+    ]
+
+
+def test_the_layers_are_those_that_the_test_enforces() -> None:
+    page = read(ROOT / "docs" / "architecture.md").splitlines()
+    found = [line for line in page if line.startswith("| `gacheck")]
+
+    assert found == layer_rows()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    text = read(ROOT / "docs" / "dependencies.md")
+    listed = re.findall(r"^\| ([\w-]+) \| (?!why)", text, re.MULTILINE)
+
+    assert sorted(listed) == sorted({re.split(r"[<>=\[; ]", d)[0] for d in wanted})
