@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format test-versions docs clean
+.PHONY: help demo test check format test-versions docs reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ test-versions: $(VENV)/.installed ## the verdicts under real transformers releas
 
 docs: $(VENV)/.installed ## run the documented examples under real releases; insert their output in README and docs
 	$(BIN)/python docs/make_examples.py
+
+reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
+	$(BIN)/python docs/make_reference.py
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -29,7 +29,7 @@ BLOCK = re.compile(r"(<!-- example: (\S+)( verdict)? -->\n).*?(<!-- end -->)", r
 VERDICT = re.compile(r"^(?:OK|WARN|FAIL|\?) .*", re.MULTILINE | re.DOTALL)
 # One run's folder ends with the month, day, hour and minute of its start.
 FOLDER = re.compile(r"(gacheck-runs/[\w.-]+?)-\d{4}-\d{4}(?:-\d+)?/")
-SECONDS = re.compile(r"(done|failed,) in \d+ s\b")
+SECONDS = re.compile(r"(done) in \d+ s\b")
 
 COULD_NOT_RUN = (2, 4)
 

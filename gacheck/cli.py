@@ -9,7 +9,9 @@ import typer
 
 from gacheck import __version__
 from gacheck.commands.env import env
+from gacheck.commands.report import report
 from gacheck.commands.run import run
+from gacheck.commands.smoke import smoke
 from gacheck.errors import GacheckError
 
 INTERRUPTED = 130
@@ -37,6 +39,8 @@ def _app(
 
 
 app.command()(run)
+app.command()(report)
+app.command()(smoke)
 app.command()(env)
 
 

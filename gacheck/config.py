@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from gacheck.errors import ConfigError
 LossKwargs = Literal["on", "off"]
 
 DEFAULT_EFFECTIVE_BATCH_SIZE = 16
+STAND_IN_PREFIX = "tiny:"
 
 
 def _split_commas(value: object) -> object:
@@ -74,6 +76,7 @@ class PassSpec:
         return f"k{self.accumulation_steps}-{self.loss_kwargs}"
 
 
+MODEL_DATA = "Model and data"
 RARE = "Rarely needed"
 OUTPUT = "Output"
 
@@ -83,7 +86,20 @@ class ExperimentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = option("tiny:gemma3", "a stand-in tiny:TYPE, or a folder written by save_pretrained")
+    model: str = option("tiny:gemma3", "a stand-in tiny:TYPE, a folder written by save_pretrained, or a hub id")
+    revision: str | None = option(None, "branch, tag or commit of a hub model", panel=MODEL_DATA)
+    random_init: bool = option(False, "take the config alone and random weights", panel=MODEL_DATA)
+    model_class: str | None = option(None, "build the model with this class, package.module:Class", panel=MODEL_DATA)
+    trust_remote_code: bool = option(
+        False, "run Python from the model's repository; needs a pinned --revision", panel=MODEL_DATA
+    )
+    dataset: str | None = option(
+        None, "a .txt, .jsonl, .json, .csv or .parquet file, or a datasets id (default: English text of Python's own)"
+    )
+    dataset_config: str | None = option(None, "configuration of a datasets id", panel=MODEL_DATA)
+    split: str = option("train", "split of a datasets id", panel=MODEL_DATA)
+    text_column: str = option("text", "column that holds the text", panel=MODEL_DATA)
+    packing: bool = option(False, "concatenate the text and cut it at max_length", panel=MODEL_DATA)
     gradient_accumulation_steps: Annotated[tuple[int, ...], BeforeValidator(_split_commas)] = option(
         (1, 2, 4, 8), "accumulation steps to compare", short="-k"
     )
@@ -113,10 +129,15 @@ class ExperimentConfig(BaseModel):
     def _check(self) -> Self:
         self._check_lists()
         self._check_ranges()
-        if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 exclude each other")
+        self._check_combinations()
         self._check_batch()
         return self
+
+    def _check_combinations(self) -> None:
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 exclude each other")
+        if self.model_class is not None and not re.fullmatch(r"[\w.]+:\w+", self.model_class):
+            raise ValueError(f"model_class is {self.model_class!r}; it must be of the form package.module:Class")
 
     def _check_lists(self) -> None:
         for name in ("gradient_accumulation_steps", "loss_kwargs"):

@@ -47,6 +47,10 @@ class ModelFacts(Raw):
     num_parameters: int
     stand_in: bool
     random_weights: bool
+    adapter: str | None
+    """The class of the adapter around it; None without."""
+    own_tokenizer: bool
+    """False where a tokenizer had to be trained on the spot."""
     accepts_loss_kwargs_declared: bool | None
     """The attribute `accepts_loss_kwargs` of the model; None where it has none."""
     forward_has_kwargs: bool

@@ -176,6 +176,8 @@ def run_record(
             num_parameters=123_456,
             stand_in=True,
             random_weights=True,
+            adapter=None,
+            own_tokenizer=False,
             accepts_loss_kwargs_declared=declared,
             forward_has_kwargs=True,
         ),

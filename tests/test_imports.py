@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from gacheck.record import save_record
+from tests.builders import full_run
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "numpy", "matplotlib")
 
@@ -42,7 +46,7 @@ def loaded(body: str, *arguments: str) -> tuple[list[str], str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["env"], ["run", "--help"]],
+    [["--help"], ["--version"], ["env"], ["run", "--help"], ["report", "--help"]],
     ids=" ".join,
 )
 def test_a_cheap_command_loads_nothing_heavy(arguments: list[str]) -> None:
@@ -51,3 +55,38 @@ def test_a_cheap_command_loads_nothing_heavy(arguments: list[str]) -> None:
     assert heavy == []
     assert output.splitlines()[-1] == "EXIT 0"
     assert len(output.splitlines()) > 1
+
+
+FORMATS = [[], *(["--format", name] for name in ("json", "markdown", "csv"))]
+
+
+@pytest.mark.parametrize("format_options", FORMATS, ids=" ".join)
+def test_report_loads_nothing_heavy(format_options: list[str], tmp_path: Path) -> None:
+    save_record(full_run("sum_of_means", "mean_of_means"), tmp_path)
+
+    heavy, output = loaded(MAIN, "report", str(tmp_path), *format_options)
+
+    assert heavy == []
+    assert "SCALED_BY_ACCUMULATION" in output
+    assert output.splitlines()[-1] == "EXIT 0"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["gacheck", "gacheck.config", "gacheck.record", "gacheck.environment", "gacheck.core.analysis", "tests.builders"],
+)
+def test_the_lower_layers_load_nothing_heavy(module: str) -> None:
+    assert loaded(f"import {module}")[0] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import matplotlib",
+        "def late():\n    import matplotlib.pyplot\nlate()",
+        "import matplotlib\ndel sys.modules['matplotlib']",
+    ],
+    ids=["plain", "in a function", "forgotten again"],
+)
+def test_a_heavy_import_is_seen(body: str) -> None:
+    assert "matplotlib" in loaded(body)[0]

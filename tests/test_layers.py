@@ -55,7 +55,7 @@ ALLOWED: dict[str, Group] = {
     "gacheck.commands": group(BELOW_COMMANDS, "typer click rich pydantic", late=frozenset({"gacheck.training"})),
     "gacheck.experiment": group(LAYER_1 | CORE),
     "gacheck.training": group(
-        LAYER_1 | CORE, "torch transformers datasets accelerate tokenizers safetensors numpy huggingface_hub"
+        LAYER_1 | CORE, "torch transformers datasets accelerate tokenizers safetensors numpy huggingface_hub peft"
     ),
     "gacheck.reporters": group(LAYER_1 | CORE, "rich matplotlib jinja2", no_calls=WRITING),
     "gacheck.core": group(LAYER_1, no_stdlib=EFFECTS, no_calls=WRITING),

@@ -9,26 +9,22 @@ import sys
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from gacheck.commands.measuring import begin_record, check_transformers
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, write_bytes
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
-from gacheck.environment import installed_version, read_environment
-from gacheck.errors import ConfigError, GacheckError, ResourceError, UsageError
+from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.experiment import check_same_experiment, missing, run_passes
 from gacheck.record import RECORD_NAME, RunRecord, load_record, save_record
 
-if TYPE_CHECKING:
-    from gacheck.training.session import Session
-
 RUNS = Path("gacheck-runs")
 PICTURE_NAME = "loss.png"
-OLDEST_TRANSFORMERS = (4, 46)
 
 
 @options_of(RunConfig.model_fields)
@@ -54,22 +50,6 @@ def run(
     analysis = analyse(record)
     _show(analysis, settings, folder)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))
-
-
-def check_transformers() -> None:
-    """Refuse a transformers without the flag, before it is imported.
-
-    Raises:
-        UsageError: It is missing or too old.
-    """
-    version = installed_version("transformers")
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
-    if numbers < OLDEST_TRANSFORMERS:
-        raise UsageError(
-            f"transformers {version or 'is not installed'}: gacheck needs 4.46 or newer.",
-            why="Older Trainers have no model_accepts_loss_kwargs; they always take the mean of means.",
-            fix='pip install -U "transformers>=4.46"',
-        )
 
 
 def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
@@ -119,7 +99,8 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
 
         progress.stage(f"loading {settings.model}")
         session = Session(settings.experiment())
-        record = _start(settings, session, progress)
+        progress.stage("computing the right answer")
+        record = begin_record(settings.experiment(), session)
         if earlier is not None:
             check_same_experiment(earlier, record)
             record = earlier
@@ -135,21 +116,6 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             progress.stage("")
             print(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}", file=sys.stderr)
             raise
-
-
-def _start(settings: RunConfig, session: Session, progress: RunProgress) -> RunRecord:
-    progress.stage("computing the right answer")
-    return RunRecord(
-        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=("gacheck", *sys.argv[1:]),
-        config=settings.experiment(),
-        learning_rate=session.learning_rate,
-        environment=read_environment(),
-        hardware=session.hardware,
-        model=session.model,
-        data=session.data,
-        oracle=session.measure_oracle(),
-    )
 
 
 def _resume_command(folder: Path) -> str:

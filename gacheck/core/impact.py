@@ -92,5 +92,5 @@ def _last_step_sentence(case: Case, worst: PassFigures) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share with two digits: 0.1 %, 12 %, 300 %."""
-    return f"{share * 100:.2g} %" if share < 0.995 else f"{share * 100:.0f} %"
+    """Write a share with two digits, 0.1 % or 12 %; from the whole on as a factor."""
+    return f"{share * 100:.2g} %" if share < 0.995 else f"a factor of {1 + share:.2g}"

@@ -127,9 +127,9 @@ def _passes(analysis: Analysis) -> str:
     planned = len(record.config.gradient_accumulation_steps) * len(record.config.loss_kwargs)
     failed = sum(p.status == "failed" for p in record.passes)
     done = f"{len(record.passes)} of {planned} done"
-    if failed:
-        done += f", {failed} failed,"
     done += f" in {duration(sum(p.seconds for p in record.passes))}" if record.complete else " (incomplete)"
+    if failed:
+        done += f", {failed} failed"
     rows = "same rows" if record.config.per_device_train_batch_size is None else "same order of rows"
     return f"{done}; same start weights, {rows}; dropout off"
 

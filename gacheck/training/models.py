@@ -1,86 +1,263 @@
-"""A stand-in or a local folder → model and tokenizer, with dropout off."""
+"""A stand-in, a folder or a hub id → model and tokenizer, with dropout off."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Iterable
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError, ModelError
+from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
+from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.record import ModelFacts
+from gacheck.training.dropout import silence_config, silence_model
+from gacheck.training.hub import fetch_model
+from gacheck.training.sources import builtin_texts
 from gacheck.training.standins import build_model, language_model, tiny_config, train_tokenizer
 
-STAND_IN_PREFIX = "tiny:"
 STAND_IN_VOCABULARY = 300
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model, its tokenizer and what the record says of them."""
+class ModelFolder:
+    """Where a model lies; for an adapter, where its base lies too."""
 
-    model: Any
-    tokenizer: Any
-    facts: ModelFacts
+    name: str
+    path: Path
+    base: ModelFolder | None = None
+
+    @property
+    def root(self) -> ModelFolder:
+        """The folder with the model's config: the base's for an adapter."""
+        return self.base or self
+
+    def holds(self, pattern: str) -> bool:
+        """Whether a file of that name is there."""
+        return any(self.path.glob(pattern))
 
 
-def load(config: ExperimentConfig, texts: Iterable[str]) -> Loaded:
-    """Make the stand-in or read the folder that `config.model` names; weights in `config.dtype`, on the CPU.
-
-    Args:
-        config: What to load.
-        texts: Train a stand-in's tokenizer.
+class ModelSource:
+    """What `config.model` names; nothing is loaded before it is asked for.
 
     Raises:
-        ModelError: There is no such model, or it cannot be read.
-        ConfigError: `config_override` names a field that the model's config lacks.
+        ModelError: There is no such model, or a part of it is missing.
+        ResourceError: It could not be downloaded.
+        ConfigError: Remote code is to be run from a revision that is not pinned.
     """
-    stand_in = config.model.startswith(STAND_IN_PREFIX)
-    if stand_in:
-        model_config = tiny_config(config.model.removeprefix(STAND_IN_PREFIX), STAND_IN_VOCABULARY)
-        _prepare(model_config, config)
-        tokenizer = train_tokenizer(texts, STAND_IN_VOCABULARY)
-        model = build_model(model_config, config.seed)
-    else:
-        model, tokenizer = _read_folder(config)
-    model.to(getattr(torch, config.dtype))
-    _silence_dropout(model)
-    return Loaded(model, tokenizer, _facts(config.model, model, stand_in=stand_in))
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self._config = config
+        self._stand_in = config.model.startswith(STAND_IN_PREFIX)
+        self._own_tokenizer = False
+        self._folder = None if self._stand_in else self._find(config.model, config.revision)
+        with self._explained():
+            self._model_config = self._read_config()
+        _prepare(self._model_config, config)
+
+    def load_tokenizer(self) -> Any:
+        """Read the model's tokenizer; one trained on the spot serves a model without."""
+        for folder in (self._folder, self._folder.base) if self._folder else ():
+            if folder is not None and (folder.holds("tokenizer*") or folder.holds("vocab*") or folder.holds("*.model")):
+                with self._explained():
+                    self._own_tokenizer = True
+                    return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=self._config.trust_remote_code)
+        most = getattr(self._model_config.get_text_config(), "vocab_size", STAND_IN_VOCABULARY)
+        try:
+            return train_tokenizer(builtin_texts(), min(most, STAND_IN_VOCABULARY))
+        except ValueError as error:
+            raise ModelError(
+                f"{self._config.model} has no tokenizer, and its vocabulary is too small for one of bytes.",
+                why=str(error),
+                fix="save the model's tokenizer into its folder",
+            ) from None
+
+    def load_model(self) -> tuple[Any, ModelFacts]:
+        """Load the weights, or make random ones, in `config.dtype` on the CPU, dropout off."""
+        random_weights = self._stand_in or self._config.random_init or not self._has_weights()
+        with self._explained():
+            model = self._build() if random_weights else self._read_model()
+            if self._folder is not None and self._folder.base is not None:
+                model = _with_adapter(model, self._folder)
+        model.to(getattr(torch, self._config.dtype))
+        silence_model(model)
+        return model, self._facts(model, random_weights=random_weights)
+
+    def _find(self, name: str, revision: str | None) -> ModelFolder:
+        config = self._config
+        path = Path(name).expanduser()
+        if not path.is_dir():
+            if config.trust_remote_code and not COMMIT.fullmatch(revision or ""):
+                raise ConfigError(
+                    f"The code of {name} is not run from a revision that can change.",
+                    why="--trust-remote-code runs Python from the repository with your rights.",
+                    fix="pin the commit that you have read:  --revision <40 hexadecimal digits>",
+                )
+            path = fetch_model(name, revision, weights=not config.random_init, code=config.trust_remote_code)
+        if (path / "adapter_config.json").is_file():
+            return ModelFolder(name, path, self._find(_base_of(path), None))
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"There is no model at {name}.",
+                why="The folder has no config.json.",
+                fix="name a folder written by save_pretrained, or try  --model tiny:gemma3",
+            )
+        return ModelFolder(name, path)
+
+    def _has_weights(self) -> bool:
+        assert self._folder is not None
+        root = self._folder.root
+        if root.holds("model*.safetensors"):
+            return True
+        if root.holds("*.bin") or not Path(root.name).expanduser().is_dir():
+            raise ModelError(
+                f"{root.name} has no weights in safetensors.",
+                why="Other formats are pickles, which can run code when they are read.",
+                fix="save it again with save_pretrained, or take random weights with  --random-init",
+            )
+        return False  # a folder with a config alone: its class can be checked with random weights
+
+    def _read_config(self) -> Any:
+        if self._folder is None:
+            return tiny_config(self._config.model.removeprefix(STAND_IN_PREFIX), STAND_IN_VOCABULARY)
+        return AutoConfig.from_pretrained(self._folder.root.path, trust_remote_code=self._config.trust_remote_code)
+
+    def _build(self) -> Any:
+        if self._config.model_class is not None:
+            torch.manual_seed(self._config.seed)
+            return _import_class(self._config.model_class)(self._model_config).float()
+        if self._config.trust_remote_code and hasattr(self._model_config, "auto_map"):
+            torch.manual_seed(self._config.seed)
+            return AutoModelForCausalLM.from_config(self._model_config, trust_remote_code=True).float()
+        return build_model(self._model_config, self._config.seed)
+
+    def _read_model(self) -> Any:
+        assert self._folder is not None
+        model_class, config = self._class()
+        trust = {"trust_remote_code": True} if model_class is AutoModelForCausalLM else {}
+        model, loading = model_class.from_pretrained(
+            self._folder.root.path, config=config, use_safetensors=True, output_loading_info=True, **trust
+        )
+        missing = sorted(loading["missing_keys"])
+        if missing and self._config.model_class is None:
+            raise ModelError(
+                f"{len(missing)} weights are missing from {self._folder.root.name}, the first: {missing[0]}",
+                why=f"They would be random in a {type(model).__name__} that passes for a trained one.",
+                fix="check that the folder holds the whole model, or take random weights with  --random-init",
+            )
+        return model
+
+    def _class(self) -> tuple[Any, Any]:
+        if self._config.model_class is not None:
+            return _import_class(self._config.model_class), self._model_config
+        if self._config.trust_remote_code and hasattr(self._model_config, "auto_map"):
+            return AutoModelForCausalLM, self._model_config
+        return language_model(self._model_config)
+
+    def _facts(self, model: Any, *, random_weights: bool) -> ModelFacts:
+        base = model.get_base_model() if self._folder is not None and self._folder.base is not None else model
+        declared = getattr(base, "accepts_loss_kwargs", None)
+        parameters = inspect.signature(base.forward).parameters.values()
+        return ModelFacts(
+            name=self._config.model,
+            class_name=type(base).__name__,
+            model_type=model.config.model_type,
+            num_parameters=sum(p.numel() for p in model.parameters()),
+            stand_in=self._stand_in,
+            random_weights=random_weights,
+            adapter=None if base is model else type(model).__name__,
+            own_tokenizer=self._own_tokenizer,
+            accepts_loss_kwargs_declared=None if declared is None else bool(declared),
+            forward_has_kwargs=any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters),
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn whatever transformers raises while it reads into our error."""
+        try:
+            yield
+        except GacheckError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"The model {self._config.model} cannot be read: {' '.join(str(error).split())[:300]}",
+                why="It needs a config.json, weights in safetensors and a tokenizer that this transformers reads.",
+                fix="write it again with save_pretrained of model and tokenizer, or upgrade transformers",
+            ) from error
 
 
-def _read_folder(config: ExperimentConfig) -> tuple[Any, Any]:
-    folder = Path(config.model)
-    if not (folder / "config.json").is_file():
+def _base_of(adapter: Path) -> str:
+    """Return the model that an adapter was made for."""
+    try:
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not base or not isinstance(base, str):
         raise ModelError(
-            f"There is no model at {config.model}.",
-            why="It is neither a stand-in (tiny:TYPE) nor a folder with a config.json.",
-            fix="name a folder written by save_pretrained, or try  --model tiny:gemma3",
+            f"The adapter in {adapter} does not say which model it is for.",
+            why="Its adapter_config.json has no base_model_name_or_path.",
+            fix="write the adapter again with peft's save_pretrained",
+        )
+    return base
+
+
+def _with_adapter(model: Any, folder: ModelFolder) -> Any:
+    if not folder.holds("adapter_model*.safetensors"):
+        raise ModelError(
+            f"The adapter {folder.name} has no weights in safetensors.",
+            why="Other formats are pickles, which can run code when they are read.",
+            fix="write the adapter again with peft's save_pretrained",
         )
     try:
-        model_config = AutoConfig.from_pretrained(folder)
-        _prepare(model_config, config)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model_class, model_config = language_model(model_config)
-        model = model_class.from_pretrained(folder, config=model_config, use_safetensors=True)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        from peft import PeftModel
+    except ImportError:
         raise ModelError(
-            f"The model at {config.model} cannot be read: {' '.join(str(error).split())[:300]}",
-            why="It needs a config.json, weights in safetensors and a tokenizer that this transformers reads.",
-            fix="write the folder again with save_pretrained of model and tokenizer, or upgrade transformers",
+            f"{folder.name} is an adapter, and peft is not installed.",
+            why="peft puts the adapter on its model.",
+            fix="pip install peft",
+        ) from None
+    return PeftModel.from_pretrained(model, folder.path, is_trainable=True)
+
+
+def _import_class(path: str) -> Any:
+    """Import `pkg.mod:Class`, also from the working folder.
+
+    Raises:
+        ModelError: There is no such module or class.
+    """
+    module_name, _, class_name = path.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # the module is the user's: it may raise anything while it is imported
+        raise ModelError(
+            f"The class {path} cannot be imported: {type(error).__name__}: {error}",
+            why="--model-class names a Python class as package.module:Class.",
+            fix="check the spelling, and that the module is installed or in the working folder",
         ) from error
-    return model, tokenizer
 
 
 def _prepare(model_config: Any, config: ExperimentConfig) -> None:
     """Switch dropout off in the config and apply the overrides, which have the last word."""
-    _silence_config(model_config)
+    silence_config(model_config)
     for key, value in config.config_override.items():
         *path, name = key.split(".")
+        if "drop" in name:
+            raise ConfigError(
+                f"{key!r} cannot be overridden.",
+                why="Dropout is off in every pass, so that normalization is all that differs between them.",
+                fix="leave it out",
+            )
         target = model_config
         for part in path:
             target = getattr(target, part, None)
@@ -90,59 +267,11 @@ def _prepare(model_config: Any, config: ExperimentConfig) -> None:
                 why="An override that changes nothing would mislead.",
                 fix=f"see the fields of {type(model_config).__name__} in the transformers documentation",
             )
-        setattr(target, name, value)
-
-
-def _silence_config(model_config: Any) -> None:
-    for name, value in list(vars(model_config).items()):
-        if "drop" in name and isinstance(value, float):
-            setattr(model_config, name, 0.0)
-        elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
-            _silence_config(value)
-
-
-def _silence_dropout(model: torch.nn.Module) -> None:
-    """Switch off what the config does not reach: dropout modules and rates that modules keep for themselves."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
-
-
-def _facts(name: str, model: Any, *, stand_in: bool) -> ModelFacts:
-    declared = getattr(model, "accepts_loss_kwargs", None)
-    parameters = inspect.signature(model.forward).parameters.values()
-    return ModelFacts(
-        name=name,
-        class_name=type(model).__name__,
-        model_type=model.config.model_type,
-        num_parameters=sum(p.numel() for p in model.parameters()),
-        stand_in=stand_in,
-        random_weights=stand_in,
-        accepts_loss_kwargs_declared=None if declared is None else bool(declared),
-        forward_has_kwargs=any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters),
-    )
-
-
-def demanded_zeros(model: Any, batch: dict[str, torch.Tensor]) -> tuple[str, ...]:
-    """Find the inputs that text has no use for but the model demands in training, such as Gemma3's `token_type_ids`.
-
-    Tries a forward; where the model refuses and names one of its own arguments that mark token types, zeros are
-    what its processor would send for text.
-    """
-    names = [n for n in inspect.signature(model.forward).parameters if n.endswith("token_type_ids")]
-    demanded: list[str] = []
-    while True:
-        zeros = {name: torch.zeros_like(batch["input_ids"]) for name in demanded}
         try:
-            with torch.no_grad():
-                model(**batch, **zeros)
-            return tuple(demanded)
-        except (ValueError, TypeError) as error:
-            missing = [n for n in names if n in str(error) and n not in demanded]
-            if not missing:
-                raise
-            # The longest name that is mentioned: mm_token_type_ids contains token_type_ids.
-            demanded.append(max(missing, key=len))
+            setattr(target, name, value)
+        except Exception as error:  # read-only properties, and the type checks of newer releases
+            raise ConfigError(
+                f"The config of {config.model} takes no {value!r} for {key!r}: {' '.join(str(error).split())[:200]}",
+                why="The model would be built with it.",
+                fix=f"see the fields of {type(model_config).__name__} in the transformers documentation",
+            ) from None

@@ -222,7 +222,7 @@ class Oracle:
                 return own_sum
             total = sum_nats(logits, batch["labels"], shifts=shifts)
         noise = ROUNDINGS * torch.finfo(own.dtype).eps
-        plain = relative_difference(float(own_sum), float(total)) <= PLAIN_SLACK * noise
+        plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
         return total if plain else own_sum
 
 

@@ -99,15 +99,16 @@ class Probe:
         with _watching(self._trainer.model, LogitsWatch(seen["labels"], shifts=self._shifts)) as watch:
             with undisturbed(self._trainer.model):
                 loss = own_loss(self._trainer, seen)
+            mean = float(loss.detach())
             if not watch.nodes or not loss.requires_grad:
-                return float(loss), None
+                return mean, None
             edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in watch.nodes]
             gradients = torch.autograd.grad(loss, edges, allow_unused=True)
         gradient = next((g for g in gradients if g is not None), None)
         if gradient is None:
-            return float(loss), None
+            return mean, None
         num_targets = count_targets(seen["labels"], shifts=self._shifts)
-        return float(loss), watch.at_targets(gradient) * num_targets
+        return mean, watch.at_targets(gradient) * num_targets
 
 
 def own_loss(trainer: Any, inputs: Batch) -> torch.Tensor:

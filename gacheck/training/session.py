@@ -13,13 +13,15 @@ import torch
 import transformers
 from transformers.trainer_utils import set_seed
 
-from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.config import ExperimentConfig, LossKwargs, PassSpec
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
 from gacheck.record import HardwareFacts, OracleRecord, PassRecord
-from gacheck.training.data import Batch, Collator, batch_fingerprints, builtin_texts, make_rows, row_fingerprint
-from gacheck.training.models import demanded_zeros, load
+from gacheck.training.data import Batch, Collator, batch_fingerprints, make_rows, row_fingerprint
+from gacheck.training.inputs import demanded_zeros
+from gacheck.training.models import ModelSource
 from gacheck.training.oracle import Oracle
 from gacheck.training.passes import PassRunner, training_arguments
+from gacheck.training.sources import open_source
 
 # Random weights learn nothing visible in a few steps at a fine-tuning rate.
 LEARNING_RATE_RANDOM = 1e-3
@@ -101,15 +103,17 @@ class Session:
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
         training_arguments(config, config.gradient_accumulation_steps[0], 1e-3, device, ".")
         set_seed(config.seed)
-        loaded = load(config, builtin_texts())
-        self.model = loaded.facts
-        default = LEARNING_RATE_RANDOM if loaded.facts.random_weights else LEARNING_RATE_PRETRAINED
-        self.learning_rate = config.learning_rate or default
-        self._rows = make_rows(builtin_texts(), "pydoc_data.topics", loaded.tokenizer, config)
+        # Config, tokenizer and rows come before the weights: what is wrong with them costs no load.
+        source = ModelSource(config)
+        tokenizer = source.load_tokenizer()
+        self._rows = make_rows(open_source(config), tokenizer, config)
         self.data = self._rows.facts
+        model, self.model = source.load_model()
+        default = LEARNING_RATE_RANDOM if self.model.random_weights else LEARNING_RATE_PRETRAINED
+        self.learning_rate = config.learning_rate or default
         with explained(self.model.class_name):
-            model = loaded.model.to(device).train()
-        collator = Collator(_pad_token_id(loaded.tokenizer))
+            model.to(device).train()
+        collator = Collator(_pad_token_id(tokenizer))
         sample = {name: tensor.to(device) for name, tensor in collator([self._rows.train[0]]).items()}
         with explained(self.model.class_name):
             collator = Collator(collator.pad_token_id, demanded_zeros(model, sample))
@@ -132,13 +136,19 @@ class Session:
         def measure(trainer: Any, batches: list[Batch]) -> OracleRecord:
             rows = [order[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
             steps = config.gradient_accumulation_steps
-            return self._oracle.measure(
-                rows, [config.micro_batch_size(k) for k in steps], [config.rows_per_step(k) for k in steps], trainer
-            )
+            micro_batch_sizes = [config.micro_batch_size(k) for k in steps]
+            step_sizes = [config.rows_per_step(k) for k in steps]
+            return self._oracle.measure(rows, micro_batch_sizes, step_sizes, trainer)
 
         with explained(self.model.class_name):
             record: OracleRecord = self._runner.rehearse(measure)
         return record
+
+    def auto_loss_kwargs(self) -> LossKwargs:
+        """Return the value of the flag that the Trainer chooses itself."""
+        with explained(self.model.class_name):
+            chosen = self._runner.rehearse(lambda trainer, batches: bool(trainer.model_accepts_loss_kwargs))
+        return "on" if chosen else "off"
 
     def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
         """Train once under the real Trainer."""

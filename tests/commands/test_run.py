@@ -176,7 +176,7 @@ def test_wrong_input_is_one_message_and_exit_2(
 
 def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "gacheck.cli", "run", "--model", "nowhere", "--out", "here"],
+        [sys.executable, "-m", "gacheck.cli", "run", "--model", "./nowhere", "--out", "here"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -184,7 +184,7 @@ def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 2
-    assert "There is no model at nowhere" in done.stderr
+    assert "There is no model at ./nowhere" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

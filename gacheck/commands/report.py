@@ -1,0 +1,192 @@
+"""`gacheck report`: read a record anew and show it, in any format. Needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from gacheck.commands.output import exit_code, write_bytes
+from gacheck.commands.run import PICTURE_NAME, RUNS
+from gacheck.core.analysis import Analysis, analyse
+from gacheck.errors import ConfigError, RecordError, ResourceError
+from gacheck.record import RECORD_NAME, load_record
+
+STDOUT = Path("-")
+
+
+class Format(StrEnum):
+    """What a record can be rendered as."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    PNG = "png"
+    SVG = "svg"
+
+
+def report(
+    run: Path | None = typer.Argument(
+        None, metavar="RUN", help=f"a run's folder or its {RECORD_NAME} (default: the newest under {RUNS}/)"
+    ),
+    format: Format = typer.Option(Format.TERMINAL, "--format", help="what to make of it"),
+    output: Path | None = typer.Option(
+        None, "--output", "-o", metavar="FILE", help="write there; - is stdout (default: -)"
+    ),
+    force: bool = typer.Option(False, "--force", help="replace FILE"),
+    verdict_code: bool = typer.Option(False, "--exit-code", help="exit as gacheck run does: 1 if the verdict fails"),
+    strict: bool = typer.Option(False, "--strict", help="with --exit-code: a warning fails too"),
+) -> None:
+    """Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.
+
+    Exit codes: 0 rendered, whatever the verdict, unless --exit-code · 1 the verdict fails ·
+    2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.
+    """
+    path = _find_record(run)
+    _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
+    record = load_record(path)
+    try:
+        analysis = analyse(record)
+        content = _render(analysis, format, path, ascii=output in (None, STDOUT) and not _stdout_speaks_unicode())
+    except (ArithmeticError, LookupError, ValueError) as error:
+        raise RecordError(
+            f"{path} makes no sense: {type(error).__name__}: {error}.",
+            why="Its facts contradict each other or are out of all bounds, as after an edit by hand.",
+            fix="name another run; if nobody edited it, gacheck is at fault: report it with this file",
+        ) from error
+    if output is None or output == STDOUT:
+        _write_stdout(content)
+    else:
+        write_bytes(output, content)
+    raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))
+
+
+def _find_record(run: Path | None) -> Path:
+    """Return the record's file: the one that is named, or the newest.
+
+    Raises:
+        RecordError: No run is named and there is none, or the name is none that a file can have.
+    """
+    try:
+        if run is not None:
+            return run / RECORD_NAME if run.is_dir() else run
+        # The path breaks ties, so that the same folders give the same choice.
+        found = [(path.stat().st_mtime_ns, path) for path in RUNS.glob(f"*/{RECORD_NAME}")]
+    except OSError as error:
+        raise RecordError(
+            f"{run or RUNS} cannot be read: {error.strerror}.",
+            why="There is no record.",
+            fix="name a run's folder or its record.json",
+        ) from None
+    if not found:
+        raise RecordError(
+            f"There is no run under {RUNS}/.",
+            why="Without a name the newest run there is shown.",
+            fix="name a run's folder or its record.json, or measure one with  gacheck run",
+        )
+    return max(found)[1]
+
+
+def _check_options(
+    format: Format, output: Path | None, record: Path, *, force: bool, verdict_code: bool, strict: bool
+) -> None:
+    """Refuse what would destroy something or do nothing, before any work.
+
+    Raises:
+        ConfigError: Options contradict each other, or FILE exists.
+    """
+    if strict and not verdict_code:
+        raise ConfigError(
+            "--strict needs --exit-code.", why="The exit code is 0 without it.", fix="add --exit-code, or drop --strict"
+        )
+    if output is None and format is Format.PNG and sys.stdout.isatty():
+        raise ConfigError(
+            "A PNG is no text: it is not printed to a terminal.",
+            why="It would garble the terminal.",
+            fix=f"add  -o {PICTURE_NAME}",
+        )
+    if output is not None and output != STDOUT:
+        _check_file(output, record, force=force)
+
+
+def _check_file(output: Path, record: Path, *, force: bool) -> None:
+    try:
+        is_folder, exists = output.is_dir(), output.is_file()
+        is_record = exists and record.exists() and output.samefile(record)
+    except OSError as error:
+        raise ConfigError(
+            f"{output} cannot be written: {error.strerror}.",
+            why="The report would go there.",
+            fix="choose another FILE",
+        ) from None
+    if is_folder or is_record:
+        raise ConfigError(
+            f"{output} is {'a folder' if is_folder else 'the record itself'}.",
+            why="A report is one file." if is_folder else "The measurements would be lost.",
+            fix="choose another FILE",
+        )
+    if exists and not force:
+        raise ConfigError(
+            f"{output} exists already.", why="It would be overwritten.", fix="choose another FILE, or add --force"
+        )
+
+
+def _stdout_speaks_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def _render(analysis: Analysis, format: Format, record: Path, *, ascii: bool) -> bytes:
+    """Render; each reporter is loaded only when it is used: matplotlib alone takes a second."""
+    if format is Format.PNG or format is Format.SVG:
+        from gacheck.reporters.picture import render_picture
+
+        return render_picture(_mark_incomplete(analysis), "png" if format is Format.PNG else "svg")
+    if format is Format.JSON:
+        from gacheck.reporters.json_report import render_json as render
+    elif format is Format.MARKDOWN:
+        from gacheck.reporters.markdown import render_markdown as render
+    elif format is Format.CSV:
+        from gacheck.reporters.csv_report import render_csv as render
+    else:
+        from gacheck.reporters.terminal import render_terminal
+
+        return render_terminal(analysis, saved=_saved(record), ascii=ascii).encode()
+    return render(analysis).encode()
+
+
+def _mark_incomplete(analysis: Analysis) -> Analysis:
+    """Say in the summary, which is the picture's title, that passes are missing; the text formats count them."""
+    if analysis.record.complete:
+        return analysis
+    words = replace(analysis.verdict.words, summary=f"{analysis.verdict.words.summary} (incomplete run)")
+    return replace(analysis, verdict=replace(analysis.verdict, words=words))
+
+
+def _saved(record: Path) -> str:
+    picture = f"  {PICTURE_NAME}" if (record.parent / PICTURE_NAME).is_file() else ""
+    return f"{record.parent}/   {record.name}{picture}"
+
+
+def _write_stdout(content: bytes) -> None:
+    """Write bytes as they are: a locale's encoding or line ends would spoil them.
+
+    Raises:
+        ResourceError: The disk behind stdout is full.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # `| head` is content with what it has; Typer ends quietly
+        raise ResourceError(
+            f"Standard output could not be written: {error.strerror}.",
+            why="The report is incomplete.",
+            fix="free some space or choose a file with -o",
+        ) from error

@@ -1,0 +1,89 @@
+"""`gacheck smoke`: the check for CI. One pass; a second one only where the first is not fine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gacheck.commands.measuring import begin_record, check_transformers
+from gacheck.commands.options import options_of
+from gacheck.commands.output import exit_code
+from gacheck.config import ExperimentConfig, LossKwargs, RunConfig, load_config
+from gacheck.core.analysis import Analysis, analyse
+from gacheck.experiment import run_passes
+from gacheck.record import RunRecord
+
+# Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
+ACCUMULATION_STEPS = 4
+
+# What a check of one step has no use for.
+LEFT_OUT = {
+    "gradient_accumulation_steps",
+    "loss_kwargs",
+    "per_device_train_batch_size",
+    "max_steps",
+    "learning_rate",
+    "optim",
+    "max_grad_norm",
+    "out",
+    "force",
+    "resume",
+    "quiet",
+}
+
+
+@options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT)
+def smoke(
+    config: Path | None = typer.Option(None, "--config", metavar="FILE", help="YAML file with any of these options"),
+    **flags: Any,
+) -> None:
+    """Check one optimizer step at k = 4, as the Trainer sets itself up; one line when fine, four when not.
+
+    The default model tests the installed transformers, not your model: name yours with --model.
+    Exit codes as of gacheck run. Nothing is written.
+    """
+    given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 1}
+    settings = load_config(config, given)
+    check_transformers()
+    analysis = analyse(_measure(settings.experiment()))
+    _show(analysis, as_json=settings.json_output)
+    raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))
+
+
+def _measure(config: ExperimentConfig) -> RunRecord:
+    from gacheck.training.session import Session
+
+    session = Session(config)
+    auto = session.auto_loss_kwargs()
+    other: LossKwargs = "off" if auto == "on" else "on"
+    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
+    shifts = record.oracle.shifts
+    for flags in ((auto,), (auto, other)):
+        record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
+        record = run_passes(record, lambda spec: session.run_pass(spec, shifts, lambda: None), lambda saved: None)
+        if analyse(record).ok:
+            break
+    return record
+
+
+def _show(analysis: Analysis, *, as_json: bool) -> None:
+    from gacheck.reporters.github import render_annotation
+    from gacheck.reporters.json_report import render_json
+    from gacheck.reporters.markdown import render_markdown
+    from gacheck.reporters.smoke import render_smoke
+
+    if as_json:
+        print(render_json(analysis).rstrip("\n"))
+        return
+    print(render_smoke(analysis).rstrip("\n"))
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    if not analysis.ok:
+        print(render_annotation(analysis).rstrip("\n"))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(render_markdown(analysis))

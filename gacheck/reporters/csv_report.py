@@ -1,0 +1,122 @@
+"""The analysis as CSV, for spreadsheets and data frames: one row per pass and optimizer step.
+
+What belongs to the run or the pass stands in each of its rows; what is known of the first step only stands there
+alone. A pass that failed or has not run has one row without a step.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+from gacheck.core.analysis import Analysis
+from gacheck.core.figures import PassFigures, StepFigures
+from gacheck.reporters.text import clean
+
+Cell = str | int | float | None
+
+COLUMNS = (
+    "model",
+    "class",
+    "transformers",
+    "verdict",
+    "run_complete",
+    "pass",
+    "accumulation_steps",
+    "loss_kwargs",
+    "status",
+    "error",
+    "nonfinite",
+    "rule",
+    "backward_rule",
+    "heldout_loss",
+    "step",
+    "reported_loss",
+    "grad_norm",
+    "reference_loss",
+    "ratio",
+    "grad_norm_ratio",
+)
+
+# A spreadsheet reads what begins so as a formula, which may fetch and send; the wide ones count as well in some.
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+
+
+def render_csv(analysis: Analysis) -> str:
+    """Render the rows below a header; numbers in full precision, those that are not finite as empty cells."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in _rows(analysis):
+        writer.writerow([_finite(row.get(column)) for column in COLUMNS])
+    return buffer.getvalue()
+
+
+def _finite(cell: Cell) -> Cell:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _guard(text: str) -> str:
+    """Make text from outside harmless: one line, and no formula."""
+    text = clean(text)
+    return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) else text
+
+
+def _rows(analysis: Analysis) -> Iterator[dict[str, Cell]]:
+    run = _run_cells(analysis)
+    for figures in analysis.passes:
+        cells = run | _pass_cells(figures)
+        if not figures.steps:
+            yield cells
+        for step in figures.steps:
+            yield cells | _step_cells(step) | (_first_step_cells(figures) if step is figures.steps[0] else {})
+    recorded = {(p.accumulation_steps, p.loss_kwargs) for p in analysis.passes}
+    config = analysis.record.config
+    for k in config.gradient_accumulation_steps:
+        for flag in config.loss_kwargs:
+            if (k, flag) not in recorded:
+                yield run | {"pass": f"k{k}-{flag}", "accumulation_steps": k, "loss_kwargs": flag, "status": "skipped"}
+
+
+def _run_cells(analysis: Analysis) -> dict[str, Cell]:
+    record = analysis.record
+    return {
+        "model": _guard(record.model.name),
+        "class": _guard(record.model.class_name),
+        "transformers": _guard(record.environment.packages.get("transformers", "")),
+        "verdict": analysis.verdict.code,
+        "run_complete": _truth(record.complete),
+    }
+
+
+def _pass_cells(figures: PassFigures) -> dict[str, Cell]:
+    forward, backward = figures.finding.forward, figures.finding.backward
+    return {
+        "pass": _guard(figures.id),
+        "accumulation_steps": figures.accumulation_steps,
+        "loss_kwargs": figures.loss_kwargs,
+        "status": figures.status,
+        "error": _guard(figures.error or ""),
+        "nonfinite": _truth(figures.nonfinite),
+        "rule": forward.rule.name if forward and forward.rule else None,
+        "backward_rule": backward.rule.name if backward and backward.rule else None,
+        "heldout_loss": figures.heldout_loss,
+    }
+
+
+def _step_cells(step: StepFigures) -> dict[str, Cell]:
+    return {"step": step.step, "reported_loss": step.reported_loss, "grad_norm": step.grad_norm}
+
+
+def _first_step_cells(figures: PassFigures) -> dict[str, Cell]:
+    return {
+        "reference_loss": figures.reference_loss,
+        "ratio": figures.ratio,
+        "grad_norm_ratio": figures.grad_norm_ratio,
+    }

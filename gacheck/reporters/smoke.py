@@ -1,0 +1,57 @@
+"""The smoke check's few lines, in ASCII: CI logs know nothing else for sure."""
+
+from __future__ import annotations
+
+from gacheck.core.analysis import Analysis
+from gacheck.core.figures import PassFigures
+from gacheck.reporters.text import ascii_only, clean
+
+# From here on a factor says more than a difference.
+FACTOR = 1.05
+
+
+def render_smoke(analysis: Analysis) -> str:
+    """Render one line when fine, four when not."""
+    record, verdict = analysis.record, analysis.verdict
+    what = f"{record.model.class_name} transformers {record.environment.packages.get('transformers', '?')}"
+    auto = judged_pass(analysis)
+    if analysis.ok and auto is not None and auto.reported_loss is not None:
+        lines = [f"OK {what}  loss {auto.reported_loss:.3f} = right at k={auto.accumulation_steps}"]
+    else:
+        heading = verdict.severity.upper() if verdict.severity != "inconclusive" else ""
+        fix = verdict.words.fix.split("\n")[0].split("   #")[0]
+        lines = [
+            f"{heading} {verdict.code} {what}".strip(),
+            f"  {finding(analysis)}",
+            f"  fix: {fix}{_tried(analysis)}",
+            f"  see: gacheck run --model {record.config.model}",
+        ]
+    return "\n".join(ascii_only(clean(line)) for line in lines) + "\n"
+
+
+def judged_pass(analysis: Analysis) -> PassFigures | None:
+    """Return the pass at the flag that the Trainer chose itself."""
+    flag = {True: "on", False: "off", None: None}[analysis.flag.auto]
+    return next((p for p in analysis.passes if p.loss_kwargs == flag), None)
+
+
+def finding(analysis: Analysis) -> str:
+    """Say in one sentence what was found at the judged pass."""
+    auto = judged_pass(analysis)
+    if auto is None or auto.ratio is None or auto.reported_loss is None or auto.reference_loss is None:
+        return f"{analysis.verdict.words.summary}: {analysis.verdict.words.cause}"
+    if auto.ratio > FACTOR:
+        amount = f"{auto.ratio:.3f} times too large"
+    elif auto.ratio < 1 / FACTOR:
+        amount = f"{1 / auto.ratio:.3f} times too small"
+    else:
+        amount = analysis.verdict.words.summary
+    return (
+        f"k={auto.accumulation_steps}, flag {auto.loss_kwargs} (default): "
+        f"loss {auto.reported_loss:.3f}, right {auto.reference_loss:.3f}, {amount}"
+    )
+
+
+def _tried(analysis: Analysis) -> str:
+    better = next((p for p in analysis.passes if p.loss_kwargs == analysis.verdict.better_flag), None)
+    return f" (tried: {better.reported_loss:.3f})" if better and better.reported_loss is not None else ""

@@ -1,0 +1,344 @@
+"""`gacheck report` as a person meets it: which run, which format, where it goes, and wrong input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gacheck.cli import main
+from gacheck.commands import report
+from gacheck.record import SCHEMA_VERSION, RunRecord, save_record
+from tests.builders import full_run
+from tests.reporters.cases import RECORDS
+
+# A lone surrogate, as in the hostile one, cannot be stored: there is no such file.
+STORED = {name: record for name, record in RECORDS.items() if name != "hostile"}
+
+
+@pytest.fixture
+def gacheck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Run `gacheck report` in an empty folder and return its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as caught:
+            main(["report", *arguments])
+        return int(caught.value.code or 0)
+
+    return call
+
+
+def keep(record: RunRecord, folder: str, age: int = 0) -> Path:
+    """Save a record that is `age` seconds old."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = save_record(record, Path(folder))
+    os.utime(path, (1_700_000_000 - age,) * 2)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        (name, format)
+        for name in STORED
+        for format in report.Format
+        # A picture takes half a second; those of the other kinds are drawn in tests/reporters/test_picture.py.
+        if format not in ("png", "svg") or name in ("partial", "nothing", "nan")
+    ],
+)
+def test_every_format_renders_every_kind_of_run(gacheck: Callable[..., int], name: str, format: str) -> None:
+    keep(STORED[name], "a run")
+
+    assert gacheck("a run", "--format", format, "-o", "first") == 0
+    assert gacheck("a run", "--format", format, "-o", "second") == 0
+
+    content = Path("first").read_bytes()
+    assert content == Path("second").read_bytes()
+    assert content.startswith(b"\x89PNG" if format == "png" else b"<?xml" if format == "svg" else content[:1])
+    assert content.endswith(b"\n") or format == "png"
+
+
+@pytest.mark.parametrize(
+    ("format", "mark"),
+    [
+        ("terminal", "5 of 8 done (incomplete)"),
+        ("json", '"complete": false'),
+        ("markdown", "**Incomplete: 5 of 8 passes have run.**"),
+        ("csv", ",skipped,"),
+    ],
+)
+def test_a_partial_run_is_marked(
+    gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], format: str, mark: str
+) -> None:
+    keep(RECORDS["partial"], "part")
+    keep(RECORDS["scaled"], "whole")
+
+    assert gacheck("part", "--format", format) == 0
+    assert mark in capsys.readouterr().out
+    assert gacheck("whole", "--format", format) == 0
+    assert mark not in capsys.readouterr().out
+
+
+def test_a_partial_runs_picture_is_marked(gacheck: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    from gacheck.reporters import picture
+
+    titles: list[str] = []
+    monkeypatch.setattr(
+        picture, "render_picture", lambda analysis, format: titles.append(analysis.verdict.words.summary) or b""
+    )
+    for name in ("partial", "scaled"):
+        gacheck(str(keep(RECORDS[name], name).parent), "--format", "svg")
+
+    assert titles == ["the loss is k times too large (incomplete run)", "the loss is k times too large"]
+
+
+def test_the_newest_run_is_the_default(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    keep(full_run("token_mean", "mean_of_means"), "gacheck-runs/z-oldest", age=20)
+    keep(full_run("sum_of_means", "mean_of_means"), "gacheck-runs/a-newest", age=0)
+    keep(full_run("token_mean", "mean_of_means"), "gacheck-runs/m-middle", age=10)
+    Path("gacheck-runs/begun").mkdir()
+
+    assert gacheck() == 0
+    shown = capsys.readouterr().out
+    assert "SCALED_BY_ACCUMULATION" in shown
+    assert "gacheck-runs/a-newest/" in shown
+
+
+@pytest.mark.parametrize("made", [None, "gacheck-runs", "gacheck-runs/begun"])
+def test_no_run_at_all(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], made: str | None) -> None:
+    if made:
+        Path(made).mkdir(parents=True)
+
+    assert gacheck() == 2
+    shown = capsys.readouterr()
+    assert "There is no run under gacheck-runs/" in shown.err
+    assert "gacheck run" in shown.err
+    assert shown.out == ""
+
+
+def test_a_run_is_named_by_folder_or_file(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    path = keep(RECORDS["scaled"], "here")
+
+    assert gacheck("here") == 0
+    by_folder = capsys.readouterr().out
+    assert gacheck(str(path)) == 0
+    assert capsys.readouterr().out == by_folder
+    assert " saved     here/   record.json\n" in by_folder
+    (path.parent / "loss.png").write_bytes(b"")
+    shutil.copyfile(path, "here/copy.json")
+    assert gacheck("here/copy.json") == 0
+    assert " saved     here/   copy.json  loss.png\n" in capsys.readouterr().out
+
+
+def test_stdout_and_file_get_the_same(gacheck: Callable[..., int], capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    keep(RECORDS["scaled"], "here")
+    for format in ("terminal", "json", "markdown", "csv"):
+        assert gacheck("here", "--format", format) == 0
+        assert gacheck("here", "--format", format, "-o", "-") == 0
+        assert gacheck("here", "--format", format, "-o", format) == 0
+        content = Path(format).read_bytes()
+        assert capfdbinary.readouterr().out == content * 2
+
+
+def test_json_and_csv_can_be_read(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    keep(RECORDS["scaled"], "here")
+
+    gacheck("here", "--format", "json")
+    assert json.loads(capsys.readouterr().out)["verdict"]["code"] == "SCALED_BY_ACCUMULATION"
+    gacheck("here", "--format", "csv")
+    assert len(list(csv.DictReader(capsys.readouterr().out.splitlines()))) == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "exit_code"),
+    [
+        ("scaled", (), 0),
+        ("scaled", ("--exit-code",), 1),
+        ("right", ("--exit-code", "--strict"), 0),
+        ("unshifted", ("--exit-code",), 0),
+        ("unshifted", ("--exit-code", "--strict"), 1),
+        ("all failed", ("--exit-code",), 3),
+        ("all failed", (), 0),
+    ],
+)
+def test_exit_codes(gacheck: Callable[..., int], name: str, options: tuple[str, ...], exit_code: int) -> None:
+    keep(RECORDS[name], "here")
+
+    assert gacheck("here", *options) == exit_code
+
+
+def test_nothing_is_overwritten_unless_told(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    keep(RECORDS["scaled"], "here")
+    Path("report.md").write_text("mine")
+
+    assert gacheck("here", "--format", "markdown", "-o", "report.md") == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path("report.md").read_text() == "mine"
+    assert gacheck("here", "--format", "markdown", "-o", "report.md", "--force") == 0
+    assert Path("report.md").read_text(encoding="utf-8").startswith("### gacheck")
+
+
+def test_the_record_itself_is_never_overwritten(
+    gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = keep(RECORDS["scaled"], "here").read_bytes()
+    Path("link").symlink_to("here/record.json")
+
+    for target in ("here/record.json", "here/../here/record.json", "link"):
+        assert gacheck("here", "-o", target, "--force") == 2
+        assert "the record itself" in capsys.readouterr().err
+    assert Path("here/record.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (("--strict",), 2, "--exit-code"),
+        (("--format", "pdf"), 2, "pdf"),
+        (("-o", "folder"), 2, "is a folder"),
+        (("-o", "folder", "--force"), 2, "is a folder"),
+        (("-o", "x" * 400), 2, "cannot be written"),
+        (("-o", "nowhere/report.md"), 4, "could not be written"),
+    ],
+)
+def test_wrong_options(
+    gacheck: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    exit_code: int,
+    said: str,
+) -> None:
+    keep(RECORDS["scaled"], "here")
+    Path("folder").mkdir()
+
+    assert gacheck("here", *arguments) == exit_code
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_a_png_does_not_go_to_a_terminal(
+    gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(RECORDS["scaled"], "here")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert gacheck("here", "--format", "png") == 2
+    shown = capsys.readouterr()
+    assert "-o loss.png" in shown.err
+    assert shown.out == ""
+    assert gacheck("here", "--format", "png", "-o", "loss.png") == 0
+    assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_png_goes_down_a_pipe(gacheck: Callable[..., int], capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    keep(RECORDS["scaled"], "here")
+
+    assert gacheck("here", "--format", "png") == 0
+    assert capfdbinary.readouterr().out.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def spoil(**changes: object) -> bytes:
+    """Return a record with other values at its top; None takes the key away."""
+    content = json.loads(full_run("sum_of_means", "mean_of_means").model_dump_json()) | changes
+    return json.dumps({key: value for key, value in content.items() if value is not None}).encode()
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is damaged"),
+    "cut off": (spoil()[:2000], "not valid JSON"),
+    "binary": (bytes(range(256)), "is damaged"),
+    "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is damaged"),
+    "other JSON": (b'{"name": "x"}', "no record of gacheck"),
+    "a list": (b"[1, 2]", "no record of gacheck"),
+    "a survey": (spoil(kind="survey"), "no record of gacheck"),
+    "deep": (b"[" * 100_000, "is damaged"),
+    "newer": (spoil(schema_version=SCHEMA_VERSION + 1), "upgrade gacheck"),
+    "no version": (spoil(schema_version=None), "schema version None"),
+    "no model": (spoil(model=None), "damaged at model"),
+    "no oracle": (spoil(oracle=None), "damaged at oracle"),
+    "unknown key": (spoil(extra=1), "damaged at extra"),
+    "wrong type": (spoil(learning_rate="fast"), "damaged at learning_rate"),
+    "a pass of another flag": (
+        spoil(config=json.loads(spoil())["config"] | {"loss_kwargs": ["off"]}),
+        "contradict each other",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("by_file", [False, True], ids=["folder", "file"])
+def test_bad_records_are_named(
+    gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str, by_file: bool
+) -> None:
+    content, said = BAD[name]
+    Path("here").mkdir()
+    Path("here/record.json").write_bytes(content)
+
+    assert gacheck("here/record.json" if by_file else "here", "-o", "out") == 2
+    shown = capsys.readouterr()
+    assert "here/record.json" in shown.err
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("run", ["nowhere", "empty", "empty/record.json", "x" * 400])
+def test_a_run_that_is_not_there(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], run: str) -> None:
+    Path("empty").mkdir()
+
+    assert gacheck(run) == 2
+    shown = capsys.readouterr()
+    assert run in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def in_shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    program = f"{sys.executable} -m gacheck.cli report"
+    return subprocess.run(
+        ["bash", "-c", command.replace("REPORT", program)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
+    save_record(RECORDS["scaled"], tmp_path)
+
+    done = in_shell("REPORT .", tmp_path, PYTHONIOENCODING="ascii")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+    assert b"FAIL  SCALED" in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_fault(tmp_path: Path) -> None:
+    save_record(RECORDS["scaled"], tmp_path)
+
+    done = in_shell("REPORT . --format json | true", tmp_path)
+
+    assert done.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_full_disk_behind_stdout(tmp_path: Path) -> None:
+    save_record(RECORDS["scaled"], tmp_path)
+
+    done = in_shell("REPORT . > /dev/full", tmp_path)
+
+    assert done.returncode != 0
+    assert b"Standard output could not be written" in done.stderr
+    assert b"Traceback" not in done.stderr
