@@ -36,32 +36,30 @@ COULD_NOT_RUN = (2, 4)
 
 @dataclass(frozen=True)
 class Example:
-    """One run: under which transformers release, and with which options."""
+    """One run: under which transformers release, and what a person types."""
 
     name: str
     release: str
-    options: tuple[str, ...]
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """The command as a person types it."""
-        return ("gacheck", "run", *self.options)
+    command: tuple[str, ...]
 
 
-def example(name: str, release: str, options: str) -> Example:
-    return Example(name, release, tuple(options.split()))
+def example(name: str, release: str, arguments: str) -> Example:
+    return Example(name, release, ("gacheck", *arguments.split()))
 
 
-SMOOTH = "--model tiny:llama --label-smoothing-factor 0.1"
+SMOOTH = "run --model tiny:llama --label-smoothing-factor 0.1"
 RUNS = (
-    example("gemma3-4.50.3", "4.50.3", "--model tiny:gemma3"),
-    example("gemma3-newest", NEWEST, "--model tiny:gemma3"),
-    example("gemma3-4.57.6", "4.57.6", "--model tiny:gemma3"),
-    example("llama-4.57.6", "4.57.6", "--model tiny:llama"),
-    example("xlnet-newest", NEWEST, "--model tiny:xlnet"),
-    example("gpt2-4.46.1", "4.46.1", "--model tiny:gpt2"),
+    example("gemma3-4.50.3", "4.50.3", "run --model tiny:gemma3"),
+    example("gemma3-newest", NEWEST, "run --model tiny:gemma3"),
+    example("gemma3-4.57.6", "4.57.6", "run --model tiny:gemma3"),
+    example("llama-4.57.6", "4.57.6", "run --model tiny:llama"),
+    example("xlnet-newest", NEWEST, "run --model tiny:xlnet"),
+    example("gpt2-4.46.1", "4.46.1", "run --model tiny:gpt2"),
     example("smoothing-newest", NEWEST, SMOOTH),
     example("smoothing-4.50.3", "4.50.3", SMOOTH),
+    example("packed-4.57.6", "4.57.6", "run --model tiny:gemma3 --packing"),
+    example("smoke-newest", NEWEST, "smoke"),
+    example("smoke-4.50.3", "4.50.3", "smoke"),
 )
 PICTURE = "gemma3-4.50.3"
 

@@ -118,6 +118,9 @@ class ExperimentConfig(BaseModel):
     label_smoothing_factor: float = option(0.0, "the Trainer's label smoothing", panel=RARE)
     seed: int = option(0, "seed of weights, data order and Trainer", panel=RARE)
     dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "dtype of the weights", panel=RARE)
+    gradients: bool = option(
+        True, "compare the gradient with that of the matching rule; costs one more copy of the weights", panel=RARE
+    )
     bf16: bool = option(False, "train under bfloat16 autocast", panel=RARE)
     fp16: bool = option(False, "train under float16 autocast", panel=RARE)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", panel=RARE)

@@ -47,9 +47,9 @@ class ModelFacts(Raw):
     num_parameters: int
     stand_in: bool
     random_weights: bool
-    adapter: str | None
+    adapter: str | None = None
     """The class of the adapter around it; None without."""
-    own_tokenizer: bool
+    own_tokenizer: bool = True
     """False where a tokenizer had to be trained on the spot."""
     accepts_loss_kwargs_declared: bool | None
     """The attribute `accepts_loss_kwargs` of the model; None where it has none."""
@@ -165,6 +165,22 @@ class StepRecord(Raw):
     """Before clipping."""
 
 
+class GradientEvidence(Raw):
+    """The gradient of the first optimizer step, before clipping, against the gradient of the rule that its losses fit.
+
+    The latter is computed outside the Trainer, from the same micro-batches.
+    """
+
+    rule: str
+    norm_ratio: float
+    """Norm of the training's gradient over the norm of the rule's."""
+    cosine: float
+    worst_parameter: str
+    """Where the two differ most."""
+    worst_relative_error: float
+    """Norm of the difference there over the norm of the rule's gradient there."""
+
+
 class PassError(Raw):
     """Why a pass failed."""
 
@@ -186,6 +202,8 @@ class PassRecord(Raw):
     auto_loss_kwargs: bool | None = None
     """The flag that the Trainer chose itself, before it was set."""
     steps: tuple[StepRecord, ...] = ()
+    gradient: GradientEvidence | None = None
+    """None where no rule fits the losses, or gradients were not compared."""
     heldout_loss_nats: float | None = None
     """Token-weighted mean over the held-out rows after the pass, from the oracle."""
     seconds: float = 0.0

@@ -30,6 +30,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     name = field.alias or name
     flag = "--" + name.replace("_", "-")
+    if field.default is True:
+        flag += "/--no-" + name.replace("_", "-")
     is_bool, is_mapping = field.annotation is bool, isinstance(field.default, dict)
     option = typer.Option(
         None,

@@ -104,12 +104,12 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
         if earlier is not None:
             check_same_experiment(earlier, record)
             record = earlier
-        shifts = record.oracle.shifts
+        oracle = record.oracle
         progress.passes(len(missing(record)), settings.max_steps)
         try:
             return run_passes(
                 record,
-                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, shifts, progress.step_done)),
+                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.step_done)),
                 lambda saved: save_record(saved, folder),
             )
         except KeyboardInterrupt:

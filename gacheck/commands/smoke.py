@@ -60,10 +60,10 @@ def _measure(config: ExperimentConfig) -> RunRecord:
     auto = session.auto_loss_kwargs()
     other: LossKwargs = "off" if auto == "on" else "on"
     record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
-    shifts = record.oracle.shifts
+    oracle = record.oracle
     for flags in ((auto,), (auto, other)):
         record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
-        record = run_passes(record, lambda spec: session.run_pass(spec, shifts, lambda: None), lambda saved: None)
+        record = run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)
         if analyse(record).ok:
             break
     return record

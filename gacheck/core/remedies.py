@@ -80,6 +80,19 @@ def _unshifted_fix(case: Case) -> str:
     return "Upgrade transformers: later releases count labels after the shift. With long rows it hardly matters."
 
 
+def _short_last_step_fix(case: Case) -> str:
+    return "Upgrade transformers, or choose the rows so that k micro-batches divide an epoch."
+
+
+def _misaligned_fix(case: Case) -> str:
+    return "Upgrade transformers: the count and the step have to cover the same batches."
+
+
+def _world_size_fix(case: Case) -> str:
+    value = "False" if case.worst and case.worst.ratio and case.worst.ratio > 1 else "True"
+    return f"Try average_tokens_across_devices={value} in the training arguments, or upgrade transformers."
+
+
 def _auto(case: Case) -> str:
     return case.auto.flag if case.auto else "it"
 
@@ -115,6 +128,9 @@ _FIXES: dict[str, Callable[[Case], str]] = {
     "OTHER_OBJECTIVE": _none_needed,
     "MEAN_OF_MEANS": _mean_of_means_fix,
     "UNSHIFTED_TOKEN_COUNT": _unshifted_fix,
+    "SHORT_LAST_STEP": _short_last_step_fix,
+    "MISALIGNED_COUNT": _misaligned_fix,
+    "WORLD_SIZE_SCALED": _world_size_fix,
     "NONFINITE": _nonfinite_fix,
     "UNEXPLAINED": _unexplained_fix,
     "INCONCLUSIVE": _inconclusive_fix,

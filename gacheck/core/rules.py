@@ -10,24 +10,35 @@ with, for micro-batches m = 1..k of one optimizer step,
 
     S_m   summed negative log-likelihood, nats          N = Σ n_m
     n_m   target tokens: labels ≠ -100 that are scored  U = Σ u_m
-    u_m   label tokens: labels ≠ -100 as given
+    u_m   label tokens: labels ≠ -100 as given        W   world size
+    c_m   `num_items_in_batch` as the Trainer passed it
+    a_m   an auxiliary loss (a router's) that the model adds to its mean over micro-batch m
 
-The right answer is the token-weighted mean Σ S_m / N, so the right weight is 1 / N, whatever k is.
+The right answer is the token-weighted mean Σ S_m / N, so the right weight is 1 / N, whatever k is. An auxiliary
+loss is no sum over tokens; it is right as the mean over the step's micro-batches, a_m / k each.
+
+A rule that does not apply to a step, since it would be another rule under another name, predicts NaN.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Auxiliary = Literal["absent", "mean", "sum"]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """S_m, n_m and u_m of one micro-batch."""
+    """S_m, n_m, u_m, c_m and a_m of one micro-batch."""
 
     sum_nats: float
     num_target_tokens: int
     num_label_tokens: int
+    num_items_in_batch: float | None = None
+    auxiliary_nats: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,9 @@ class OptimizerStep:
 
     @property
     def mean_nats(self) -> float:
-        """The right answer: Σ S_m / N. Zero where nothing is scored."""
-        return _over(sum(m.sum_nats for m in self.micro_batches), self.num_target_tokens)
+        """The right answer: Σ S_m / N, and Σ a_m / k. Zero where nothing is scored."""
+        auxiliary = _over(sum(m.auxiliary_nats for m in self.micro_batches), len(self.micro_batches))
+        return _over(sum(m.sum_nats for m in self.micro_batches), self.num_target_tokens) + auxiliary
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,27 @@ class Rule:
         label: The same in words, for tables.
         weight: (step, micro-batch) -> weight of each target token of the micro-batch.
         code: The verdict when this rule explains what was measured.
+        auxiliary: How an auxiliary loss enters.
+        further_code: A second fault, of a combined rule.
     """
 
     name: str
     label: str
     weight: Callable[[OptimizerStep, MicroBatch], float]
     code: str
+    auxiliary: Auxiliary = "absent"
+    further_code: str | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether this is how it should be."""
+        return self.code == "OK" and self.further_code is None
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """All faults that the rule stands for; `OK` alone if there is none."""
+        found = frozenset(c for c in (self.code, self.further_code) if c is not None)
+        return found - {"OK"} or found
 
     def weights(self, step: OptimizerStep) -> tuple[float, ...]:
         """Predict the weight of a target token, per micro-batch (1 / tokens)."""
@@ -75,12 +102,28 @@ class Rule:
 
     def contributions(self, step: OptimizerStep) -> tuple[float, ...]:
         """Predict what each micro-batch adds to the reported loss (nats)."""
-        return tuple(self.weight(step, m) * m.sum_nats for m in step.micro_batches)
+        share = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1.0}[self.auxiliary]
+        return tuple(self.weight(step, m) * m.sum_nats + share * m.auxiliary_nats for m in step.micro_batches)
 
 
 def _over(numerator: float, denominator: float) -> float:
     """Divide; a micro-batch that scores nothing weighs nothing."""
     return numerator / denominator if denominator else 0.0
+
+
+def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
+    """Divide by the configured k though the step, the last of an epoch, has fewer micro-batches."""
+    if len(step.micro_batches) == step.accumulation_steps:
+        return math.nan
+    return _over(1, step.accumulation_steps * m.num_target_tokens)
+
+
+def _misaligned_count(step: OptimizerStep, m: MicroBatch) -> float:
+    """Divide by the count that was passed, which is neither this step's targets nor its labels."""
+    count = m.num_items_in_batch
+    if not count or count in (step.num_target_tokens, step.num_label_tokens):
+        return math.nan
+    return 1 / count
 
 
 # Mildest first: where the data cannot tell two rules apart, the first is taken (and a note says so).
@@ -104,7 +147,48 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(1, step.accumulation_steps * step.num_target_tokens),
         "DIVIDED_TWICE",
     ),
+    Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
+    Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),
     Rule("sum_of_means", "sum of means", lambda step, m: _over(1, m.num_target_tokens), "SCALED_BY_ACCUMULATION"),
 )
 
 RULES_BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def rule_table(*, world_size: int = 1, auxiliary: bool = False) -> tuple[Rule, ...]:
+    """Return the rules and their combinations, simplest and mildest first.
+
+    Args:
+        world_size: W; above 1 every rule can also be off by W.
+        auxiliary: Whether the model adds an auxiliary loss.
+    """
+    rules = RULES
+    if auxiliary:
+        means = tuple(replace(rule, auxiliary="mean") for rule in rules)
+        rules = means + tuple(_summed_auxiliary(rule) for rule in rules)
+    if world_size > 1:
+        times = tuple(_scaled(rule, float(world_size), "*W", "× world size") for rule in rules)
+        over = tuple(_scaled(rule, 1 / world_size, "/W", "/ world size") for rule in rules)
+        rules = rules + times + over
+    return rules
+
+
+def _summed_auxiliary(rule: Rule) -> Rule:
+    return replace(
+        rule,
+        name=f"{rule.name}+aux_loss_sum",
+        label=f"{rule.label} + auxiliary loss per micro-batch",
+        auxiliary="sum",
+        further_code="AUX_LOSS_SCALED",
+    )
+
+
+def _scaled(rule: Rule, factor: float, suffix: str, label: str) -> Rule:
+    weight = rule.weight
+    return replace(
+        rule,
+        name=rule.name + suffix,
+        label=f"{rule.label} {label}",
+        weight=lambda step, m: weight(step, m) * factor,
+        further_code="WORLD_SIZE_SCALED",
+    )

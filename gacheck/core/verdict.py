@@ -125,9 +125,13 @@ def _affects(auto: FlagFinding | None, figures: Sequence[PassFigures]) -> Affect
         return "both"
     wrong_log = any(_wrong_log(f) for f in figures)
     if auto.forward is not None and auto.forward.rule is not None:
-        wrong_log = auto.forward.rule.name != "token_mean"
-    if auto.backward is not None and auto.backward.rule is not None:
-        wrong_gradient = auto.backward.rule.name != "token_mean"
+        wrong_log = not auto.forward.rule.right
+    # A gradient that agrees with the rule of the losses is as right or wrong as they are.
+    agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None}
+    if agrees == {True} and auto.forward is not None and auto.forward.rule is not None:
+        wrong_gradient = wrong_log
+    elif auto.backward is not None and auto.backward.rule is not None:
+        wrong_gradient = not auto.backward.rule.right
     else:
         wrong_gradient = any(f.finding.wrong_norm for f in figures)
     if wrong_log:
@@ -137,4 +141,4 @@ def _affects(auto: FlagFinding | None, figures: Sequence[PassFigures]) -> Affect
 
 def _wrong_log(figures: PassFigures) -> bool:
     found = figures.finding.forward
-    return found is not None and (found.rule is None or found.rule.name != "token_mean")
+    return found is not None and (found.rule is None or not found.rule.right)

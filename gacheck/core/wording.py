@@ -114,6 +114,46 @@ def _divided_twice(case: Case) -> tuple[str, str]:
     )
 
 
+def _short_last_step(case: Case) -> tuple[str, str]:
+    short = next((p for p in case.auto.passes if p.short), None) if case.auto else None
+    counts = (
+        f"{len(short.step.micro_batches)} of {short.step.accumulation_steps}"
+        if short and short.step
+        else "fewer than k"
+    )
+    return (
+        "the last step of an epoch comes out too small",
+        f"It has {counts} micro-batches, and is divided by k all the same.",
+    )
+
+
+def _misaligned(case: Case) -> tuple[str, str]:
+    worst = case.worst.finding if case.worst else None
+    first = worst.record.steps[0].micro_batches[0] if worst and worst.record.steps else None
+    counts = ""
+    if worst and worst.step and first and first.num_items_in_batch is not None:
+        counts = f": {first.num_items_in_batch:g} instead of {worst.step.num_target_tokens}"
+    return (
+        "the loss is divided by the token count of another step",
+        f"The batches over which num_items_in_batch was counted are not those of the optimizer step{counts}.",
+    )
+
+
+def _auxiliary(case: Case) -> tuple[str, str]:
+    return (
+        "the auxiliary loss is k times too large",
+        "The model adds an auxiliary loss (a router's) to the loss of every micro-batch; the rest is divided by "
+        f"num_items_in_batch, the auxiliary loss by nothing{_location(case)}.",
+    )
+
+
+def _world_size(case: Case) -> tuple[str, str]:
+    return (
+        f"the loss is off by the number of processes, {case.record.hardware.world_size}",
+        "The count is gathered from all processes and the loss is not scaled back, or the other way round.",
+    )
+
+
 def _rejected(case: Case) -> tuple[str, str]:
     return (
         "the model refuses num_items_in_batch",
@@ -161,6 +201,10 @@ _STATEMENTS: dict[str, Callable[[Case], tuple[str, str]]] = {
     "UNSHIFTED_TOKEN_COUNT": _unshifted,
     "SCALED_BY_ACCUMULATION": _scaled,
     "DIVIDED_TWICE": _divided_twice,
+    "SHORT_LAST_STEP": _short_last_step,
+    "MISALIGNED_COUNT": _misaligned,
+    "AUX_LOSS_SCALED": _auxiliary,
+    "WORLD_SIZE_SCALED": _world_size,
     "LOSS_KWARGS_REJECTED": _rejected,
     "NONFINITE": _nonfinite,
     "UNEXPLAINED": _unexplained,
@@ -179,7 +223,7 @@ def _certainty(case: Case) -> str:
         found = case.auto.backward
     if found is None or found.rule is None:
         return ""
-    what = "the right answer " if found.rule.code == "OK" else ""
+    what = "the right answer " if found.rule.right else ""
     exactly = f"Fits {what}exactly" if found.relative_error == 0 else f"Fits {what}to {_power(found.relative_error)}"
     if found.runner_up_error is None:
         return f"{exactly}."

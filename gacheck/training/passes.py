@@ -14,8 +14,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from gacheck.config import ExperimentConfig, PassSpec
 from gacheck.errors import ConfigError
-from gacheck.record import PassError, PassRecord
+from gacheck.record import GradientEvidence, OracleRecord, PassError, PassRecord
 from gacheck.training.data import Batch, Collator, Rows
+from gacheck.training.gradients import compare_gradients
 from gacheck.training.oracle import Oracle
 from gacheck.training.probe import Probe
 from gacheck.training.snapshot import Snapshot
@@ -121,7 +122,7 @@ class PassRunner:
             finally:
                 self._snapshot.restore()
 
-    def run(self, spec: PassSpec, shifts: bool, step_done: StepDone) -> PassRecord:
+    def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
         """Train once; an error is part of the outcome."""
         started = time.perf_counter()
         facts: dict[str, Any] = {
@@ -136,21 +137,34 @@ class PassRunner:
                 facts["auto_loss_kwargs"] = bool(trainer.model_accepts_loss_kwargs)
                 trainer.model_accepts_loss_kwargs = spec.loss_kwargs == "on"
                 trainer.add_callback(_Progress(step_done))
-                probe = Probe(trainer, shifts=shifts)
+                probe = Probe(trainer, shifts=oracle.shifts, keep_gradients=self._config.gradients)
                 trainer.train()
                 self._snapshot.remove_traces()
-                heldout = self._oracle.mean_nats(list(self._rows.heldout), shifts=shifts)
-                facts |= {"status": "ok", "heldout_loss_nats": heldout}
+                heldout = self._oracle.mean_nats(list(self._rows.heldout), shifts=oracle.shifts)
+                facts |= {"status": "ok", "heldout_loss_nats": heldout, "steps": tuple(probe.steps)}
+                facts["gradient"] = self._compare_gradients(PassRecord(**facts), oracle, probe, trainer)
             except Exception as error:  # whatever a model or a Trainer raises is what this pass came to
                 facts |= {"status": "failed", "error": _describe(error)}
             finally:
                 self._snapshot.restore()
-        steps = tuple(probe.steps) if probe is not None else ()
-        return PassRecord(**facts, steps=steps, seconds=time.perf_counter() - started)
+        if probe is not None:
+            facts["steps"] = tuple(probe.steps)
+        return PassRecord(**facts, seconds=time.perf_counter() - started)
+
+    def _compare_gradients(
+        self, record: PassRecord, oracle: OracleRecord, probe: Probe, trainer: Trainer
+    ) -> GradientEvidence | None:
+        """Compare at the weights at which the first step's gradient was taken: the initial ones."""
+        if not self._config.gradients:
+            return None
+        self._snapshot.restore()
+        batches = [{name: t.to(self._device) for name, t in batch.items()} for batch in probe.first_batches]
+        return compare_gradients(record, oracle, batches, probe.first_gradients, trainer, self._oracle.precision)
 
 
 def _describe(error: Exception) -> PassError:
-    message = " ".join(str(error).split())[:500]
+    # A record is UTF-8; an error may quote a path that is not.
+    message = " ".join(str(error).split())[:500].encode("utf-8", "backslashreplace").decode()
     return PassError(
         kind=type(error).__name__,
         message=message,

@@ -16,6 +16,7 @@ import torch
 from gacheck.record import MicroBatchRecord, Observation, StepRecord
 from gacheck.training.crossentropy import LogitsWatch, count_targets
 from gacheck.training.data import IGNORE_INDEX, Batch, batch_fingerprints
+from gacheck.training.gradients import Gradients, copy_gradients
 
 
 class Probe:
@@ -25,15 +26,19 @@ class Probe:
         trainer: Any Trainer; watched from now on.
         shifts: Whether the model scores label t+1 at position t.
         observed_steps: At how many of the first optimizer steps rows, logits and weights are noted too.
+        keep_gradients: Whether to copy the gradients and the micro-batches of the first optimizer step.
     """
 
-    def __init__(self, trainer: Any, *, shifts: bool, observed_steps: int = 1) -> None:
+    def __init__(self, trainer: Any, *, shifts: bool, observed_steps: int = 1, keep_gradients: bool = False) -> None:
         self._trainer = trainer
         self._shifts = shifts
         self._observed_steps = observed_steps
         self._training_step = trainer.training_step
         self._micro_batches: list[MicroBatchRecord] = []
         self.steps: list[StepRecord] = []
+        self._keep_gradients = keep_gradients
+        self.first_batches: list[Batch] = []
+        self.first_gradients: Gradients = {}
         trainer.training_step = self._watched_step
 
     def _watched_step(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -42,6 +47,8 @@ class Probe:
         if len(self.steps) < self._observed_steps:
             # The Trainer takes the labels out of its inputs where it computes the loss itself.
             seen = dict(inputs)
+            if self._keep_gradients and not self.steps:
+                self.first_batches.append(seen)
             own, own_directions = self._own_loss(seen)
             with _watching(self._trainer.model, LogitsWatch(seen["labels"], shifts=self._shifts)) as watch:
                 loss: torch.Tensor = self._training_step(model, inputs, *args, **kwargs)
@@ -57,6 +64,8 @@ class Probe:
 
     def _close_step(self) -> None:
         norm = gradient_norm(self._trainer.model)
+        if self._keep_gradients and not self.steps:
+            self.first_gradients = copy_gradients(self._trainer.model, self._loss_scale)
         self.steps.append(
             StepRecord(
                 step=len(self.steps) + 1,

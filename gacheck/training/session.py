@@ -150,9 +150,9 @@ class Session:
             chosen = self._runner.rehearse(lambda trainer, batches: bool(trainer.model_accepts_loss_kwargs))
         return "on" if chosen else "off"
 
-    def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
+    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
         """Train once under the real Trainer."""
-        return self._runner.run(spec, shifts, step_done)
+        return self._runner.run(spec, oracle, step_done)
 
 
 def _pad_token_id(tokenizer: Any) -> int:

@@ -33,7 +33,7 @@ class FakeSession:
     def measure_oracle(self) -> OracleRecord:
         return oracle()
 
-    def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
+    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
         self.ran.append(spec.id)
         rule = self.rules[spec.loss_kwargs]
         if rule == "refused":
