@@ -39,11 +39,6 @@ def opened(model: str = "tiny:llama") -> tuple[Session, OracleRecord]:
     return session, session.measure_oracle()
 
 
-def run_pass(session: Session, k: int, flag: str) -> PassRecord:
-    spec = PassSpec(k, "on" if flag == "on" else "off")
-    return session.run_pass(spec, session.measure_oracle().shifts, lambda: None)
-
-
 @cache
 def stand_in_tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(builtin_texts(), STAND_IN_VOCABULARY)
@@ -53,9 +48,7 @@ def stand_in_tokenizer() -> PreTrainedTokenizerFast:
 def analysed(model: str) -> Analysis:
     """Measure k = 1 and 4 with the flag on and off, and read the record."""
     session, oracle = opened(model)
-    passes = [
-        session.run_pass(PassSpec(k, flag), oracle.shifts, lambda: None) for k in (1, 4) for flag in ("on", "off")
-    ]
+    passes = [session.run_pass(PassSpec(k, flag), oracle, lambda: None) for k in (1, 4) for flag in ("on", "off")]
     return read(passes, oracle)
 
 
@@ -88,7 +81,8 @@ class Bench:
     runner: PassRunner
 
     def run(self, k: int = 4, flag: str = "on", step_done: Callable[[], None] = lambda: None) -> PassRecord:
-        return self.runner.run(PassSpec(k, "on" if flag == "on" else "off"), True, step_done)
+        oracle = opened()[1]  # of the same weights
+        return self.runner.run(PassSpec(k, "on" if flag == "on" else "off"), oracle, step_done)
 
 
 def bench(model: Any, **options: object) -> Bench:

@@ -74,7 +74,7 @@ def test_failed_passes_are_refusals(model_type: str) -> None:
 def test_a_pass_repeats_to_the_bit() -> None:
     session, oracle = opened("tiny:llama")
     first = next(p for p in analysed("tiny:llama").record.passes if p.id == "k4-on")
-    again = session.run_pass(PassSpec(K, "on"), oracle.shifts, lambda: None)
+    again = session.run_pass(PassSpec(K, "on"), oracle, lambda: None)
     assert without_time(again) == without_time(first)
 
 
