@@ -33,6 +33,14 @@ SECONDS = re.compile(r"(done) in \d+ s\b")
 
 COULD_NOT_RUN = (2, 4)
 
+SURROUNDINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",  # the models are tiny: more threads only get in each other's way
+    "COLUMNS": "80",
+    "PYTHONIOENCODING": "utf-8",
+    "GITHUB_ACTIONS": "",  # where it is `true`, `gacheck smoke` adds to its output
+}
+
 
 @dataclass(frozen=True)
 class Example:
@@ -78,8 +86,7 @@ def run(each: Example, folder: Path) -> str:
         text=True,
         encoding="utf-8",
         check=False,
-        # The models are tiny: more threads than one only get in each other's way.
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, **SURROUNDINGS},
     )
     if done.returncode in COULD_NOT_RUN or not done.stdout:
         raise RuntimeError(f"{each.name} ended with {done.returncode}:\n{done.stderr[-3000:]}")

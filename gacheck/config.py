@@ -69,11 +69,13 @@ class PassSpec:
 
     accumulation_steps: int
     loss_kwargs: LossKwargs
+    tail: bool = False
+    """Of the tail of an epoch alone: one step with fewer than k micro-batches."""
 
     @property
     def id(self) -> str:
         """The pass's name in the record."""
-        return f"k{self.accumulation_steps}-{self.loss_kwargs}"
+        return f"k{self.accumulation_steps}-{self.loss_kwargs}{'-tail' if self.tail else ''}"
 
 
 MODEL_DATA = "Model and data"
@@ -116,6 +118,10 @@ class ExperimentConfig(BaseModel):
     optim: str = option("adamw_torch", "the Trainer's optim", panel=RARE)
     max_grad_norm: float = option(1.0, "clip the gradient norm at this; 0 never clips", panel=RARE)
     label_smoothing_factor: float = option(0.0, "the Trainer's label smoothing", panel=RARE)
+    compute_loss_func: str | None = option(None, "the Trainer's compute_loss_func, package.module:function", panel=RARE)
+    short_last_step: bool = option(
+        False, "also train on the tail of an epoch, a step of fewer than k micro-batches", panel=RARE
+    )
     seed: int = option(0, "seed of weights, data order and Trainer", panel=RARE)
     dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "dtype of the weights", panel=RARE)
     gradients: bool = option(
@@ -139,8 +145,12 @@ class ExperimentConfig(BaseModel):
     def _check_combinations(self) -> None:
         if self.bf16 and self.fp16:
             raise ValueError("bf16 and fp16 exclude each other")
-        if self.model_class is not None and not re.fullmatch(r"[\w.]+:\w+", self.model_class):
-            raise ValueError(f"model_class is {self.model_class!r}; it must be of the form package.module:Class")
+        for name in ("model_class", "compute_loss_func"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[\w.]+:\w+", value):
+                raise ValueError(f"{name} is {value!r}; it must be of the form package.module:name")
+        if self.short_last_step and max(self.gradient_accumulation_steps) == 1:
+            raise ValueError("short_last_step needs gradient_accumulation_steps above 1")
 
     def _check_lists(self) -> None:
         for name in ("gradient_accumulation_steps", "loss_kwargs"):

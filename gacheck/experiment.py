@@ -11,12 +11,15 @@ from gacheck.record import PassRecord, RunRecord
 
 def plan(config: ExperimentConfig) -> tuple[PassSpec, ...]:
     """List the passes in the order in which they run: k by k, so that a broken run still compares on with off."""
-    return tuple(PassSpec(k, flag) for k in config.gradient_accumulation_steps for flag in config.loss_kwargs)
+    passes = [PassSpec(k, flag) for k in config.gradient_accumulation_steps for flag in config.loss_kwargs]
+    if config.short_last_step:
+        passes += [PassSpec(max(config.gradient_accumulation_steps), flag, tail=True) for flag in config.loss_kwargs]
+    return tuple(passes)
 
 
 def missing(record: RunRecord) -> tuple[PassSpec, ...]:
     """List the planned passes that the record lacks."""
-    done = {p.id for p in record.passes}
+    done = {p.id for p in (*record.passes, *record.tail_passes)}
     return tuple(spec for spec in plan(record.config) if spec.id not in done)
 
 
@@ -32,7 +35,8 @@ def run_passes(
     """
     save(record)
     for spec in missing(record):
-        record = record.model_copy(update={"passes": (*record.passes, run_pass(spec))})
+        passes = "tail_passes" if spec.tail else "passes"
+        record = record.model_copy(update={passes: (*getattr(record, passes), run_pass(spec))})
         save(record)
     return record
 

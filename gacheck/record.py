@@ -55,6 +55,8 @@ class ModelFacts(Raw):
     """The attribute `accepts_loss_kwargs` of the model; None where it has none."""
     forward_has_kwargs: bool
     """Whether the forward takes `**kwargs`, from which the Trainer infers the flag."""
+    declaration_is_read: bool | None = None
+    """Whether this Trainer follows `accepts_loss_kwargs` where a model has it: tried."""
 
 
 class DataFacts(Raw):
@@ -198,6 +200,8 @@ class PassRecord(Raw):
     accumulation_steps: int
     loss_kwargs: LossKwargs
     status: Literal["ok", "failed"]
+    tail: bool = False
+    """Of the tail of an epoch alone."""
     error: PassError | None = None
     auto_loss_kwargs: bool | None = None
     """The flag that the Trainer chose itself, before it was set."""
@@ -225,11 +229,16 @@ class RunRecord(Raw):
     data: DataFacts
     oracle: OracleRecord
     passes: tuple[PassRecord, ...] = ()
+    tail_passes: tuple[PassRecord, ...] = ()
+    """Passes of one step with fewer than k micro-batches; empty unless asked for."""
 
     @property
     def complete(self) -> bool:
         """Whether every planned pass is recorded."""
-        return len(self.passes) == len(self.config.gradient_accumulation_steps) * len(self.config.loss_kwargs)
+        num_flags = len(self.config.loss_kwargs)
+        num_tails = num_flags if self.config.short_last_step else 0
+        planned = len(self.config.gradient_accumulation_steps) * num_flags
+        return len(self.passes) == planned and len(self.tail_passes) == num_tails
 
 
 def save_record(record: RunRecord, folder: Path) -> Path:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.core.rules import RULES_BY_NAME, MicroBatch, OptimizerStep
+from gacheck.config import ExperimentConfig, LossKwargs, PassSpec
+from gacheck.core.rules import MicroBatch, OptimizerStep, Rule, rule_table
 from gacheck.environment import Environment
 from gacheck.record import (
     CodeLocation,
     DataFacts,
+    GradientEvidence,
     HardwareFacts,
     MicroBatchRecord,
     ModelFacts,
@@ -48,13 +49,39 @@ def row_losses(rows: Sequence[tuple[float, int]] = ROWS) -> tuple[RowLoss, ...]:
     )
 
 
-def optimizer_step(k: int, rows: Sequence[tuple[float, int]] = ROWS) -> OptimizerStep:
-    """Group rows into k micro-batches of equally many rows."""
+def rule_named(name: str, world_size: int = 1) -> Rule:
+    """Return a rule or a combination by its name; without an auxiliary loss, that part of it adds nothing."""
+    return {rule.name: rule for rule in rule_table(world_size=world_size, auxiliary=True)}[name]
+
+
+def optimizer_step(
+    k: int,
+    rows: Sequence[tuple[float, int]] = ROWS,
+    *,
+    num_micro_batches: int | None = None,
+    count: float | None = None,
+    auxiliary: float = 0.0,
+) -> OptimizerStep:
+    """Group rows into micro-batches of len(rows) / k rows each.
+
+    Args:
+        num_micro_batches: How many of the k the step has; fewer make the tail of an epoch.
+        count: `num_items_in_batch` as passed; None where none was.
+        auxiliary: a_m = auxiliary × 1, 1.1, 1.2, … for one micro-batch after the other.
+    """
     size = len(rows) // k
-    groups = [rows[i * size : (i + 1) * size] for i in range(k)]
-    return OptimizerStep(
-        tuple(MicroBatch(sum(s for s, _ in g), sum(n for _, n in g), sum(n + 1 for _, n in g)) for g in groups), k
+    groups = [rows[i * size : (i + 1) * size] for i in range(num_micro_batches or k)]
+    micro_batches = (
+        MicroBatch(
+            sum_nats=sum(s for s, _ in group),
+            num_target_tokens=sum(n for _, n in group),
+            num_label_tokens=sum(n + 1 for _, n in group),
+            num_items_in_batch=count,
+            auxiliary_nats=auxiliary * (1 + i / 10),
+        )
+        for i, group in enumerate(groups)
     )
+    return OptimizerStep(tuple(micro_batches), k)
 
 
 def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used: bool = True) -> OracleRecord:
@@ -71,6 +98,17 @@ def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used:
     )
 
 
+def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0) -> GradientEvidence:
+    """Make the comparison of the training's gradient with that of `rule`; by default they agree."""
+    return GradientEvidence(
+        rule=rule,
+        norm_ratio=norm_ratio,
+        cosine=cosine,
+        worst_parameter="model.layers.0.mlp.weight",
+        worst_relative_error=abs(norm_ratio - 1) + (1 - cosine),
+    )
+
+
 def pass_record(
     k: int,
     flag: LossKwargs,
@@ -82,24 +120,38 @@ def pass_record(
     num_steps: int = 2,
     scale: float = 1.0,
     heldout: float = 4.5,
+    num_micro_batches: int | None = None,
+    count: float | None = None,
+    auxiliary: float = 0.0,
+    world_size: int = 1,
+    gradient: GradientEvidence | None = None,
 ) -> PassRecord:
-    """Make the pass that `rule` predicts; `backward` names the gradient's rule ("same": the same, None: not seen)."""
-    step = optimizer_step(k, rows)
-    losses = [value * scale for value in RULES_BY_NAME[rule].contributions(step)]
-    weights: Sequence[float | None] = [None] * k
+    """Make the pass that `rule` predicts.
+
+    Args:
+        backward: The gradient's rule ("same": the same, None: not seen).
+        num_micro_batches: As for `optimizer_step`, like `auxiliary`; the pass is then one of a tail.
+        count: `num_items_in_batch`; by default the step's target tokens if the flag is on.
+        world_size: The W of a rule that has one in its name; it goes with the same W of the run.
+    """
+    right = optimizer_step(k, rows, num_micro_batches=num_micro_batches).num_target_tokens
+    passed = float(right) if flag == "on" and count is None else count
+    step = optimizer_step(k, rows, num_micro_batches=num_micro_batches, count=passed, auxiliary=auxiliary)
+    losses = [value * scale for value in rule_named(rule, world_size).contributions(step)]
+    weights: Sequence[float | None] = [None] * len(losses)
     if backward is not None:
-        weights = RULES_BY_NAME[rule if backward == "same" else backward].weights(step)
+        weights = rule_named(rule if backward == "same" else backward, world_size).weights(step)
     size = len(rows) // k
     micro_batches = tuple(
         MicroBatchRecord(
             reported_loss_nats=losses[i],
-            num_items_in_batch=float(step.num_target_tokens) if flag == "on" else None,
+            num_items_in_batch=passed,
             observation=Observation(
                 rows=tuple(f"row{j}" for j in range(i * size, (i + 1) * size)),
                 num_target_tokens=m.num_target_tokens,
                 num_label_tokens=m.num_label_tokens,
                 sum_nats=m.sum_nats,
-                own_mean_nats=m.sum_nats / m.num_target_tokens,
+                own_mean_nats=m.sum_nats / m.num_target_tokens + m.auxiliary_nats,
                 weight=weights[i],
                 weight_spread=1e-9 if weights[i] is not None else None,
                 own_weight=weights[i],
@@ -120,12 +172,14 @@ def pass_record(
         for number in range(1, num_steps + 1)
     )
     return PassRecord(
-        id=f"k{k}-{flag}",
+        id=PassSpec(k, flag, tail=num_micro_batches is not None).id,
         accumulation_steps=k,
         loss_kwargs=flag,
         status="ok",
+        tail=num_micro_batches is not None,
         auto_loss_kwargs=auto,
         steps=steps,
+        gradient=gradient,
         heldout_loss_nats=heldout,
         seconds=0.5,
     )
@@ -148,6 +202,7 @@ def run_record(
     config: Mapping[str, object] | None = None,
     oracle_record: OracleRecord | None = None,
     declared: bool | None = None,
+    world_size: int = 1,
 ) -> RunRecord:
     flags = list(dict.fromkeys(p.loss_kwargs for p in passes)) or ["on", "off"]
     ks = list(dict.fromkeys(p.accumulation_steps for p in passes)) or [1]
@@ -156,6 +211,7 @@ def run_record(
         "max_steps": 2,
         "gradient_accumulation_steps": ks,
         "loss_kwargs": flags,
+        "short_last_step": any(p.tail for p in passes),
     }
     return RunRecord(
         created_at="2026-01-02T03:04:05+00:00",
@@ -168,7 +224,7 @@ def run_record(
             platform="Linux",
             packages={"torch": "2.13.0", "transformers": "5.23.0", "accelerate": "1.15.0"},
         ),
-        hardware=HardwareFacts(device="cpu", device_name="cpu", dtype="float32", autocast=None, world_size=1),
+        hardware=HardwareFacts(device="cpu", device_name="cpu", dtype="float32", autocast=None, world_size=world_size),
         model=ModelFacts(
             name="tiny:gemma3",
             class_name="Gemma3ForConditionalGeneration",
@@ -190,7 +246,8 @@ def run_record(
             fingerprint="0" * 64,
         ),
         oracle=oracle_record or oracle(),
-        passes=tuple(passes),
+        passes=tuple(p for p in passes if not p.tail),
+        tail_passes=tuple(p for p in passes if p.tail),
     )
 
 

@@ -14,6 +14,7 @@ from gacheck.core.measured import (
     Hypothesis,
     backward_weights,
     is_nonfinite,
+    num_observed,
     optimizer_step,
     reported_losses,
     usable_spreads,
@@ -62,6 +63,11 @@ class PassFinding:
         """Whether the step has fewer micro-batches than k."""
         return self.step is not None and len(self.step.micro_batches) < self.step.accumulation_steps
 
+    @property
+    def apart(self) -> bool:
+        """Whether the step is judged by itself."""
+        return self.short or self.record.tail
+
 
 @dataclass(frozen=True)
 class FlagFinding:
@@ -98,7 +104,7 @@ def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tol
 
 def find(record: RunRecord, flag: LossKwargs, tolerance: Tolerance) -> FlagFinding:
     """Explain the passes at one value of the flag, under the simplest hypothesis that does."""
-    chosen = [p for p in record.passes if p.loss_kwargs == flag]
+    chosen = [p for p in (*record.passes, *record.tail_passes) if p.loss_kwargs == flag]
     plain, *others = (
         _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size) for hypothesis in HYPOTHESES
     )
@@ -145,9 +151,11 @@ class _Reader:
     world_size: int
 
     def explain(self, records: Sequence[PassRecord]) -> FlagFinding:
-        passes = tuple(self.explain_pass(p) for p in records)
+        passes = tuple(
+            self.explain_pass(p, number) for p in records for number in range(max(num_observed(p) if p.tail else 1, 1))
+        )
         # The tail of an epoch is a step of another kind; it has no say in what explains the others.
-        whole = [p for p in passes if p.step is not None and not p.nonfinite and not p.short]
+        whole = [p for p in passes if p.step is not None and not p.nonfinite and not p.apart]
         forward = self._match([m for p in whole if (m := reported_losses(p.record, p.step))])
         weights = [backward_weights(p.record, p.step, self.hypothesis) for p in whole]
         complete = [w for w in weights if w is not None]
@@ -155,13 +163,14 @@ class _Reader:
         codes = self._codes(passes, forward, backward)
         return FlagFinding(records[0].loss_kwargs, passes, forward, backward, self.hypothesis, codes)
 
-    def explain_pass(self, record: PassRecord) -> PassFinding:
-        step, nonfinite = optimizer_step(record, self.oracle, self.hypothesis), is_nonfinite(record)
+    def explain_pass(self, record: PassRecord, number: int = 0) -> PassFinding:
+        step, nonfinite = optimizer_step(record, self.oracle, self.hypothesis, number), is_nonfinite(record)
         ratio, noise = _grad_norm_ratio(record, self.oracle), SLACK * (self.oracle.noise.gradient_norm or 0.0)
         wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, noise)
         if step is None or nonfinite:
             return PassFinding(record, step, None, None, nonfinite, ratio, wrong)
-        losses, weights = reported_losses(record, step), backward_weights(record, step, self.hypothesis)
+        losses = reported_losses(record, step, number)
+        weights = backward_weights(record, step, self.hypothesis, number)
         forward = self._match([losses] if losses else [])
         backward = self._match([weights] if weights else [])
         return PassFinding(record, step, forward, backward, nonfinite, ratio, wrong, _gradient_agrees(record, noise))
@@ -205,7 +214,7 @@ class _Reader:
         explained = joint is not None and (joint.rule is not None or joint.ambiguous)
         if joint is not None and explained:
             found.append(joint)
-        single = [p for p in passes if p.short or not explained]
+        single = [p for p in passes if p.apart or not explained]
         found += [m for p in single if (m := getattr(p, side)) is not None]
         return set().union(*(self._codes_of(m) for m in found)) if found else set()
 

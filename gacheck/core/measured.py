@@ -11,6 +11,7 @@ A loss is read under one of three hypotheses about what the model means to minim
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from gacheck.core.matching import Measured
@@ -27,9 +28,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = ("plain", "own", "auxiliary")
 USABLE_SPREAD = 0.05
 
 
-def first_step(record: PassRecord) -> tuple[MicroBatchRecord, ...]:
-    """Return the micro-batches of the first optimizer step; none if the pass failed."""
-    return record.steps[0].micro_batches if record.steps and record.status == "ok" else ()
+def observed_step(record: PassRecord, number: int = 0) -> tuple[MicroBatchRecord, ...]:
+    """Return the micro-batches of an optimizer step, counted from 0; none if the pass failed or it was not observed."""
+    if record.status != "ok" or number >= len(record.steps):
+        return ()
+    micro_batches = record.steps[number].micro_batches
+    return micro_batches if all(m.observation is not None for m in micro_batches) else ()
+
+
+def num_observed(record: PassRecord) -> int:
+    """Count the optimizer steps that were observed, from the first on."""
+    return sum(bool(observed_step(record, number)) for number in range(len(record.steps)))
 
 
 def is_nonfinite(record: PassRecord) -> bool:
@@ -37,22 +46,27 @@ def is_nonfinite(record: PassRecord) -> bool:
     return any(not math.isfinite(m.reported_loss_nats) for step in record.steps for m in step.micro_batches)
 
 
-def optimizer_step(record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis) -> OptimizerStep | None:
-    """Return the first optimizer step as the rules see it; None if something for it was not measured."""
+def optimizer_step(
+    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0
+) -> OptimizerStep | None:
+    """Return an optimizer step as the rules see it; None if something for it was not measured."""
+    # The oracle speaks of the initial weights; a tail's step may straddle epochs, and an update between them.
+    initial = number == 0 and not record.tail
+    known = {row.fingerprint: row.sum_nats for row in oracle.rows} if initial else {}
     micro_batches = []
-    for micro_batch in first_step(record):
-        read = _micro_batch(micro_batch, oracle, hypothesis)
+    for micro_batch in observed_step(record, number):
+        read = _micro_batch(micro_batch, known, hypothesis)
         if read is None:
             return None
         micro_batches.append(read)
     return OptimizerStep(tuple(micro_batches), record.accumulation_steps) if micro_batches else None
 
 
-def _micro_batch(record: MicroBatchRecord, oracle: OracleRecord, hypothesis: Hypothesis) -> MicroBatch | None:
+def _micro_batch(record: MicroBatchRecord, known: Mapping[str, float], hypothesis: Hypothesis) -> MicroBatch | None:
     seen = record.observation
     if seen is None:
         return None
-    plain, own, count = _plain_sum(seen, oracle), seen.own_mean_nats, seen.num_target_tokens
+    plain, own, count = _plain_sum(seen, known), seen.own_mean_nats, seen.num_target_tokens
     asked = None if own is None else own * count
     total, auxiliary = asked if hypothesis == "own" else plain, 0.0
     if hypothesis == "auxiliary":
@@ -64,26 +78,27 @@ def _micro_batch(record: MicroBatchRecord, oracle: OracleRecord, hypothesis: Hyp
     return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary)
 
 
-def _plain_sum(seen: Observation, oracle: OracleRecord) -> float | None:
+def _plain_sum(seen: Observation, known: Mapping[str, float]) -> float | None:
     """Return S_m from the oracle's rows where the rows are known, else from the logits of the training itself."""
-    rows = {row.fingerprint: row.sum_nats for row in oracle.rows}
-    if all(row in rows for row in seen.rows):
-        return math.fsum(rows[row] for row in seen.rows)
+    if all(row in known for row in seen.rows):
+        return math.fsum(known[row] for row in seen.rows)
     return seen.sum_nats
 
 
-def reported_losses(record: PassRecord, step: OptimizerStep | None) -> Measured | None:
-    """Return the reported losses of the first step's micro-batches."""
+def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int = 0) -> Measured | None:
+    """Return the reported losses of a step's micro-batches."""
     if step is None:
         return None
-    return Measured(step, tuple(m.reported_loss_nats for m in first_step(record)))
+    return Measured(step, tuple(m.reported_loss_nats for m in observed_step(record, number)))
 
 
-def backward_weights(record: PassRecord, step: OptimizerStep | None, hypothesis: Hypothesis) -> Measured | None:
+def backward_weights(
+    record: PassRecord, step: OptimizerStep | None, hypothesis: Hypothesis, number: int = 0
+) -> Measured | None:
     """Return the weight that the targets of each micro-batch received; None where any was not seen."""
     if step is None:
         return None
-    weights = [_weight(m, own=hypothesis == "own") for m in first_step(record)]
+    weights = [_weight(m, own=hypothesis == "own") for m in observed_step(record, number)]
     known = tuple(w for w in weights if w is not None)
     return Measured(step, known, backward=True) if len(known) == len(weights) else None
 
@@ -98,6 +113,7 @@ def _weight(micro_batch: MicroBatchRecord, *, own: bool) -> float | None:
 
 def usable_spreads(record: PassRecord) -> list[float]:
     """Return the spreads of the weights that are evidence."""
-    seen = [m.observation for m in first_step(record) if m.observation is not None]
+    micro_batches = [m for number in range(num_observed(record)) for m in observed_step(record, number)]
+    seen = [m.observation for m in micro_batches if m.observation is not None]
     spreads = [spread for o in seen for spread in (o.weight_spread, o.own_weight_spread)]
     return [spread for spread in spreads if spread is not None and spread <= USABLE_SPREAD]

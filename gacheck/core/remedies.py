@@ -98,6 +98,8 @@ def _auto(case: Case) -> str:
 
 
 def _no_line(case: Case) -> str:
+    if case.record.config.compute_loss_func:
+        return "Divide by num_items_in_batch in the compute_loss_func: sum of the losses / num_items_in_batch."
     other = case.other
     if other is None:
         return "The other value of the flag was not tried: add  --loss-kwargs on,off"
@@ -144,9 +146,10 @@ def remedy(case: Case) -> Remedy:
     value = case.better_flag == "on"
     line = _trainer_line(case)
     name = case.record.model.class_name
+    is_read = case.record.model.declaration_is_read is not False
     return Remedy(
         trainer=f"{line}  # before trainer.train()",
-        model_class=f"{name}.accepts_loss_kwargs = {value}  # before the Trainer is made; read since transformers 4.50",
+        model_class=f"{name}.accepts_loss_kwargs = {value}  # before the Trainer is made" if is_read else None,
         llamafactory=f"in llamafactory/train/pt/workflow.py, before trainer.train():  {line}",
         trl=f"{line}  # an SFTTrainer is a Trainer: before trainer.train()",
     )

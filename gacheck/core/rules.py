@@ -120,10 +120,9 @@ def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
 
 def _misaligned_count(step: OptimizerStep, m: MicroBatch) -> float:
     """Divide by the count that was passed, which is neither this step's targets nor its labels."""
-    count = m.num_items_in_batch
-    if not count or count in (step.num_target_tokens, step.num_label_tokens):
-        return math.nan
-    return 1 / count
+    counts = {each.num_items_in_batch for each in step.micro_batches}
+    aligned = counts in ({step.num_target_tokens}, {step.num_label_tokens})
+    return 1 / m.num_items_in_batch if m.num_items_in_batch and not aligned else math.nan
 
 
 # Mildest first: where the data cannot tell two rules apart, the first is taken (and a note says so).
@@ -146,6 +145,12 @@ RULES: tuple[Rule, ...] = (
         "divided twice",
         lambda step, m: _over(1, step.accumulation_steps * step.num_target_tokens),
         "DIVIDED_TWICE",
+    ),
+    Rule(
+        "token_mean*k",
+        "k times the right loss",
+        lambda step, m: _over(step.accumulation_steps, step.num_target_tokens),
+        "SCALED_BY_ACCUMULATION",
     ),
     Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gacheck.core.impact import impact, percent
@@ -10,6 +10,10 @@ from gacheck.core.remedies import Remedy, fix, remedy
 from gacheck.core.verdict import Case
 
 DOCS = "docs/faults.md"
+
+# Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
+UNUSUAL_FLOAT32 = 1e-5
+UNUSUAL_HALF = 1e-2
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,13 @@ def _unshifted(case: Case) -> tuple[str, str]:
 
 
 def _scaled(case: Case) -> tuple[str, str]:
-    if case.auto is not None and case.auto.flag == "off":
+    if case.auto is not None and case.auto.flag == "off" and not case.record.config.compute_loss_func:
         cause = f"With the flag off nobody divides: each micro-batch adds its own mean{_location(case)}."
+    elif case.record.config.compute_loss_func:
+        cause = (
+            "The Trainer takes what compute_loss_func returns as divided by num_items_in_batch already, whatever the "
+            f"flag; {case.record.config.compute_loss_func} returns a mean per micro-batch."
+        )
     elif case.record.config.label_smoothing_factor:
         cause = (
             "The Trainer's label smoother takes a mean per micro-batch, and the Trainer does not divide by k: "
@@ -134,8 +143,8 @@ def _misaligned(case: Case) -> tuple[str, str]:
     if worst and worst.step and first and first.num_items_in_batch is not None:
         counts = f": {first.num_items_in_batch:g} instead of {worst.step.num_target_tokens}"
     return (
-        "the loss is divided by the token count of another step",
-        f"The batches over which num_items_in_batch was counted are not those of the optimizer step{counts}.",
+        "the loss is divided by a count that is not this step's",
+        f"num_items_in_batch counts neither the target tokens nor the labels of the optimizer step{counts}.",
     )
 
 
@@ -230,8 +239,21 @@ def _certainty(case: Case) -> str:
     return f"{exactly}; next best is {percent(found.runner_up_error)} off."
 
 
+def _limits(case: Case) -> Iterator[str]:
+    """Say what makes the measurement coarser than its arithmetic."""
+    noise, hardware = case.record.oracle.noise, case.record.hardware
+    natural = UNUSUAL_FLOAT32 if hardware.dtype == "float32" and hardware.autocast is None else UNUSUAL_HALF
+    if noise.repeat > natural:
+        yield f"Two identical forwards differ by {percent(noise.repeat)}: something random could not be switched off."
+    if noise.regrouping > natural:
+        yield (
+            f"A row's loss changes by {percent(noise.regrouping)} with the rows beside it: batch normalisation, expert "
+            "capacity or the like. Then no grouping gives exactly the loss of another."
+        )
+
+
 def _notes(case: Case) -> tuple[str, ...]:
-    notes = []
+    notes = list(_limits(case))
     found = case.auto.forward if case.auto else None
     if found is not None and found.rule is not None and found.equivalent:
         names = ", ".join(rule.label for rule in found.equivalent)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis
 from gacheck.core.figures import PassFigures
-from gacheck.record import SCHEMA_VERSION
+from gacheck.core.findings import FlagFinding, PassFinding
+from gacheck.record import SCHEMA_VERSION, GradientEvidence
 
 # A pass of any status has the same keys, so that a reader need not ask for the status first.
 _NO_FIRST_STEP = dict.fromkeys(("reported_loss", "reference_loss", "ratio", "grad_norm", "grad_norm_ratio"))
-_NO_MATCH = dict.fromkeys(("relative_error", "runner_up", "runner_up_error", "separation", "backward_rule"))
+_NO_MATCH = dict.fromkeys(("relative_error", "runner_up", "runner_up_error", "separation", "backward_rule", "gradient"))
 
 
 def render_json(analysis: Analysis) -> str:
     """Render the contract's document; numbers that are not finite become null."""
     record, flag = analysis.record, analysis.flag
+    objectives = {f.flag: f.hypothesis for f in analysis.findings}
     document = {
         "kind": "run",
         "schema_version": SCHEMA_VERSION,
@@ -39,7 +42,8 @@ def render_json(analysis: Analysis) -> str:
             "used_num_items_in_batch": flag.used_num_items_in_batch,
         },
         "tolerance": {"loss": analysis.tolerance.loss, "gradient": analysis.tolerance.gradient},
-        "passes": [*map(_pass, analysis.passes), *_skipped(analysis)],
+        "passes": [*(_pass(p, objectives[p.loss_kwargs]) for p in analysis.passes), *_skipped(analysis)],
+        "tail_passes": [_tail(steps) for f in analysis.findings for steps in _tails(f)],
         "divergence": [
             {
                 "accumulation_steps": d.accumulation_steps,
@@ -69,7 +73,7 @@ def _environment(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _pass(figures: PassFigures) -> dict[str, Any]:
+def _pass(figures: PassFigures, objective: str) -> dict[str, Any]:
     forward, backward = figures.finding.forward, figures.finding.backward
     match = dict(_NO_MATCH)
     if forward is not None:
@@ -80,6 +84,7 @@ def _pass(figures: PassFigures) -> dict[str, Any]:
             "separation": forward.separation,
         }
     match["backward_rule"] = backward.rule.name if backward and backward.rule else None
+    match["gradient"] = _gradient(figures.finding.record.gradient)
     return {
         "id": figures.id,
         "accumulation_steps": figures.accumulation_steps,
@@ -94,10 +99,52 @@ def _pass(figures: PassFigures) -> dict[str, Any]:
             "grad_norm": figures.grad_norm,
             "grad_norm_ratio": figures.grad_norm_ratio,
         },
+        "objective": objective if forward is not None else None,
         "rule": forward.rule.name if forward and forward.rule else None,
         "match": match,
         "steps": [{"step": s.step, "reported_loss": s.reported_loss, "grad_norm": s.grad_norm} for s in figures.steps],
         "heldout_loss": figures.heldout_loss,
+    }
+
+
+def _gradient(evidence: GradientEvidence | None) -> dict[str, Any] | None:
+    if evidence is None:
+        return None
+    return {
+        "rule": evidence.rule,
+        "norm_ratio": evidence.norm_ratio,
+        "cosine": evidence.cosine,
+        "worst_parameter": evidence.worst_parameter,
+        "worst_relative_error": evidence.worst_relative_error,
+    }
+
+
+def _tails(finding: FlagFinding) -> list[list[PassFinding]]:
+    """Return the passes of a tail, each as the findings of its steps."""
+    tails = [p for p in finding.passes if p.record.tail]
+    return [[p for p in tails if p.record.id == id_] for id_ in dict.fromkeys(p.record.id for p in tails)]
+
+
+def _tail(steps: Sequence[PassFinding]) -> dict[str, Any]:
+    record = steps[0].record
+    return {
+        "id": record.id,
+        "accumulation_steps": record.accumulation_steps,
+        "loss_kwargs": record.loss_kwargs,
+        "status": record.status,
+        "error": f"{record.error.kind}: {record.error.message}" if record.error else None,
+        "nonfinite": steps[0].nonfinite,
+        "steps": [
+            {
+                "step": number,
+                "num_micro_batches": len(p.step.micro_batches),
+                "rule": p.forward.rule.name if p.forward and p.forward.rule else None,
+                "relative_error": p.forward.relative_error if p.forward else None,
+                "backward_rule": p.backward.rule.name if p.backward and p.backward.rule else None,
+            }
+            for number, p in enumerate(steps, 1)
+            if p.step is not None
+        ],
     }
 
 
@@ -118,6 +165,7 @@ def _skipped_pass(k: int, flag: LossKwargs) -> dict[str, Any]:
         "error": None,
         "nonfinite": False,
         "first_step": _NO_FIRST_STEP,
+        "objective": None,
         "rule": None,
         "match": _NO_MATCH,
         "steps": [],

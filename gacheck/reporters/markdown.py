@@ -19,8 +19,10 @@ from gacheck.reporters.table import (
     find_pass,
     is_default,
     name_passes,
+    num_passes,
     right_answer,
     rule_label,
+    tail_notes,
     tried_flags,
     tried_steps,
 )
@@ -51,7 +53,7 @@ def render_markdown(analysis: Analysis) -> str:
         _subject(analysis),
         *_incomplete(analysis),
         *_table(analysis),
-        *_failures(analysis),
+        *_beside_the_table(analysis),
         *_verdict(analysis),
         "To reproduce:",
         _fence("sh", _command(analysis.record.command)),
@@ -103,9 +105,8 @@ def _subject(analysis: Analysis) -> str:
 
 
 def _incomplete(analysis: Analysis) -> list[str]:
-    record = analysis.record
-    planned = len(record.config.gradient_accumulation_steps) * len(record.config.loss_kwargs)
-    return [] if record.complete else [f"**Incomplete: {len(record.passes)} of {planned} passes have run.**"]
+    done, planned = num_passes(analysis)
+    return [] if analysis.record.complete else [f"**Incomplete: {done} of {planned} passes have run.**"]
 
 
 def _table(analysis: Analysis) -> list[str]:
@@ -144,11 +145,12 @@ def _cells(figures: PassFigures | None) -> list[str]:
     return [figure(figures.reported_loss), figure(figures.ratio), figure(grad), rule or NOT_MEASURED]
 
 
-def _failures(analysis: Analysis) -> list[str]:
-    """Say each reason once."""
+def _beside_the_table(analysis: Analysis) -> list[str]:
+    """Say what the table cannot hold: the tail of an epoch, and each reason for a failure once."""
     failed = [p for p in analysis.passes if p.status == "failed"]
     reasons = dict.fromkeys(p.error or "unknown" for p in failed)
-    lines = [
+    lines = [f"- {label} {_escape(text)}" for label, text in tail_notes(analysis)]
+    lines += [
         f"- failed, {name_passes([p for p in failed if (p.error or 'unknown') == reason])}: {_code(reason)}"
         for reason in reasons
     ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
 from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding
+from gacheck.core.findings import FlagFinding, PassFinding
 from gacheck.core.matching import Match
 from gacheck.reporters.text import NOT_MEASURED, clean, difference, figure, shorten, wrap
 
@@ -41,11 +41,11 @@ GROUP_SPACES = (5, 4, 3, 2, 1)
 
 @dataclass(frozen=True)
 class Group:
-    """Columns under one heading: `rows[0]` are the column titles, `label` says which rule explains them."""
+    """Columns under one heading: `rows[0]` are the column titles, `labels` the lines that say which rule explains."""
 
     title: str
     rows: tuple[tuple[str, ...], ...]
-    label: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def widths(self) -> list[int]:
@@ -56,12 +56,21 @@ class Group:
     def width(self) -> int:
         """Columns that the whole group takes."""
         inner = sum(self.widths) + COLUMN_SPACE * (len(self.widths) - 1)
-        return max(inner, cell_len(self.title), cell_len(self.label))
+        return max(inner, cell_len(self.title), *map(cell_len, self.labels))
 
     def line(self, index: int) -> str:
         """Return one row, padded to the group's width."""
         cells = (cell.rjust(width) for cell, width in zip(self.rows[index], self.widths, strict=True))
         return (" " * COLUMN_SPACE).join(cells).ljust(self.width)
+
+    def label(self, index: int) -> str:
+        """Return one line of the label, padded to the group's width; empty below its last."""
+        return (self.labels[index] if index < len(self.labels) else "").ljust(self.width)
+
+    def narrowed(self) -> Group:
+        """Return the group with its label broken into lines that fit under the columns."""
+        width = replace(self, labels=()).width
+        return replace(self, labels=tuple(line for label in self.labels for line in wrap(label, "", width, indent=2)))
 
 
 def tried_flags(analysis: Analysis) -> list[LossKwargs]:
@@ -100,18 +109,25 @@ def table(analysis: Analysis, width: int) -> list[str]:
     if not analysis.passes:
         return ["No pass has run yet."]
     groups = _groups(analysis)
-    room = width - MARGIN - sum(group.width for group in groups)
+    if _room(groups, width) < GROUP_SPACES[-1] * (len(groups) - 1):
+        groups = [group.narrowed() for group in groups]
+    room = _room(groups, width)
     space = next((n for n in GROUP_SPACES if n * (len(groups) - 1) <= room), GROUP_SPACES[-1]) * " "
     margin = " " * MARGIN
     lines = wrap(_sentence(analysis), "", width)
     lines += ["", margin + space.join(group.title.ljust(group.width) for group in groups)]
     for index, k in enumerate(["k", *map(str, tried_steps(analysis))]):
         lines.append(k.rjust(K_WIDTH).ljust(MARGIN) + space.join(group.line(index) for group in groups))
-    if any(group.label for group in groups):
-        lines.append(margin + space.join(group.label.ljust(group.width) for group in groups))
+    for index in range(max(len(group.labels) for group in groups)):
+        lines.append(margin + space.join(group.label(index) for group in groups))
     if any(p.ratio is not None or p.grad_norm_ratio is not None for p in analysis.passes):
         lines.append(f"{margin}ratio, grad: this pass's loss, gradient norm / the right one")
     return [line.rstrip() for line in lines] + _footnotes(analysis, width)
+
+
+def _room(groups: Sequence[Group], width: int) -> int:
+    """Return the columns that are left between the groups."""
+    return width - MARGIN - sum(group.width for group in groups)
 
 
 def _sentence(analysis: Analysis) -> str:
@@ -152,7 +168,8 @@ def _flag_group(analysis: Analysis, flag: LossKwargs, ks: Sequence[int], *, answ
     rows = [_cells(find_pass(analysis, k, flag), answer=answer) for k in ks]
     finding = next((f for f in analysis.findings if f.flag == flag), None)
     title = f"flag {flag}{' (default)' if is_default(analysis, flag) else ''}"
-    return Group(title, (titles, *rows), _column_label(finding))
+    label = _column_label(finding)
+    return Group(title, (titles, *rows), (label,) if label else ())
 
 
 def _cells(figures: PassFigures | None, *, answer: bool) -> tuple[str, ...]:
@@ -176,8 +193,13 @@ def rule_label(match: Match | None) -> str:
     return "too coarse to tell" if match.ambiguous else "no rule fits"
 
 
+def _in_table(finding: FlagFinding) -> list[PassFinding]:
+    """Return the passes that have a row; the tail of an epoch is a step of another kind."""
+    return [p for p in finding.passes if p.forward is not None and not p.record.tail]
+
+
 def _row_labels(finding: FlagFinding) -> list[str]:
-    return [rule_label(p.forward) for p in finding.passes if p.forward is not None]
+    return [rule_label(p.forward) for p in _in_table(finding)]
 
 
 def _column_label(finding: FlagFinding | None) -> str:
@@ -186,7 +208,7 @@ def _column_label(finding: FlagFinding | None) -> str:
         return ""
     if finding.forward.rule is not None:
         # One micro-batch a step is weighed rightly by most rules: that is no praise of the flag.
-        alone = all(p.record.accumulation_steps == 1 for p in finding.passes if p.forward is not None)
+        alone = all(p.record.accumulation_steps == 1 for p in _in_table(finding))
         return f"= {finding.forward.rule.label}{' (at k=1)' if alone else ''}"
     return rule_label(finding.forward) if len(set(_row_labels(finding))) <= 1 else ""
 
@@ -196,8 +218,9 @@ def _footnotes(analysis: Analysis, width: int) -> list[str]:
     notes: list[tuple[str, str]] = []
     for finding in analysis.findings:
         if finding.forward is not None and not _column_label(finding):
-            rules = [f"k={p.record.accumulation_steps} {rule_label(p.forward)}" for p in finding.passes if p.forward]
+            rules = [f"k={p.record.accumulation_steps} {rule_label(p.forward)}" for p in _in_table(finding)]
             notes.append((f"flag {finding.flag}:", ", ".join(rules)))
+    notes += tail_notes(analysis)
     late = [
         p for p in analysis.passes if p.nonfinite and p.reported_loss is not None and math.isfinite(p.reported_loss)
     ]
@@ -208,6 +231,32 @@ def _footnotes(analysis: Analysis, width: int) -> list[str]:
         failed = [p for p in analysis.passes if p.status == "failed" and (p.error or "unknown") == reason]
         notes.append((f"failed: {name_passes(failed)}:", shorten(clean(reason), ERROR_COLUMNS)))
     return [line for label, text in notes for line in wrap(f"{label} {text}", " " * MARGIN, width)]
+
+
+def tail_notes(analysis: Analysis) -> list[tuple[str, str]]:
+    """Say which rule explains the tail of an epoch, for each flag value under which one was tried."""
+    notes = []
+    for finding in analysis.findings:
+        tails = [p for p in finding.passes if p.record.tail]
+        if tails:
+            label = f"end of an epoch at k={tails[0].record.accumulation_steps}, flag {finding.flag}:"
+            notes.append((label, "; ".join(dict.fromkeys(map(_tail_rule, tails)))))
+    return notes
+
+
+def _tail_rule(finding: PassFinding) -> str:
+    if finding.record.error is not None:
+        return f"failed with {clean(finding.record.error.kind)}"
+    rule = "not finite" if finding.nonfinite else rule_label(finding.forward) or NOT_MEASURED
+    size = len(finding.step.micro_batches) if finding.step is not None else "?"
+    return f"{size} of {finding.record.accumulation_steps} micro-batches, {rule}"
+
+
+def num_passes(analysis: Analysis) -> tuple[int, int]:
+    """Return how many passes have run and how many are planned, tails of an epoch included."""
+    record, config = analysis.record, analysis.record.config
+    per_flag = len(config.gradient_accumulation_steps) + config.short_last_step
+    return len(record.passes) + len(record.tail_passes), per_flag * len(config.loss_kwargs)
 
 
 def name_passes(passes: Sequence[PassFigures]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gacheck.core.analysis import Analysis
-from gacheck.reporters.table import bar_choices, table
+from gacheck.reporters.table import bar_choices, num_passes, table
 from gacheck.reporters.text import MAX_WIDTH, MIN_WIDTH, ascii_only, clean, duration, shorten, wrap
 
 # Bars give way where the whole would be longer than one screen.
@@ -124,10 +124,10 @@ def _data(analysis: Analysis) -> str:
 
 def _passes(analysis: Analysis) -> str:
     record = analysis.record
-    planned = len(record.config.gradient_accumulation_steps) * len(record.config.loss_kwargs)
-    failed = sum(p.status == "failed" for p in record.passes)
-    done = f"{len(record.passes)} of {planned} done"
-    done += f" in {duration(sum(p.seconds for p in record.passes))}" if record.complete else " (incomplete)"
+    passes = (*record.passes, *record.tail_passes)
+    failed = sum(p.status == "failed" for p in passes)
+    done = "{} of {} done".format(*num_passes(analysis))
+    done += f" in {duration(sum(p.seconds for p in passes))}" if record.complete else " (incomplete)"
     if failed:
         done += f", {failed} failed"
     rows = "same rows" if record.config.per_device_train_batch_size is None else "same order of rows"

@@ -134,7 +134,7 @@ class ModelSource:
     def _build(self) -> Any:
         if self._config.model_class is not None:
             torch.manual_seed(self._config.seed)
-            return _import_class(self._config.model_class)(self._model_config).float()
+            return import_object(self._config.model_class)(self._model_config).float()
         if self._config.trust_remote_code and hasattr(self._model_config, "auto_map"):
             torch.manual_seed(self._config.seed)
             return AutoModelForCausalLM.from_config(self._model_config, trust_remote_code=True).float()
@@ -158,7 +158,7 @@ class ModelSource:
 
     def _class(self) -> tuple[Any, Any]:
         if self._config.model_class is not None:
-            return _import_class(self._config.model_class), self._model_config
+            return import_object(self._config.model_class), self._model_config
         if self._config.trust_remote_code and hasattr(self._model_config, "auto_map"):
             return AutoModelForCausalLM, self._model_config
         return language_model(self._model_config)
@@ -228,8 +228,8 @@ def _with_adapter(model: Any, folder: ModelFolder) -> Any:
     return PeftModel.from_pretrained(model, folder.path, is_trainable=True)
 
 
-def _import_class(path: str) -> Any:
-    """Import `pkg.mod:Class`, also from the working folder.
+def import_object(path: str) -> Any:
+    """Import `pkg.mod:name`, also from the working folder.
 
     Raises:
         ModelError: There is no such module or class.
@@ -241,8 +241,8 @@ def _import_class(path: str) -> Any:
         return getattr(importlib.import_module(module_name), class_name)
     except Exception as error:  # the module is the user's: it may raise anything while it is imported
         raise ModelError(
-            f"The class {path} cannot be imported: {type(error).__name__}: {error}",
-            why="--model-class names a Python class as package.module:Class.",
+            f"{path} cannot be imported: {type(error).__name__}: {error}",
+            why="Classes and functions of your own are named as package.module:name.",
             fix="check the spelling, and that the module is installed or in the working folder",
         ) from error
 

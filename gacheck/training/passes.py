@@ -10,18 +10,23 @@ from typing import Any
 
 import torch
 import transformers
+from datasets import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from gacheck.config import ExperimentConfig, PassSpec
 from gacheck.errors import ConfigError
 from gacheck.record import GradientEvidence, OracleRecord, PassError, PassRecord
-from gacheck.training.data import Batch, Collator, Rows
+from gacheck.training.data import Batch, Collator, Rows, row_fingerprint
 from gacheck.training.gradients import compare_gradients
 from gacheck.training.oracle import Oracle
 from gacheck.training.probe import Probe
 from gacheck.training.snapshot import Snapshot
 
 StepDone = Callable[[], None]
+
+# Three epochs of a tail: where steps do not end with epochs, the second step already straddles two of them.
+TAIL_STEPS = 3
+TAIL_BATCH = {"per_device_train_batch_size": 1, "effective_batch_size": None}
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
@@ -88,7 +93,15 @@ class PassRunner:
     """
 
     def __init__(
-        self, config: ExperimentConfig, learning_rate: float, model: Any, rows: Rows, collator: Collator, oracle: Oracle
+        self,
+        config: ExperimentConfig,
+        learning_rate: float,
+        model: Any,
+        rows: Rows,
+        collator: Collator,
+        oracle: Oracle,
+        trainer_class: type[Trainer] = Trainer,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
     ) -> None:
         self._config = config
         self._learning_rate = learning_rate
@@ -97,22 +110,47 @@ class PassRunner:
         self._collator = collator
         self._oracle = oracle
         self._device = next(model.parameters()).device
+        self._trainer_class = trainer_class
+        self._compute_loss_func = compute_loss_func
         self._snapshot = Snapshot(model)
 
-    def make_trainer(self, accumulation_steps: int, folder: str) -> Trainer:
+    def make_trainer(self, spec: PassSpec, folder: str, train_dataset: Dataset | None = None) -> Trainer:
         """Build an untouched Trainer."""
-        args = training_arguments(self._config, accumulation_steps, self._learning_rate, self._device, folder)
-        trainer = Trainer(model=self._model, args=args, train_dataset=self._rows.train, data_collator=self._collator)
+        config = self._config
+        if spec.tail:
+            # One row a micro-batch: releases that take the number of rows for that of micro-batches agree on it.
+            config = config.model_copy(update={"max_steps": TAIL_STEPS, **TAIL_BATCH})
+        args = training_arguments(config, spec.accumulation_steps, self._learning_rate, self._device, folder)
+        own_loss = {} if self._compute_loss_func is None else {"compute_loss_func": self._compute_loss_func}
+        trainer = self._trainer_class(
+            model=self._model,
+            args=args,
+            train_dataset=self._rows.train if train_dataset is None else train_dataset,
+            data_collator=self._collator,
+            **own_loss,
+        )
         trainer.remove_callback(PrinterCallback)
         return trainer
 
+    def _tail(self, spec: PassSpec, oracle: OracleRecord) -> Dataset | None:
+        """Return the rows of an epoch that is one micro-batch short of a step; among rows that the oracle knows."""
+        if not spec.tail:
+            return None
+        known = {row.fingerprint for row in oracle.rows}
+        chosen = [
+            number
+            for number, row in enumerate(self._rows.train)
+            if row_fingerprint(row["input_ids"], row["labels"]) in known
+        ]
+        return self._rows.train.select(chosen[: spec.accumulation_steps - 1])
+
     def rehearse(self, measure: Callable[[Trainer, list[Batch]], Any]) -> Any:
         """Hand `measure` a Trainer that does not train, and the first batches that it would feed."""
-        accumulation_steps = self._config.gradient_accumulation_steps[0]
+        spec = PassSpec(self._config.gradient_accumulation_steps[0], self._config.loss_kwargs[0])
         most = max(self._config.rows_per_step(k) for k in self._config.gradient_accumulation_steps)
         with _scratch() as folder:
             try:
-                trainer = self.make_trainer(accumulation_steps, folder)
+                trainer = self.make_trainer(spec, folder)
                 batches: list[Batch] = []
                 for batch in trainer.get_train_dataloader():
                     batches.append(batch)
@@ -129,15 +167,18 @@ class PassRunner:
             "id": spec.id,
             "accumulation_steps": spec.accumulation_steps,
             "loss_kwargs": spec.loss_kwargs,
+            "tail": spec.tail,
         }
         probe = None
         with _scratch() as folder:
             try:
-                trainer = self.make_trainer(spec.accumulation_steps, folder)
+                trainer = self.make_trainer(spec, folder, self._tail(spec, oracle))
                 facts["auto_loss_kwargs"] = bool(trainer.model_accepts_loss_kwargs)
                 trainer.model_accepts_loss_kwargs = spec.loss_kwargs == "on"
                 trainer.add_callback(_Progress(step_done))
-                probe = Probe(trainer, shifts=oracle.shifts, keep_gradients=self._config.gradients)
+                keep = self._config.gradients and not spec.tail
+                observed_steps = TAIL_STEPS if spec.tail else 1
+                probe = Probe(trainer, shifts=oracle.shifts, observed_steps=observed_steps, keep_gradients=keep)
                 trainer.train()
                 self._snapshot.remove_traces()
                 heldout = self._oracle.mean_nats(list(self._rows.heldout), shifts=oracle.shifts)
@@ -155,7 +196,7 @@ class PassRunner:
         self, record: PassRecord, oracle: OracleRecord, probe: Probe, trainer: Trainer
     ) -> GradientEvidence | None:
         """Compare at the weights at which the first step's gradient was taken: the initial ones."""
-        if not self._config.gradients:
+        if not probe.first_gradients:
             return None
         self._snapshot.restore()
         batches = [{name: t.to(self._device) for name, t in batch.items()} for batch in probe.first_batches]

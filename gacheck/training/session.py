@@ -18,7 +18,7 @@ from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
 from gacheck.record import HardwareFacts, OracleRecord, PassRecord
 from gacheck.training.data import Batch, Collator, batch_fingerprints, make_rows, row_fingerprint
 from gacheck.training.inputs import demanded_zeros
-from gacheck.training.models import ModelSource
+from gacheck.training.models import ModelSource, import_object
 from gacheck.training.oracle import Oracle
 from gacheck.training.passes import PassRunner, training_arguments
 from gacheck.training.sources import open_source
@@ -119,7 +119,11 @@ class Session:
             collator = Collator(collator.pad_token_id, demanded_zeros(model, sample))
         autocast = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
         self._oracle = Oracle(model, collator, autocast)
-        self._runner = PassRunner(config, self.learning_rate, model, self._rows, collator, self._oracle)
+        loss_func = import_object(config.compute_loss_func) if config.compute_loss_func else None
+        self._runner = PassRunner(
+            config, self.learning_rate, model, self._rows, collator, self._oracle, compute_loss_func=loss_func
+        )
+        self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
         self.hardware = HardwareFacts(
             device=str(device),
             device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -127,6 +131,13 @@ class Session:
             autocast=str(autocast).removeprefix("torch.") if autocast else None,
             world_size=1,
         )
+
+    def _declaration_is_read(self, model: Any) -> bool:
+        """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the mend in the model class."""
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        wanted = self.auto_loss_kwargs() == "off"
+        base.accepts_loss_kwargs = wanted  # an attribute of the instance: restoring the model takes it away again
+        return (self.auto_loss_kwargs() == "on") is wanted
 
     def measure_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""

@@ -43,8 +43,8 @@ def with_losses(record: PassRecord, change: Callable[[int, float], float], *, st
     return edit_micro_batches(record, edit, steps=range(step, step + 1))
 
 
-def with_grad_norm(record: PassRecord, norm: float) -> PassRecord:
-    """Set the gradient norm of every step; the right one is 2."""
+def with_grad_norm(record: PassRecord, norm: float | None) -> PassRecord:
+    """Set the gradient norm of every step; the right one is 2, None is not measured."""
     steps = tuple(s.model_copy(update={"grad_norm": norm}) for s in record.steps)
     return record.model_copy(update={"steps": steps})
 

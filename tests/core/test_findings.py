@@ -9,17 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gacheck.core.findings import FlagFinding, Tolerance, find, measure_tolerance, optimizer_step
-from gacheck.core.rules import RULES, Rule
+from gacheck.core.findings import FlagFinding, Tolerance, explain_alone, find, measure_tolerance, optimizer_step
+from gacheck.core.measured import Hypothesis
+from gacheck.core.rules import RULES, RULES_BY_NAME, Rule, rule_table
 from gacheck.record import Noise, OracleRecord, PassRecord
-from tests.builders import ROWS, failed_pass, oracle, pass_record, run_record
+from tests.builders import ROWS, failed_pass, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, edit_micro_batches, noisy_oracle, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
+# Those that whole steps can follow when the count passed is N.
+WHOLE = [rule for rule in RULES if rule.name not in ("short_step_over_k", "misaligned_count")]
 
 
-def found(passes: Sequence[PassRecord], oracle_record: OracleRecord | None = None) -> FlagFinding:
-    record = run_record(passes, oracle_record=oracle_record)
+def found(
+    passes: Sequence[PassRecord], oracle_record: OracleRecord | None = None, *, world_size: int = 1
+) -> FlagFinding:
+    record = run_record(passes, oracle_record=oracle_record, world_size=world_size)
     return find(record, passes[0].loss_kwargs, measure_tolerance(record.oracle, record.passes))
 
 
@@ -27,7 +32,12 @@ def passes_of(rule: str, ks: Sequence[int] = KS, **options: object) -> list[Pass
     return [pass_record(k, "on", rule, **options) for k in ks]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def tail(rule: str, num_micro_batches: int = 3, **options: object) -> PassRecord:
+    """The last step of an epoch at k = 4."""
+    return pass_record(4, "on", rule, num_micro_batches=num_micro_batches, num_steps=1, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", WHOLE, ids=lambda r: r.name)
 def test_each_rule_gives_its_code(rule: Rule) -> None:
     finding = found(passes_of(rule.name))
 
@@ -36,6 +46,197 @@ def test_each_rule_gives_its_code(rule: Rule) -> None:
     assert finding.backward is not None
     assert (finding.forward.rule, finding.backward.rule) == (rule, rule)
     assert (finding.flag, finding.other_objective, len(finding.passes)) == ("on", False, 4)
+
+
+@pytest.mark.parametrize(
+    ("rule", "codes"),
+    [
+        ("token_mean", ("MEAN_OF_MEANS",)),  # the tail is right
+        ("mean_of_means", ("MEAN_OF_MEANS",)),
+        ("short_step_over_k", ("SHORT_LAST_STEP", "MEAN_OF_MEANS")),
+        ("sum_of_means", ("SCALED_BY_ACCUMULATION", "MEAN_OF_MEANS")),
+    ],
+)
+def test_a_short_last_step_is_judged_apart(rule: str, codes: tuple[str, ...]) -> None:
+    finding = found([*passes_of("mean_of_means"), tail(rule)])
+
+    assert finding.codes == codes
+    assert finding.forward is not None
+    assert finding.forward.rule is RULES_BY_NAME["mean_of_means"]
+    assert [p.short for p in finding.passes] == [False] * 4 + [True]
+    short = finding.passes[4].forward
+    assert short is not None
+    assert short.rule is not None
+    assert short.rule.name == rule
+
+
+@pytest.mark.parametrize(("rule", "codes"), [("token_mean", ("OK",)), ("short_step_over_k", ("SHORT_LAST_STEP",))])
+def test_a_short_last_step_alone_and_beside_right_ones(rule: str, codes: tuple[str, ...]) -> None:
+    assert found([tail(rule)]).codes == codes
+    assert found([*passes_of("token_mean"), tail(rule)]).codes == codes
+
+
+def test_a_short_last_step_by_hand() -> None:
+    # Rows 0 to 5 in pairs: means 140/24, 162/36, 120/25. Over 3 of them is the mean of means; over k = 4 the fault.
+    finding = found([tail("short_step_over_k")])
+    reported = [m.reported_loss_nats for m in finding.passes[0].record.steps[0].micro_batches]
+
+    assert reported == pytest.approx([140 / 24 / 4, 162 / 36 / 4, 120 / 25 / 4])
+    assert finding.passes[0].step is not None
+    assert finding.passes[0].step.mean_nats == pytest.approx((140 + 162 + 120) / (24 + 36 + 25))
+
+
+def test_a_short_last_step_that_no_rule_explains_spoils_what_is_right() -> None:
+    assert found([*passes_of("token_mean"), tail("token_mean", scale=1.37)]).codes == ("UNEXPLAINED",)
+
+
+@pytest.mark.parametrize("count", [90.0, 120.0, 1000.0])
+def test_a_count_over_other_batches_is_found_where_k_1_is_right(count: float) -> None:
+    # N = 100, U = 108. At k = 1 the count is that of the step.
+    passes = [pass_record(1, "on", "token_mean"), *passes_of("misaligned_count", (2, 4, 8), count=count)]
+
+    finding = found(passes)
+
+    assert finding.codes == ("MISALIGNED_COUNT",)
+    assert [p.forward.rule.name for p in finding.passes if p.forward and p.forward.rule] == [
+        "token_mean",
+        *["misaligned_count"] * 3,
+    ]
+    # 515 nats over the count, in place of 515 / 100.
+    assert sum(m.reported_loss_nats for m in passes[2].steps[0].micro_batches) == pytest.approx(515 / count)
+
+
+def test_a_count_over_other_batches_everywhere_is_one_joint_rule() -> None:
+    finding = found(passes_of("misaligned_count", count=120.0))
+
+    assert finding.codes == ("MISALIGNED_COUNT",)
+    assert finding.forward is not None
+    assert finding.backward is not None
+    assert finding.forward.rule is finding.backward.rule is RULES_BY_NAME["misaligned_count"]
+
+
+@pytest.mark.parametrize(("count", "code"), [(100.0, "OK"), (108.0, "UNSHIFTED_TOKEN_COUNT"), (200.0, "DIVIDED_TWICE")])
+def test_a_count_with_a_name_of_its_own_is_not_misaligned(count: float, code: str) -> None:
+    rule = {100.0: "token_mean", 108.0: "unshifted_token_mean", 200.0: "token_mean_over_k"}[count]
+
+    assert found(passes_of(rule, (2,), count=count)).codes == (code,)
+
+
+@pytest.mark.parametrize(
+    ("rule", "codes", "hypothesis"),
+    [
+        ("token_mean", ("OTHER_OBJECTIVE",), "auxiliary"),
+        ("token_mean+aux_loss_sum", ("AUX_LOSS_SCALED",), "auxiliary"),
+        ("unshifted_token_mean+aux_loss_sum", ("AUX_LOSS_SCALED", "UNSHIFTED_TOKEN_COUNT"), "auxiliary"),
+        ("mean_of_means+aux_loss_sum", ("AUX_LOSS_SCALED", "MEAN_OF_MEANS"), "auxiliary"),
+        # Each micro-batch's own mean, with the auxiliary loss in it: one fault, not two.
+        ("sum_of_means+aux_loss_sum", ("SCALED_BY_ACCUMULATION",), "own"),
+        ("mean_of_means", ("MEAN_OF_MEANS",), "own"),
+    ],
+)
+def test_an_auxiliary_loss(rule: str, codes: tuple[str, ...], hypothesis: Hypothesis) -> None:
+    finding = found(passes_of(rule, auxiliary=0.5))
+
+    assert (finding.codes, finding.hypothesis, finding.other_objective) == (codes, hypothesis, True)
+
+
+def test_an_auxiliary_loss_by_hand() -> None:
+    # k = 2: 302 nats over 60 and 213 over 40 targets; a = 0.5, 0.55. Right: 515/100 + 1.05/2.
+    finding = found(passes_of("token_mean+aux_loss_sum", (2,), auxiliary=0.5))
+    step = finding.passes[0].step
+
+    assert step is not None
+    assert [m.auxiliary_nats for m in step.micro_batches] == pytest.approx([0.5, 0.55])
+    assert step.mean_nats == pytest.approx(5.15 + 0.525)
+    assert finding.forward is not None
+    assert finding.forward.rule is not None
+    assert finding.forward.rule.name == "token_mean+aux_loss_sum"
+    assert finding.forward.relative_error < 1e-9
+    # An auxiliary loss does not reach the logits: their weights are those of cross-entropy.
+    assert finding.backward is not None
+    assert finding.backward.rule is not None
+    assert finding.backward.rule.name == "token_mean"
+
+
+def test_an_auxiliary_loss_at_k_1_alone_is_no_fault() -> None:
+    assert found(passes_of("token_mean+aux_loss_sum", (1,), auxiliary=0.5)).codes == ("OTHER_OBJECTIVE",)
+
+
+PAIRS = [
+    pytest.param(world_size, rule, id=f"W{world_size} {rule.name}")
+    for world_size, auxiliary in ((1, True), (2, False), (3, False))
+    for rule in rule_table(world_size=world_size, auxiliary=auxiliary)
+    if not rule.name.startswith(("short_step_over_k", "misaligned_count"))
+]
+
+
+@pytest.mark.parametrize(("world_size", "rule"), PAIRS)
+def test_every_pair_of_faults_gives_both_codes(world_size: int, rule: Rule) -> None:
+    auxiliary = 0.5 if rule.auxiliary == "sum" else 0.0
+    # Each micro-batch's own mean with what is added to it, in full: the sum of means of the model's own loss.
+    codes = rule.codes if rule.name != "sum_of_means+aux_loss_sum" else {"SCALED_BY_ACCUMULATION"}
+
+    finding = found(passes_of(rule.name, auxiliary=auxiliary, world_size=world_size), world_size=world_size)
+
+    assert set(finding.codes) == codes
+    assert finding.forward is not None
+    assert finding.forward.rule is not None
+
+
+def test_world_size_by_hand() -> None:
+    finding = found(passes_of("token_mean*W", (4,), world_size=2), world_size=2)
+    reported = sum(m.reported_loss_nats for m in finding.passes[0].record.steps[0].micro_batches)
+
+    assert reported == pytest.approx(2 * 5.15)
+    assert finding.codes == ("WORLD_SIZE_SCALED",)
+
+
+def test_one_process_has_no_world_size_to_be_off_by() -> None:
+    assert found(passes_of("token_mean*W", (4,), world_size=3)).codes == ("UNEXPLAINED",)
+
+
+@pytest.mark.parametrize(
+    ("norm_ratio", "cosine", "agrees"),
+    [
+        (1.0, 1.0, True),
+        (1.0009, 1.0, True),
+        (1.0, 0.9995, True),
+        (1.002, 1.0, False),
+        (0.25, 1.0, False),
+        (1.0, 0.99, False),
+        (math.nan, 1.0, False),
+    ],
+)
+def test_the_gradient_agrees_in_norm_and_direction(norm_ratio: float, cosine: float, agrees: bool) -> None:
+    evidence = gradient_evidence("token_mean", norm_ratio=norm_ratio, cosine=cosine)
+
+    assert found(passes_of("token_mean", gradient=evidence)).passes[0].gradient_agrees is agrees
+    assert found(passes_of("token_mean")).passes[0].gradient_agrees is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "auxiliary", "hypothesis"),
+    [
+        ("token_mean", 0.0, "plain"),
+        ("sum_of_means", 0.0, "plain"),
+        ("sum_of_means+aux_loss_sum", 0.5, "own"),
+        ("token_mean+aux_loss_sum", 0.5, "auxiliary"),
+    ],
+)
+def test_a_pass_is_explained_alone(rule: str, auxiliary: float, hypothesis: Hypothesis) -> None:
+    explained = explain_alone(pass_record(4, "on", rule, auxiliary=auxiliary), oracle(), world_size=1)
+
+    assert explained is not None
+    step, match, found_hypothesis = explained
+    assert found_hypothesis == hypothesis
+    assert match.rule is not None
+    assert match.rule.name == (rule if hypothesis != "own" else "sum_of_means")
+    assert len(step.micro_batches) == 4
+
+
+def test_what_no_rule_explains_is_not_explained_alone() -> None:
+    assert explain_alone(pass_record(4, "on", "token_mean", scale=1.37), oracle(), world_size=1) is None
+    assert explain_alone(failed_pass(4, "on"), oracle(), world_size=1) is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +366,7 @@ def test_another_objective_counts_only_if_every_pass_was_held_against_it() -> No
 
 @settings(derandomize=True, max_examples=100, deadline=None)
 @given(
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(WHOLE),
     exponent=st.floats(-8, 0),
     errors=st.lists(st.floats(-1, 1), min_size=8, max_size=8),
     backward=st.booleans(),
@@ -194,7 +395,12 @@ def test_k_1_alone_takes_the_mildest() -> None:
 
     assert finding.codes == ("OK",)
     assert finding.forward is not None
-    assert len(finding.forward.equivalent) == 3
+    assert {rule.name for rule in finding.forward.equivalent} == {
+        "mean_of_means",
+        "token_mean_over_k",
+        "token_mean*k",
+        "sum_of_means",
+    }
 
 
 def test_rows_that_the_oracle_knows_need_no_logits() -> None:
@@ -208,7 +414,7 @@ def test_rows_unknown_to_the_oracle_are_read_from_the_logits(last: str) -> None:
     # At k = 2 the oracle's second micro-batch sums to 30 + 90 + 60 + 33 = 213.
     record = with_observed(pass_record(2, "on", "token_mean"), rows=("row4", "row5", "row6", last), sum_nats=7.0)
 
-    step = optimizer_step(record, oracle(), own=False)
+    step = optimizer_step(record, oracle(), "plain")
 
     assert step is not None
     assert step.micro_batches[1].sum_nats == (213.0 if last == "row7" else 7.0)
@@ -221,7 +427,7 @@ def test_nothing_is_claimed_where_nothing_was_seen() -> None:
     unknown = with_observed(pass_record(2, "on", "token_mean"), rows=("elsewhere",), sum_nats=None)
 
     for record in (unseen, unknown):
-        assert optimizer_step(record, oracle(), own=False) is None
+        assert optimizer_step(record, oracle(), "plain") is None
         assert found([record]).codes == ("INCONCLUSIVE",)
 
 
@@ -229,10 +435,27 @@ def test_own_loss_makes_the_sum_by_hand() -> None:
     # At k = 2 the first four rows hold 8 + 16 + 4 + 32 = 60 target tokens; 60 × 2.5 = 150.
     record = with_observed(pass_record(2, "on", "token_mean"), own_mean_nats=2.5)
 
-    step = optimizer_step(record, oracle(), own=True)
+    step = optimizer_step(record, oracle(), "own")
 
     assert step is not None
     assert step.micro_batches[0].sum_nats == 150.0
+    assert step.micro_batches[0].auxiliary_nats == 0.0
+
+
+def test_what_is_beside_cross_entropy_is_auxiliary_by_hand() -> None:
+    # The first four rows hold 302 nats over 60 target tokens, 5.0333 each; the code says 5.5.
+    record = with_observed(pass_record(2, "on", "token_mean"), own_mean_nats=5.5)
+
+    step = optimizer_step(record, oracle(), "auxiliary")
+
+    assert step is not None
+    assert step.micro_batches[0].sum_nats == 302.0
+    assert step.micro_batches[0].auxiliary_nats == pytest.approx(5.5 - 302 / 60)
+
+
+@pytest.mark.parametrize("facts", [{"own_mean_nats": None}, {"num_target_tokens": 0}], ids=["not asked", "no target"])
+def test_no_auxiliary_loss_is_read_where_it_cannot_be(facts: dict[str, object]) -> None:
+    assert optimizer_step(with_observed(pass_record(2, "on", "token_mean"), **facts), oracle(), "auxiliary") is None
 
 
 def test_weights_that_spread_are_no_evidence() -> None:

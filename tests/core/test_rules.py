@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -10,13 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gacheck.core.codes import SEVERITY
-from gacheck.core.rules import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, Rule
+from gacheck.core.codes import SEVERITY, SEVERITY_RANK
+from gacheck.core.rules import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, Rule, rule_table
+from tests.builders import rule_named
 
 PROPERTY = settings(derandomize=True, max_examples=60, deadline=None)
 
 # S = (12, 10), n = (3, 5), u = (4, 6), k = 2; so N = 3 + 5 = 8 and U = 4 + 6 = 10.
 BY_HAND = OptimizerStep((MicroBatch(12.0, 3, 4), MicroBatch(10.0, 5, 6)), 2)
+# The same with c = 16 passed, and as the tail of an epoch at k = 4.
+COUNTED = OptimizerStep((MicroBatch(12.0, 3, 4, 16.0), MicroBatch(10.0, 5, 6, 16.0)), 2)
+SHORT = OptimizerStep(BY_HAND.micro_batches, 4)
+# The same with a = (0.5, 0.25): right is 2.75 + (0.5 + 0.25) / 2 = 3.125.
+ROUTED = OptimizerStep((MicroBatch(12.0, 3, 4, None, 0.5), MicroBatch(10.0, 5, 6, None, 0.25)), 2)
+STEPS = {"short_step_over_k": SHORT, "misaligned_count": COUNTED}
 
 #                        weights             contributions: 12 × the first, 10 × the second
 EXPECTED = {
@@ -24,6 +32,9 @@ EXPECTED = {
     "mean_of_means": ((1 / 6, 1 / 10), (2.0, 1.0)),  # 1/(2·3), 1/(2·5); the sum is (12/3 + 10/5)/2 = 3
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
+    "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
+    "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
+    "misaligned_count": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/c
     "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
 }
 
@@ -31,6 +42,7 @@ MICRO_BATCH = st.tuples(st.floats(0.0, 1e4), st.integers(1, 500), st.integers(0,
     lambda t: MicroBatch(t[0], t[1], t[1] + t[2])
 )
 STEP = st.lists(MICRO_BATCH, min_size=1, max_size=8).map(lambda m: OptimizerStep(tuple(m), len(m)))
+WORLD_SIZE = st.sampled_from([1, 2, 3])
 ANY_RULE = st.sampled_from(RULES)
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 
@@ -39,12 +51,35 @@ def close(values: object) -> object:
     return pytest.approx(values, rel=1e-12, abs=1e-300)
 
 
+def fit(step: OptimizerStep, rule: Rule) -> OptimizerStep:
+    """Make the step one to which the rule applies: a short one, or one with a count that is no N or U."""
+    if rule.name.startswith("short_step_over_k"):
+        return replace(step, accumulation_steps=len(step.micro_batches) + 1)
+    count = 2.0 * step.num_label_tokens + 1
+    return replace(step, micro_batches=tuple(replace(m, num_items_in_batch=count) for m in step.micro_batches))
+
+
 @every_rule
 def test_by_hand(rule: Rule) -> None:
     weights, contributions = EXPECTED[rule.name]
+    step = STEPS.get(rule.name, BY_HAND)
 
-    assert rule.weights(BY_HAND) == close(weights)
-    assert rule.contributions(BY_HAND) == close(contributions)
+    assert rule.weights(step) == close(weights)
+    assert rule.contributions(step) == close(contributions)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("short_step_over_k", BY_HAND),  # a whole step: that is the mean of means
+        ("misaligned_count", BY_HAND),  # no count was passed
+        ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 3.0),), 1)),  # c = N: that is right
+        ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 4.0),), 1)),  # c = U: counted before the shift
+        ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 0.0),), 1)),  # nothing to divide by
+    ],
+)
+def test_a_rule_that_would_be_another_predicts_nothing(name: str, step: OptimizerStep) -> None:
+    assert all(map(math.isnan, RULES_BY_NAME[name].contributions(step)))
 
 
 def test_sums_of_the_step_by_hand() -> None:
@@ -52,8 +87,7 @@ def test_sums_of_the_step_by_hand() -> None:
 
 
 def test_the_table_is_keyed_by_name_mildest_first() -> None:
-    severity = {"ok": 0, "warn": 1, "fail": 2}
-    ranks = [severity[SEVERITY[rule.code]] for rule in RULES]
+    ranks = [SEVERITY_RANK[SEVERITY[rule.code]] for rule in RULES]
 
     assert [rule.name for rule in RULES] == list(RULES_BY_NAME) == list(EXPECTED)
     assert ranks == sorted(ranks)
@@ -66,29 +100,101 @@ def test_the_table_is_keyed_by_name_mildest_first() -> None:
         ("token_mean", 12 / 8),
         ("mean_of_means", 12 / (2 * 3)),  # the 2 that came, not the 4 configured
         ("token_mean_over_k", 12 / (4 * 8)),  # the 4 configured
+        ("token_mean*k", 4 * 12 / 8),  # the 4 configured
+        ("short_step_over_k", 12 / (4 * 3)),  # the 4 configured
         ("sum_of_means", 12 / 3),
     ],
 )
 def test_a_short_step_at_k_4_by_hand(name: str, first: float) -> None:
-    short = OptimizerStep(BY_HAND.micro_batches, 4)
+    assert RULES_BY_NAME[name].contributions(SHORT)[0] == close(first)
 
-    assert RULES_BY_NAME[name].contributions(short)[0] == close(first)
+
+def test_a_short_step_of_one_micro_batch_is_k_times_too_small() -> None:
+    one = OptimizerStep((MicroBatch(12.0, 3, 4),), 4)
+
+    assert RULES_BY_NAME["short_step_over_k"].contributions(one) == (1.0,)  # 12 / (4 · 3); 4 is right
+    assert one.mean_nats == 4.0
+
+
+@pytest.mark.parametrize(
+    ("name", "contributions"),
+    [
+        ("token_mean", (1.5 + 0.25, 1.25 + 0.125)),  # a/2 each; the sum is 3.125, the right answer
+        ("token_mean+aux_loss_sum", (1.5 + 0.5, 1.25 + 0.25)),  # a each; 3.5 is 0.375 too large
+        ("mean_of_means", (2.0 + 0.25, 1.0 + 0.125)),
+        ("sum_of_means+aux_loss_sum", (4.0 + 0.5, 2.0 + 0.25)),  # each micro-batch's own mean, the sum of both
+    ],
+)
+def test_an_auxiliary_loss_by_hand(name: str, contributions: tuple[float, ...]) -> None:
+    rule = rule_named(name)
+
+    assert rule.contributions(ROUTED) == close(contributions)
+    assert rule.weights(ROUTED) == rule_named(name.removesuffix("+aux_loss_sum")).weights(BY_HAND)
+    assert ROUTED.mean_nats == 3.125
+
+
+def test_without_a_table_of_its_own_an_auxiliary_loss_is_left_out() -> None:
+    assert RULES_BY_NAME["token_mean"].contributions(ROUTED) == (1.5, 1.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "world_size", "contributions"),
+    [
+        ("token_mean*W", 2, (3.0, 2.5)),  # 2 × (1.5, 1.25)
+        ("token_mean/W", 2, (0.75, 0.625)),
+        ("sum_of_means*W", 3, (12.0, 6.0)),  # 3 × (4, 2)
+        ("mean_of_means/W", 4, (0.5, 0.25)),
+    ],
+)
+def test_world_size_by_hand(name: str, world_size: int, contributions: tuple[float, ...]) -> None:
+    assert rule_named(name, world_size).contributions(BY_HAND) == close(contributions)
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("token_mean", {"OK"}),
+        ("sum_of_means", {"SCALED_BY_ACCUMULATION"}),
+        ("token_mean*W", {"WORLD_SIZE_SCALED"}),
+        ("token_mean+aux_loss_sum", {"AUX_LOSS_SCALED"}),
+        ("sum_of_means/W", {"SCALED_BY_ACCUMULATION", "WORLD_SIZE_SCALED"}),
+        ("mean_of_means+aux_loss_sum", {"MEAN_OF_MEANS", "AUX_LOSS_SCALED"}),
+    ],
+)
+def test_a_combination_stands_for_both_faults(name: str, codes: set[str]) -> None:
+    rule = rule_named(name, world_size=2)
+
+    assert rule.codes == codes
+    assert rule.right == (codes == {"OK"})
+
+
+@pytest.mark.parametrize(
+    ("world_size", "auxiliary", "size"), [(1, False, 1), (1, True, 2), (2, False, 3), (3, True, 6)]
+)
+def test_the_table_has_every_combination_once(world_size: int, auxiliary: bool, size: int) -> None:
+    table = rule_table(world_size=world_size, auxiliary=auxiliary)
+
+    assert len({rule.name for rule in table}) == len({rule.label for rule in table}) == len(table) == size * len(RULES)
+    # What one fault explains is not explained by two.
+    assert [rule.name for rule in table[: len(RULES)]] == list(RULES_BY_NAME)
 
 
 @every_rule
 def test_an_empty_micro_batch_weighs_nothing(rule: Rule) -> None:
-    empty = OptimizerStep((*BY_HAND.micro_batches, MicroBatch(0.0, 0, 0)), 2)
+    step = STEPS.get(rule.name, BY_HAND)
+    count = step.micro_batches[0].num_items_in_batch
+    empty = replace(step, micro_batches=(*step.micro_batches, MicroBatch(0.0, 0, 0, count)))
 
     assert rule.contributions(empty)[2] == 0.0
     if rule.name != "mean_of_means":  # its divisor is how many micro-batches came, whatever they held
-        assert rule.contributions(empty)[:2] == close(rule.contributions(BY_HAND))
+        assert rule.contributions(empty)[:2] == close(rule.contributions(step))
 
 
 @every_rule
 def test_a_step_that_scores_nothing_is_zero(rule: Rule) -> None:
     nothing = OptimizerStep((MicroBatch(0.0, 0, 0), MicroBatch(0.0, 0, 0)), 2)
 
-    assert rule.contributions(nothing) == (0.0, 0.0)
+    assert rule.contributions(fit(nothing, rule)) == (0.0, 0.0)
     assert nothing.mean_nats == 0.0
 
 
@@ -126,30 +232,45 @@ def test_equal_counts_make_mean_of_means_right(sums: list[float], count: int) ->
 
 
 @PROPERTY
+@given(sums=st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8), world_size=WORLD_SIZE, a=st.floats(0.0, 10.0))
+def test_equal_counts_make_means_right_in_every_combination(sums: list[float], world_size: int, a: float) -> None:
+    step = OptimizerStep(tuple(MicroBatch(s, 7, 8, None, a) for s in sums), len(sums))
+    table = {rule.name: rule for rule in rule_table(world_size=world_size, auxiliary=True)}
+
+    for name, rule in table.items():
+        if name.startswith("mean_of_means"):
+            right = table[name.replace("mean_of_means", "token_mean")]
+            assert rule.contributions(step) == close(right.contributions(step))
+
+
+@PROPERTY
 @given(step=STEP, rule=ANY_RULE, data=st.data())
 def test_order_moves_contributions_and_changes_none(step: OptimizerStep, rule: Rule, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(step.micro_batches))))
-    shuffled = OptimizerStep(tuple(step.micro_batches[i] for i in order), step.accumulation_steps)
+    given_step = fit(step, rule)
+    shuffled = replace(given_step, micro_batches=tuple(given_step.micro_batches[i] for i in order))
 
-    assert rule.contributions(shuffled) == close([rule.contributions(step)[i] for i in order])
+    assert rule.contributions(shuffled) == close([rule.contributions(given_step)[i] for i in order])
 
 
 @PROPERTY
 @given(step=STEP, rule=ANY_RULE, factor=st.floats(1e-3, 1e3))
 def test_scaling_the_losses_scales_contributions_alone(step: OptimizerStep, rule: Rule, factor: float) -> None:
-    scaled = OptimizerStep(
-        tuple(MicroBatch(m.sum_nats * factor, m.num_target_tokens, m.num_label_tokens) for m in step.micro_batches),
-        step.accumulation_steps,
+    given_step = fit(step, rule)
+    scaled = replace(
+        given_step,
+        micro_batches=tuple(replace(m, sum_nats=m.sum_nats * factor) for m in given_step.micro_batches),
     )
 
-    assert rule.weights(scaled) == rule.weights(step)
-    assert rule.contributions(scaled) == close([c * factor for c in rule.contributions(step)])
+    assert rule.weights(scaled) == rule.weights(given_step)
+    assert rule.contributions(scaled) == close([c * factor for c in rule.contributions(given_step)])
 
 
 @PROPERTY
 @given(step=STEP, rule=ANY_RULE)
 def test_weight_times_sum_is_contribution(step: OptimizerStep, rule: Rule) -> None:
-    products = [w * m.sum_nats for w, m in zip(rule.weights(step), step.micro_batches, strict=True)]
+    given_step = fit(step, rule)
+    products = [w * m.sum_nats for w, m in zip(rule.weights(given_step), step.micro_batches, strict=True)]
 
-    assert rule.contributions(step) == close(products)
-    assert all(math.isfinite(w) and w > 0 for w in rule.weights(step))
+    assert rule.contributions(given_step) == close(products)
+    assert all(math.isfinite(w) and w > 0 for w in rule.weights(given_step))

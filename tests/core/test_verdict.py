@@ -12,7 +12,7 @@ from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis, Verdict, analyse
 from gacheck.core.codes import SEVERITY, gravest_first
 from gacheck.record import PassRecord, RunRecord
-from tests.builders import failed_pass, full_run, oracle, pass_record, run_record
+from tests.builders import failed_pass, full_run, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
@@ -50,6 +50,40 @@ def mixed_k() -> RunRecord:
 def by_norm(rule: str, norm: float) -> RunRecord:
     """Weights in backward unseen; the right gradient's norm is 2."""
     return run_record([with_grad_norm(p, norm) for p in passes("on", rule, backward=None)])
+
+
+def short_last_step() -> RunRecord:
+    """Flag off as chosen, with the tail of an epoch: 3 of 4 micro-batches; flag on right throughout."""
+    tails = [
+        pass_record(4, flag, rule, auto=False, num_micro_batches=3, num_steps=1)
+        for flag, rule in (("off", "short_step_over_k"), ("on", RIGHT))
+    ]
+    return run_record([*passes("off", "mean_of_means", auto=False), *passes("on", RIGHT, auto=False), *tails])
+
+
+def count_of_another_step() -> RunRecord:
+    """At k = 1 the count is that of the step; above, 120 in place of 100."""
+    on = [pass_record(1, "on", RIGHT), *(pass_record(k, "on", "misaligned_count", count=120.0) for k in KS[1:])]
+    return run_record([*on, *passes("off", "mean_of_means")])
+
+
+def router_loss(rule: str, *, agrees: bool = True) -> RunRecord:
+    evidence = gradient_evidence(rule) if agrees else None
+    on = passes("on", rule, auxiliary=0.5, gradient=evidence)
+    return run_record(on + passes("off", "mean_of_means", auxiliary=0.5))
+
+
+def two_processes(rule: str) -> RunRecord:
+    return run_record(passes("on", rule, world_size=2) + passes("off", "mean_of_means"), world_size=2)
+
+
+def by_gradient(rule: str, norm_ratio: Callable[[int], float], *, backward: str | None = None) -> RunRecord:
+    """The gradient compared with that of the losses' rule; its norm and, without `backward`, its weights unseen."""
+    made = [
+        pass_record(k, "on", rule, backward=backward, gradient=gradient_evidence(rule, norm_ratio=norm_ratio(k)))
+        for k in KS
+    ]
+    return run_record(made if backward else [with_grad_norm(p, None) for p in made])
 
 
 MEANS, RIGHT = "MEAN_OF_MEANS", "token_mean"
@@ -139,6 +173,35 @@ CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str 
         lambda: run_record(passes("on", RIGHT, scale=1.37) + passes("off", "mean_of_means")),
         ("UNEXPLAINED", "log", "off", MEANS),
     ),
+    "short last step": (short_last_step, ("SHORT_LAST_STEP", "both", "on", None)),
+    "count of another step": (count_of_another_step, ("MISALIGNED_COUNT", "both", "off", MEANS)),
+    "router loss × k": (
+        lambda: router_loss("token_mean+aux_loss_sum"),
+        ("AUX_LOSS_SCALED", "both", "off", MEANS),
+    ),
+    "router loss, right": (lambda: router_loss(RIGHT), ("OTHER_OBJECTIVE", "none", None, None)),
+    "router loss in the mean, × k": (
+        lambda: router_loss("sum_of_means+aux_loss_sum"),
+        ("SCALED_BY_ACCUMULATION", "both", "off", MEANS),
+    ),
+    "two processes, × W": (lambda: two_processes("token_mean*W"), ("WORLD_SIZE_SCALED", "both", "off", MEANS)),
+    "two processes, × k and × W": (
+        lambda: two_processes("sum_of_means*W"),
+        ("SCALED_BY_ACCUMULATION", "both", "off", MEANS),
+    ),
+    "gradient follows the wrong log": (
+        lambda: by_gradient("sum_of_means", lambda k: 1.0),
+        ("SCALED_BY_ACCUMULATION", "both", None, None),
+    ),
+    "gradient does not follow the wrong log": (
+        lambda: by_gradient("sum_of_means", lambda k: 1 / k, backward=RIGHT),
+        ("SCALED_BY_ACCUMULATION", "log", None, None),
+    ),
+    "gradient does not follow the right log": (
+        lambda: by_gradient(RIGHT, float, backward="sum_of_means"),
+        ("SCALED_BY_ACCUMULATION", "gradient", None, None),
+    ),
+    "gradient follows the right log": (lambda: by_gradient(RIGHT, lambda k: 1.0), ("OK", "none", None, None)),
     "coarse": (
         lambda: run_record(passes("on", RIGHT, backward=None), oracle_record=noisy_oracle(0.1)),
         ("INCONCLUSIVE", "log", None, None),
@@ -209,6 +272,10 @@ def test_every_code_is_worded() -> None:
         ("nothing run", ("INCONCLUSIVE",), None),
         ("unexplained", ("UNEXPLAINED",), None),
         ("4.57.6 Gemma3", (MEANS,), "mean_of_means"),
+        ("short last step", ("SHORT_LAST_STEP", MEANS), "mean_of_means"),
+        ("count of another step", ("MISALIGNED_COUNT",), None),
+        ("router loss × k", ("AUX_LOSS_SCALED",), "token_mean+aux_loss_sum"),
+        ("two processes, × k and × W", ("SCALED_BY_ACCUMULATION", "WORLD_SIZE_SCALED"), "sum_of_means*W"),
     ],
 )
 def test_all_codes_are_listed(name: str, codes: tuple[str, ...], auto_rule: str | None) -> None:
@@ -217,7 +284,7 @@ def test_all_codes_are_listed(name: str, codes: tuple[str, ...], auto_rule: str 
 
 def test_codes_are_sorted_by_gravity() -> None:
     assert gravest_first(reversed(SEVERITY)) == tuple(SEVERITY)
-    assert list(SEVERITY.values()) == ["fail"] * 5 + ["inconclusive"] + ["warn"] * 2 + ["ok"] * 2
+    assert list(SEVERITY.values()) == ["fail"] * 9 + ["inconclusive"] + ["warn"] * 2 + ["ok"] * 2
 
 
 @pytest.mark.parametrize(
@@ -240,6 +307,14 @@ def test_codes_are_sorted_by_gravity() -> None:
         ("one k failed", "notes", "Failed, so not judged: k8-on."),
         ("k differ", "notes", "Also: MEAN_OF_MEANS."),
         ("coarse", "cause", "1.0e-01"),
+        ("short last step", "cause", "3 of 4 micro-batches"),
+        ("short last step", "notes", "Also: MEAN_OF_MEANS."),
+        ("count of another step", "cause", "120 instead of 100"),
+        ("router loss × k", "cause", "auxiliary loss"),
+        ("two processes, × W", "summary", "the number of processes, 2"),
+        ("two processes, × W", "fix", "trainer.model_accepts_loss_kwargs = False"),
+        ("gradient does not follow the wrong log", "impact", "Only the logged number is wrong"),
+        ("gradient does not follow the right log", "impact", "The log looks right, the gradients are not"),
     ],
 )
 def test_the_words_that_matter(name: str, field: str, wanted: str) -> None:

@@ -6,7 +6,7 @@ import math
 
 from gacheck.config import LossKwargs
 from gacheck.record import PassRecord, RunRecord
-from tests.builders import ROWS, failed_pass, full_run, pass_record, run_record
+from tests.builders import ROWS, failed_pass, full_run, gradient_evidence, pass_record, run_record
 
 KS = (1, 2, 4, 8)
 
@@ -29,6 +29,25 @@ def per_device_run() -> RunRecord:
     return run_record(
         [pass_record(k, flag, rule, rows=ROWS[:k]) for flag, rule in flags for k in KS],
         config={"effective_batch_size": None, "per_device_train_batch_size": 1},
+    )
+
+
+def router_run(on: str, off: str) -> RunRecord:
+    """An auxiliary loss beside cross-entropy."""
+    return run_record(
+        [pass_record(k, "on", on, auxiliary=0.5, gradient=gradient_evidence(on)) for k in KS]
+        + [pass_record(k, "off", off, auxiliary=0.5) for k in KS]
+    )
+
+
+def tail_run() -> RunRecord:
+    """The end of an epoch: measured with the flag off, failed with it on; and k = 4 is yet to run with it on."""
+    failed = failed_pass(4, "on", auto=False)
+    return run_record(
+        [pass_record(k, "off", "mean_of_means", auto=False) for k in (2, 4)]
+        + [pass_record(2, "on", "token_mean", auto=False)]
+        + [pass_record(4, "off", "short_step_over_k", auto=False, num_micro_batches=3, num_steps=1)]
+        + [failed.model_copy(update={"id": "k4-on-tail", "tail": True})]
     )
 
 
@@ -73,5 +92,18 @@ RECORDS: dict[str, RunRecord] = {
         + [pass_record(k, "off", "sum_of_means") for k in KS]
     ),
     "per device": per_device_run(),
+    "router": router_run("token_mean+aux_loss_sum", "mean_of_means"),
+    "long labels": router_run("mean_of_means+aux_loss_sum", "unshifted_token_mean+aux_loss_sum"),
+    "two processes": run_record(
+        [pass_record(k, "on", "sum_of_means*W", world_size=2) for k in KS]
+        + [pass_record(k, "off", "mean_of_means/W", world_size=2) for k in KS],
+        world_size=2,
+    ),
+    "other count": run_record(
+        [pass_record(1, "on", "token_mean")]
+        + [pass_record(k, "on", "misaligned_count", count=120.0) for k in KS[1:]]
+        + [pass_record(k, "off", "mean_of_means") for k in KS]
+    ),
+    "tail": tail_run(),
     "hostile": hostile_run(),
 }
