@@ -23,7 +23,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gacheck import errors, record
+from gacheck import errors, journal, record
 from gacheck.cli import app
 from gacheck.errors import GacheckError
 
@@ -174,7 +174,7 @@ def record_page() -> str:
     _, *about = (" ".join(part.split()) for part in (inspect.getdoc(record) or "").split("\n\n"))
     blocks = [
         MADE,
-        f"# {record.RECORD_NAME}",
+        f"# {journal.RECORD_NAME}",
         f"The raw facts of a run, schema version {record.SCHEMA_VERSION}. `gacheck report` reads them; "
         "`gacheck report --format json` gives what follows from them.",
         *about,

@@ -11,6 +11,7 @@ from gacheck import __version__
 from gacheck.commands.env import env
 from gacheck.commands.report import report
 from gacheck.commands.run import run
+from gacheck.commands.selftest import selftest
 from gacheck.commands.smoke import smoke
 from gacheck.errors import GacheckError
 
@@ -41,6 +42,7 @@ def _app(
 app.command()(run)
 app.command()(report)
 app.command()(smoke)
+app.command()(selftest)
 app.command()(env)
 
 

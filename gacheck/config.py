@@ -10,7 +10,6 @@ import contextlib
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -61,21 +60,6 @@ def _parse_overrides(value: object) -> object:
 def option(default: Any, help: str, *, panel: str | None = None, short: str | None = None) -> Any:
     """Declare a field that is also an option; `panel` names the help panel of the rarely used ones."""
     return Field(default, description=help, json_schema_extra={"panel": panel, "short": short})
-
-
-@dataclass(frozen=True)
-class PassSpec:
-    """One pass of the plan."""
-
-    accumulation_steps: int
-    loss_kwargs: LossKwargs
-    tail: bool = False
-    """Of the tail of an epoch alone: one step with fewer than k micro-batches."""
-
-    @property
-    def id(self) -> str:
-        """The pass's name in the record."""
-        return f"k{self.accumulation_steps}-{self.loss_kwargs}{'-tail' if self.tail else ''}"
 
 
 MODEL_DATA = "Model and data"

@@ -1,20 +1,12 @@
-"""plan → run_pass(spec) → PassRecord, saved after every pass. Knows nothing of torch: a fake run_pass is a lambda."""
+"""The plan → run_pass(spec) → PassRecord, saved after every pass. Knows nothing of torch: a fake run_pass is a lambda."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gacheck.config import ExperimentConfig, PassSpec
 from gacheck.errors import ConfigError
+from gacheck.plan import PassSpec, plan
 from gacheck.record import PassRecord, RunRecord
-
-
-def plan(config: ExperimentConfig) -> tuple[PassSpec, ...]:
-    """List the passes in the order in which they run: k by k, so that a broken run still compares on with off."""
-    passes = [PassSpec(k, flag) for k in config.gradient_accumulation_steps for flag in config.loss_kwargs]
-    if config.short_last_step:
-        passes += [PassSpec(max(config.gradient_accumulation_steps), flag, tail=True) for flag in config.loss_kwargs]
-    return tuple(passes)
 
 
 def missing(record: RunRecord) -> tuple[PassSpec, ...]:

@@ -1,4 +1,4 @@
-"""The record: raw facts of a run, schema v1, and the journal that keeps it on disk.
+"""The record: raw facts of a run, schema v1. `journal.py` keeps it on disk.
 
 Verdicts are never stored: `core/analysis.py` derives them, so that a better rule table can re-read an old run.
 Losses are in nats, full precision. Non-finite floats are stored as the strings "NaN", "Infinity" and
@@ -7,20 +7,14 @@ Losses are in nats, full precision. Non-finite floats are stored as the strings 
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.environment import Environment
-from gacheck.errors import RecordError, ResourceError
 
 SCHEMA_VERSION = 1
-RECORD_NAME = "record.json"
 
 
 class Raw(BaseModel):
@@ -239,66 +233,3 @@ class RunRecord(Raw):
         num_tails = num_flags if self.config.short_last_step else 0
         planned = len(self.config.gradient_accumulation_steps) * num_flags
         return len(self.passes) == planned and len(self.tail_passes) == num_tails
-
-
-def save_record(record: RunRecord, folder: Path) -> Path:
-    """Write `folder`/record.json so that a crash at any moment leaves the old or the new one whole.
-
-    Raises:
-        ResourceError: The disk is full or the folder cannot be written.
-    """
-    path = folder / RECORD_NAME
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".record-", suffix=".json")
-        try:
-            # mkstemp makes files that the owner alone can read; a record is no secret.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(record.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ResourceError(
-            f"The record could not be saved in {folder}: {error.strerror}.",
-            why="What was measured since the last save would be lost.",
-            fix="free some space or choose another folder with --out; then add --resume",
-        ) from error
-    return path
-
-
-def load_record(path: Path) -> RunRecord:
-    """Read a record from its file or its folder.
-
-    Raises:
-        RecordError: It is missing, damaged, foreign or newer than this gacheck.
-    """
-    path = path / RECORD_NAME if path.is_dir() else path
-    again = "name another run, or measure again with  gacheck run"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=again) from None
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=again) from None
-    if not isinstance(content, dict) or content.get("kind") != "run":
-        raise RecordError(f"{path} is no record of gacheck.", why="It does not say kind: run.", fix=again)
-    version = content.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise RecordError(
-            f"{path} has schema version {version}; this gacheck reads up to {SCHEMA_VERSION}.",
-            why="A newer gacheck wrote it.",
-            fix="upgrade gacheck",
-        )
-    try:
-        return RunRecord.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
-        raise RecordError(f"{path} is damaged at {place}: {problem}.", why="A fact is missing.", fix=again) from None

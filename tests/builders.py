@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gacheck.config import ExperimentConfig, LossKwargs, PassSpec
+from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.core.rules import MicroBatch, OptimizerStep, Rule, rule_table
 from gacheck.environment import Environment
+from gacheck.plan import PassSpec
 from gacheck.record import (
     CodeLocation,
     DataFacts,

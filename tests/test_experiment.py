@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
-from gacheck.experiment import check_same_experiment, missing, plan, run_passes
+from gacheck.experiment import check_same_experiment, missing, run_passes
+from gacheck.plan import PassSpec, plan
 from gacheck.record import PassRecord, RunRecord
 from tests.builders import failed_pass, pass_record, run_record
 

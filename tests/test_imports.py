@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gacheck.record import save_record
+from gacheck.journal import save_record
 from tests.builders import full_run
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "numpy", "matplotlib")

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gacheck"
 MAX_LINES = 300
 
-LAYER_1 = frozenset({"gacheck.record", "gacheck.config", "gacheck.environment", "gacheck.errors"})
+LAYER_1 = frozenset(f"gacheck.{name}" for name in ("record", "journal", "plan", "config", "environment", "errors"))
 # What reads a clock, the world, or chance, or writes: no business of arithmetic and text.
 EFFECTS = frozenset(
     {"time", "datetime", "sys", "os", "io", "random", "logging", "pathlib", "tempfile", "shutil", "subprocess"}
@@ -59,7 +59,9 @@ ALLOWED: dict[str, Group] = {
     ),
     "gacheck.reporters": group(LAYER_1 | CORE, "rich matplotlib jinja2", no_calls=WRITING),
     "gacheck.core": group(LAYER_1, no_stdlib=EFFECTS, no_calls=WRITING),
+    "gacheck.journal": group(LAYER_1, "pydantic"),
     "gacheck.record": group(LAYER_1, "pydantic yaml"),
+    "gacheck.plan": group({"gacheck.config"}),
     "gacheck.config": group({"gacheck.errors"}, "pydantic yaml"),
     "gacheck.environment": group({"gacheck.errors"}, "pydantic yaml"),
     "gacheck.errors": group(),

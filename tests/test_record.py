@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from gacheck.errors import RecordError, ResourceError
-from gacheck.record import RECORD_NAME, RunRecord, load_record, save_record
+from gacheck.journal import RECORD_NAME, load_record, save_record
+from gacheck.record import RunRecord
 from tests.builders import failed_pass, full_run, pass_record, run_record
 from tests.core.edits import with_losses
 

@@ -10,7 +10,7 @@ import pytest
 
 from gacheck.cli import main
 from gacheck.config import RunConfig, load_config
-from gacheck.record import load_record
+from gacheck.journal import load_record
 
 SAMPLES = Path(__file__).parents[1] / "sample_configs"
 FILES = sorted(SAMPLES.glob("*.yaml"))

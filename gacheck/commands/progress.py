@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from gacheck.config import PassSpec
+from gacheck.plan import PassSpec
 from gacheck.record import PassRecord
 
 

@@ -14,7 +14,7 @@ from gacheck.commands.output import exit_code, write_bytes
 from gacheck.commands.run import PICTURE_NAME, RUNS
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, RecordError, ResourceError
-from gacheck.record import RECORD_NAME, load_record
+from gacheck.journal import RECORD_NAME, load_record
 
 STDOUT = Path("-")
 

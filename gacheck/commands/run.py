@@ -21,7 +21,8 @@ from gacheck.config import RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.experiment import check_same_experiment, missing, run_passes
-from gacheck.record import RECORD_NAME, RunRecord, load_record, save_record
+from gacheck.journal import RECORD_NAME, load_record, save_record
+from gacheck.record import RunRecord
 
 RUNS = Path("gacheck-runs")
 PICTURE_NAME = "loss.png"

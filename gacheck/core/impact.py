@@ -50,16 +50,17 @@ def _gradient_sentence(case: Case, worst: PassFigures) -> str:
 def _training_sentence(case: Case, worst: PassFigures) -> str:
     """Say what the wrong gradient did here, from the held-out loss after the passes."""
     config = case.record.config
-    right = case.at(1, worst.loss_kwargs) or (
-        case.at(worst.accumulation_steps, case.better_flag) if case.better_flag else None
-    )
+    right = case.at(worst.accumulation_steps, case.better_flag) if case.better_flag else None
+    if right is None and config.per_device_train_batch_size is None:
+        right = case.at(1, worst.loss_kwargs)  # with a batch that grows with k, k = 1 has seen less text
     if right is None or right is worst or not right.heldout_loss or worst.heldout_loss is None:
         return ""
     change = worst.heldout_loss / right.heldout_loss - 1
     if abs(change) > SAME_TRAINING:
         return (
             f"It changed the training: held-out loss {worst.heldout_loss:.3f} after the pass at "
-            f"k={worst.accumulation_steps}, {right.heldout_loss:.3f} at k={right.accumulation_steps}."
+            f"k={worst.accumulation_steps}, {right.heldout_loss:.3f} "
+            f"{'with the flag ' + right.loss_kwargs if case.better_flag else 'at k=1'}."
         )
     if case.code != "SCALED_BY_ACCUMULATION" and case.code != "DIVIDED_TWICE":
         if abs(change) < NOTHING:

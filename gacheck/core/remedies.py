@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gacheck.core.impact import percent
 from gacheck.core.verdict import Case
 
 # A change of the gradient norm below half a per cent is not worth a warning.
@@ -55,7 +56,7 @@ def _none_needed(case: Case) -> str:
     size = ""
     if change is not None and worst is not None and abs(change - 1) > NOTABLE_CHANGE:
         direction = "lower" if change < 1 else "higher"
-        size = f" (gradient norm {abs(change - 1) * 100:.0f} % {direction} at k={worst.accumulation_steps})"
+        size = f" (gradient norm {percent(abs(change - 1))} {direction} at k={worst.accumulation_steps})"
     reason = {
         "MEAN_OF_MEANS": "short micro-batches would weigh too much",
         "SCALED_BY_ACCUMULATION": "the loss would be k times too large",
@@ -77,7 +78,10 @@ def _mean_of_means_fix(case: Case) -> str:
 
 
 def _unshifted_fix(case: Case) -> str:
-    return "Upgrade transformers: later releases count labels after the shift. With long rows it hardly matters."
+    return (
+        "Upgrade transformers: later releases count labels after the shift, for classes whose loss_type is ForCausalLM "
+        "(set it in a class of your own). With long rows it hardly matters."
+    )
 
 
 def _short_last_step_fix(case: Case) -> str:

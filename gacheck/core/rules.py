@@ -146,6 +146,7 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(1, step.accumulation_steps * step.num_target_tokens),
         "DIVIDED_TWICE",
     ),
+    Rule("sum_of_means", "sum of means", lambda step, m: _over(1, m.num_target_tokens), "SCALED_BY_ACCUMULATION"),
     Rule(
         "token_mean*k",
         "k times the right loss",
@@ -154,7 +155,6 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),
-    Rule("sum_of_means", "sum of means", lambda step, m: _over(1, m.num_target_tokens), "SCALED_BY_ACCUMULATION"),
 )
 
 RULES_BY_NAME = {rule.name: rule for rule in RULES}

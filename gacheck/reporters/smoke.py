@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from gacheck.core.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.text import ascii_only, clean
@@ -24,7 +26,7 @@ def render_smoke(analysis: Analysis) -> str:
             f"{heading} {verdict.code} {what}".strip(),
             f"  {finding(analysis)}",
             f"  fix: {fix}{_tried(analysis)}",
-            f"  see: gacheck run --model {record.config.model}",
+            f"  see: {_fuller_run(analysis)}",
         ]
     return "\n".join(ascii_only(clean(line)) for line in lines) + "\n"
 
@@ -50,6 +52,15 @@ def finding(analysis: Analysis) -> str:
         f"k={auto.accumulation_steps}, flag {auto.loss_kwargs} (default): "
         f"loss {auto.reported_loss:.3f}, right {auto.reference_loss:.3f}, {amount}"
     )
+
+
+def _fuller_run(analysis: Analysis) -> str:
+    """Return the command that measures the same model at every k: what smoke takes, run takes too."""
+    _, *arguments = analysis.record.command
+    options = arguments[1:] if arguments[:1] == ["smoke"] else []
+    if not any(option.split("=")[0] in ("--model", "--config") for option in options):
+        options = ["--model", analysis.record.config.model, *options]
+    return shlex.join(["gacheck", "run", *options])
 
 
 def _tried(analysis: Analysis) -> str:

@@ -1,4 +1,4 @@
-"""The first-step table of the terminal: one row a k, one group of columns a flag value; and the bars below."""
+"""The first-step table of the terminal: one row a k, one group of columns a flag value."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ FLAGS: tuple[LossKwargs, ...] = ("on", "off")
 # Right answers that differ by less, relative, are one answer with roundings; a coarse dtype rounds more.
 SAME_ANSWER = 1e-5
 SLACK = 4.0
-
-# Bars whose shortest and longest are closer than this, relative, look alike and say nothing.
-VISIBLE_DIFFERENCE = 0.1
-
-BARS: dict[LossKwargs, str] = {"on": "█", "off": "░"}
-LONGEST_BAR = 48
 
 # Enough to recognise an error by; the whole message is in the JSON.
 ERROR_COLUMNS = 200
@@ -267,56 +261,3 @@ def name_passes(passes: Sequence[PassFigures]) -> str:
         if ks:
             groups.append(f"k={', '.join(ks)} {flag}")
     return "; ".join(groups)
-
-
-def bar_choices(analysis: Analysis, width: int) -> list[list[str]]:
-    """Draw the first-step losses as bars, longest choice first: all, one flag, none.
-
-    None alone where the bars would look alike.
-    """
-    drawn = [p for p in analysis.passes if p.reported_loss is not None and math.isfinite(p.reported_loss)]
-    if not drawn or not _differ([p.reported_loss for p in drawn if p.reported_loss is not None]):
-        return [[]]
-    # The table has said `failed` already: bars are for losses.
-    flags = [flag for flag in FLAGS if any(p.loss_kwargs == flag for p in drawn)]
-    choices = [_bars(analysis, flags, width)]
-    one = max(flags, key=lambda flag: _spread(drawn, flag))
-    if len(flags) > 1:
-        choices.append(_bars(analysis, [one], width))
-    return [*choices, []]
-
-
-def _differ(losses: Sequence[float]) -> bool:
-    return min(losses) < (1 - VISIBLE_DIFFERENCE) * max(losses)
-
-
-def _spread(passes: Sequence[PassFigures], flag: LossKwargs) -> float:
-    losses = [p.reported_loss or 0.0 for p in passes if p.loss_kwargs == flag]
-    return max(losses) - min(losses) if losses else -1.0
-
-
-def _bars(analysis: Analysis, flags: Sequence[LossKwargs], width: int) -> list[str]:
-    ks = tried_steps(analysis)
-    shown = [(k, flag, find_pass(analysis, k, flag)) for k in ks for flag in flags]
-    values = [p.reported_loss for _, _, p in shown if p is not None and p.reported_loss is not None]
-    longest = max((value for value in values if math.isfinite(value)), default=0.0)
-    label_width = max(len(str(k)) for k in ks) + 5
-    room = min(LONGEST_BAR, width - 5 - label_width - 4 - 1 - max(map(len, map(figure, values)), default=0))
-    lines, last = [], None
-    for k, flag, figures in shown:
-        name = f"k={k}" if k != last else ""
-        lines.append(f"     {name:<{label_width}}{flag:<3} {_bar(figures, flag, longest, room)}".rstrip())
-        last = k
-    return lines
-
-
-def _bar(figures: PassFigures | None, flag: LossKwargs, longest: float, room: int) -> str:
-    if figures is None:
-        return "not run"
-    loss = figures.reported_loss
-    if loss is None:
-        return "failed" if figures.status == "failed" else NOT_MEASURED
-    if not math.isfinite(loss) or longest <= 0:
-        return figure(loss)
-    cells = max(1, round(room * loss / longest)) if loss > 0 else 0
-    return f"{BARS[flag] * cells} {figure(loss)}".lstrip()

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis
-from gacheck.reporters.table import bar_choices, num_passes, table
-from gacheck.reporters.text import MAX_WIDTH, MIN_WIDTH, ascii_only, clean, duration, shorten, wrap
+from gacheck.core.figures import PassFigures
+from gacheck.reporters.table import FLAGS, find_pass, num_passes, table, tried_steps
+from gacheck.reporters.text import (
+    MAX_WIDTH,
+    MIN_WIDTH,
+    NOT_MEASURED,
+    ascii_only,
+    clean,
+    duration,
+    figure,
+    shorten,
+    wrap,
+)
 
 # Bars give way where the whole would be longer than one screen.
 MAX_LINES = 40
@@ -14,6 +29,12 @@ FIELD = 11
 
 # More than any text of ours takes; an error message that it quotes may have no end.
 FIELD_COLUMNS = 500
+
+# Bars whose shortest and longest are closer than this, relative, look alike and say nothing.
+VISIBLE_DIFFERENCE = 0.1
+
+BARS: dict[LossKwargs, str] = {"on": "█", "off": "░"}
+LONGEST_BAR = 48
 
 _HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
 _COLORS = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
@@ -33,7 +54,7 @@ def render_terminal(
     columns = min(MAX_WIDTH, max(MIN_WIDTH, width))
     head = [*_header(analysis, columns), "", *table(analysis, columns)]
     verdict = _verdict(analysis, saved, columns, color=color)
-    for bars in bar_choices(analysis, columns):
+    for bars in _bar_choices(analysis, columns):
         lines = [*head, "", *([*bars, ""] if bars else []), *verdict]
         if len(lines) <= MAX_LINES:
             break
@@ -167,3 +188,56 @@ def _headline(analysis: Analysis, width: int, *, color: bool) -> list[str]:
 
 def _field(name: str, text: str, width: int, *, whole_words: bool = False) -> list[str]:
     return wrap(shorten(clean(text), FIELD_COLUMNS), f" {name}".ljust(FIELD), width, whole_words=whole_words)
+
+
+def _bar_choices(analysis: Analysis, width: int) -> list[list[str]]:
+    """Draw the first-step losses as bars, longest choice first: all, one flag, none.
+
+    None alone where the bars would look alike.
+    """
+    drawn = [p for p in analysis.passes if p.reported_loss is not None and math.isfinite(p.reported_loss)]
+    if not drawn or not _differ([p.reported_loss for p in drawn if p.reported_loss is not None]):
+        return [[]]
+    # The table has said `failed` already: bars are for losses.
+    flags = [flag for flag in FLAGS if any(p.loss_kwargs == flag for p in drawn)]
+    choices = [_bars(analysis, flags, width)]
+    one = max(flags, key=lambda flag: _spread(drawn, flag))
+    if len(flags) > 1:
+        choices.append(_bars(analysis, [one], width))
+    return [*choices, []]
+
+
+def _differ(losses: Sequence[float]) -> bool:
+    return min(losses) < (1 - VISIBLE_DIFFERENCE) * max(losses)
+
+
+def _spread(passes: Sequence[PassFigures], flag: LossKwargs) -> float:
+    losses = [p.reported_loss or 0.0 for p in passes if p.loss_kwargs == flag]
+    return max(losses) - min(losses) if losses else -1.0
+
+
+def _bars(analysis: Analysis, flags: Sequence[LossKwargs], width: int) -> list[str]:
+    ks = tried_steps(analysis)
+    shown = [(k, flag, find_pass(analysis, k, flag)) for k in ks for flag in flags]
+    values = [p.reported_loss for _, _, p in shown if p is not None and p.reported_loss is not None]
+    longest = max((value for value in values if math.isfinite(value)), default=0.0)
+    label_width = max(len(str(k)) for k in ks) + 5
+    room = min(LONGEST_BAR, width - 5 - label_width - 4 - 1 - max(map(len, map(figure, values)), default=0))
+    lines, last = [], None
+    for k, flag, figures in shown:
+        name = f"k={k}" if k != last else ""
+        lines.append(f"     {name:<{label_width}}{flag:<3} {_bar(figures, flag, longest, room)}".rstrip())
+        last = k
+    return lines
+
+
+def _bar(figures: PassFigures | None, flag: LossKwargs, longest: float, room: int) -> str:
+    if figures is None:
+        return "not run"
+    loss = figures.reported_loss
+    if loss is None:
+        return "failed" if figures.status == "failed" else NOT_MEASURED
+    if not math.isfinite(loss) or longest <= 0:
+        return figure(loss)
+    cells = max(1, round(room * loss / longest)) if loss > 0 else 0
+    return f"{BARS[flag] * cells} {figure(loss)}".lstrip()

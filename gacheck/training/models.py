@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.record import ModelFacts
 from gacheck.training.dropout import silence_config, silence_model
 from gacheck.training.hub import fetch_model
+from gacheck.training.objects import import_object
 from gacheck.training.sources import builtin_texts
 from gacheck.training.standins import build_model, language_model, tiny_config, train_tokenizer
 
@@ -58,6 +57,12 @@ class ModelSource:
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config
         self._stand_in = config.model.startswith(STAND_IN_PREFIX)
+        if self._stand_in and (config.revision or config.trust_remote_code):
+            raise ConfigError(
+                f"--revision and --trust-remote-code do not go with {config.model}.",
+                why="A stand-in is made here; there is no repository that they could speak of.",
+                fix="leave them out, or name a hub id",
+            )
         self._own_tokenizer = False
         self._folder = None if self._stand_in else self._find(config.model, config.revision)
         with self._explained():
@@ -103,8 +108,10 @@ class ModelSource:
                     fix="pin the commit that you have read:  --revision <40 hexadecimal digits>",
                 )
             path = fetch_model(name, revision, weights=not config.random_init, code=config.trust_remote_code)
+        _refuse_foreign_code(name, path)
         if (path / "adapter_config.json").is_file():
-            return ModelFolder(name, path, self._find(_base_of(path), None))
+            base, base_revision = _base_of(path)
+            return ModelFolder(name, path, self._find(base, base_revision))
         if not (path / "config.json").is_file():
             raise ModelError(
                 f"There is no model at {name}.",
@@ -195,23 +202,39 @@ class ModelSource:
             ) from error
 
 
-def _base_of(adapter: Path) -> str:
-    """Return the model that an adapter was made for."""
+def _refuse_foreign_code(name: str, folder: Path) -> None:
+    """Refuse a folder that sends transformers to another repository for code: no pin covers that one."""
+    for file in (*folder.glob("*config.json"),):
+        try:
+            auto_map = json.loads(file.read_text(encoding="utf-8")).get("auto_map") or {}
+        except (OSError, ValueError, AttributeError):
+            continue  # reading it properly will say what is wrong
+        if "--" in json.dumps(auto_map):
+            raise ModelError(
+                f"{file.name} of {name} takes its code from another repository.",
+                why="A pinned revision says nothing of what that repository holds tomorrow.",
+                fix="download the code, read it, and name its classes with --model-class",
+            )
+
+
+def _base_of(adapter: Path) -> tuple[str, str | None]:
+    """Return the model that an adapter was made for, and its revision if the adapter says."""
     try:
-        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        base = None
+        facts = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        base, revision = facts["base_model_name_or_path"], facts.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        base, revision = None, None
     if not base or not isinstance(base, str):
         raise ModelError(
             f"The adapter in {adapter} does not say which model it is for.",
             why="Its adapter_config.json has no base_model_name_or_path.",
             fix="write the adapter again with peft's save_pretrained",
         )
-    return base
+    return base, revision
 
 
 def _with_adapter(model: Any, folder: ModelFolder) -> Any:
-    if not folder.holds("adapter_model*.safetensors"):
+    if not folder.holds("adapter_model.safetensors"):
         raise ModelError(
             f"The adapter {folder.name} has no weights in safetensors.",
             why="Other formats are pickles, which can run code when they are read.",
@@ -226,25 +249,6 @@ def _with_adapter(model: Any, folder: ModelFolder) -> Any:
             fix="pip install peft",
         ) from None
     return PeftModel.from_pretrained(model, folder.path, is_trainable=True)
-
-
-def import_object(path: str) -> Any:
-    """Import `pkg.mod:name`, also from the working folder.
-
-    Raises:
-        ModelError: There is no such module or class.
-    """
-    module_name, _, class_name = path.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # the module is the user's: it may raise anything while it is imported
-        raise ModelError(
-            f"{path} cannot be imported: {type(error).__name__}: {error}",
-            why="Classes and functions of your own are named as package.module:name.",
-            fix="check the spelling, and that the module is installed or in the working folder",
-        ) from error
 
 
 def _prepare(model_config: Any, config: ExperimentConfig) -> None:

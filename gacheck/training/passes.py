@@ -13,8 +13,9 @@ import transformers
 from datasets import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
+from gacheck.plan import PassSpec
 from gacheck.record import GradientEvidence, OracleRecord, PassError, PassRecord
 from gacheck.training.data import Batch, Collator, Rows, row_fingerprint
 from gacheck.training.gradients import compare_gradients

@@ -13,12 +13,14 @@ import torch
 import transformers
 from transformers.trainer_utils import set_seed
 
-from gacheck.config import ExperimentConfig, LossKwargs, PassSpec
+from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
+from gacheck.plan import PassSpec
 from gacheck.record import HardwareFacts, OracleRecord, PassRecord
 from gacheck.training.data import Batch, Collator, batch_fingerprints, make_rows, row_fingerprint
 from gacheck.training.inputs import demanded_zeros
-from gacheck.training.models import ModelSource, import_object
+from gacheck.training.models import ModelSource
+from gacheck.training.objects import import_object
 from gacheck.training.oracle import Oracle
 from gacheck.training.passes import PassRunner, training_arguments
 from gacheck.training.sources import open_source

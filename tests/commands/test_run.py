@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from gacheck.cli import main
-from gacheck.config import ExperimentConfig, PassSpec
-from gacheck.record import OracleRecord, PassRecord, load_record
+from gacheck.config import ExperimentConfig
+from gacheck.journal import load_record
+from gacheck.plan import PassSpec
+from gacheck.record import OracleRecord, PassRecord
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
 

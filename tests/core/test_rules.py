@@ -32,10 +32,10 @@ EXPECTED = {
     "mean_of_means": ((1 / 6, 1 / 10), (2.0, 1.0)),  # 1/(2·3), 1/(2·5); the sum is (12/3 + 10/5)/2 = 3
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
+    "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
     "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
     "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "misaligned_count": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/c
-    "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
 }
 
 MICRO_BATCH = st.tuples(st.floats(0.0, 1e4), st.integers(1, 500), st.integers(0, 20)).map(
@@ -131,6 +131,13 @@ def test_an_auxiliary_loss_by_hand(name: str, contributions: tuple[float, ...]) 
     assert rule.contributions(ROUTED) == close(contributions)
     assert rule.weights(ROUTED) == rule_named(name.removesuffix("+aux_loss_sum")).weights(BY_HAND)
     assert ROUTED.mean_nats == 3.125
+
+
+def test_each_micro_batch_is_divided_by_its_own_count() -> None:
+    # A step that straddles two epochs: the first micro-batch came with its step's 8, the second with 20.
+    straddling = OptimizerStep((MicroBatch(12.0, 3, 4, 8.0), MicroBatch(10.0, 5, 6, 20.0)), 2)
+
+    assert RULES_BY_NAME["misaligned_count"].contributions(straddling) == close((1.5, 0.5))
 
 
 def test_without_a_table_of_its_own_an_auxiliary_loss_is_left_out() -> None:

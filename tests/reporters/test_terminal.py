@@ -159,6 +159,28 @@ def test_rules_that_differ_by_row_are_named_by_row() -> None:
     assert "= sum of means" in words
 
 
+def test_a_long_rule_is_broken_under_its_own_column() -> None:
+    shown = show("long labels").splitlines()
+    first = next(i for i, line in enumerate(shown) if "= mean of means" in line)
+    assert shown[first : first + 4] == [
+        "                    = mean of means +        = counted before the",
+        "                      auxiliary loss per       shift + auxiliary",
+        "                      micro-batch              loss per",
+        "                                               micro-batch",
+    ]
+    # What fits on one line stays there.
+    assert "= sum of means × world size  = mean of means / world size" in show("two processes")
+
+
+def test_the_end_of_an_epoch_stands_below_the_table() -> None:
+    words = " ".join(show("tail").split())
+    assert "end of an epoch at k=4, flag off: 3 of 4 micro-batches, mean of means over the configured k" in words
+    assert "end of an epoch at k=4, flag on: failed with OutOfMemoryError" in words
+    assert "5 of 6 done (incomplete), 1 failed" in words
+    # It is no row of the table and does not hide the rule of the column.
+    assert "= mean of means\n" in show("tail")
+
+
 def test_bars_give_way_to_the_line_limit() -> None:
     ks = (1, 2, 4, 8, 16)
     rows = [(5.0 * n, n) for n in range(4, 20)]

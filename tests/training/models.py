@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
 
-from gacheck.config import ExperimentConfig, PassSpec
+from gacheck.config import ExperimentConfig
 from gacheck.core.analysis import Analysis, analyse
+from gacheck.plan import PassSpec
 from gacheck.record import OracleRecord, PassRecord
 from gacheck.training.data import Collator, Rows, make_rows
 from gacheck.training.models import STAND_IN_VOCABULARY

@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from gacheck.config import PassSpec
 from gacheck.core.analysis import Analysis
 from gacheck.errors import ConfigError
+from gacheck.plan import PassSpec
 from gacheck.record import PassRecord
 from gacheck.training.passes import training_arguments
 from tests.training.models import (
@@ -219,7 +219,9 @@ def test_own_choice_of_the_flag_is_noted_before_it_is_set(
 ) -> None:
     made = plant(model_class)
     record = made.run(K, flag)
-    assert record.auto_loss_kwargs is made.runner.make_trainer(K, str(tmp_path)).model_accepts_loss_kwargs
+    assert (
+        record.auto_loss_kwargs is made.runner.make_trainer(PassSpec(K, "on"), str(tmp_path)).model_accepts_loss_kwargs
+    )
     assert model_class is DeclaredMean or record.auto_loss_kwargs
     assert record.loss_kwargs == flag
 

@@ -1,0 +1,36 @@
+"""`gacheck selftest`: does gacheck itself still catch every fault that it knows?"""
+
+from __future__ import annotations
+
+import typer
+
+from gacheck.commands.measuring import check_transformers
+
+
+def selftest(
+    verbose: bool = typer.Option(
+        False, "--verbose", "-v", help="Print a line for every mutant, not for the missed alone."
+    ),
+) -> None:
+    """Plant one fault at a time in a right model and Trainer, and check that the verdict names it.
+
+    Exit code 1 if a fault is missed or the right twin is accused.
+    """
+    check_transformers()
+    from gacheck.training.selftest import outcomes
+    from gacheck.training.session import silence_libraries
+
+    silence_libraries()
+    num_caught, num_measured = 0, 0
+    for outcome in outcomes():
+        verdict, mutant = outcome.analysis.verdict, outcome.mutant
+        num_measured += 1
+        num_caught += outcome.caught
+        if verbose or not outcome.caught:
+            mark = "caught" if outcome.caught else "MISSED"
+            print(f"{mark}  {outcome.precision:<8} {mutant.name:<36} {verdict.code} ({verdict.affects})")
+            if not outcome.caught:
+                print(f"        expected {mutant.code} ({mutant.affects or 'any'})")
+    planted = f"the right twin and {num_measured // 2 - 1} mutants, in float32 and bf16"
+    print(f"{num_caught} of {num_measured} as expected: {planted}")
+    raise typer.Exit(int(num_caught < num_measured))
