@@ -1,4 +1,4 @@
-"""The plan → run_pass(spec) → PassRecord, saved after every pass. Knows nothing of torch: a fake run_pass is a lambda."""
+"""The plan → run_pass(spec) → PassRecord, saved after every pass. A fake run_pass is a lambda: no torch here."""
 
 from __future__ import annotations
 

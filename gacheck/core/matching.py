@@ -87,8 +87,8 @@ def match(passes: Sequence[Measured], tolerance: float, rules: Sequence[Rule] = 
         tolerance: Relative error that correct arithmetic shows, measured.
         rules: Mildest first.
     """
-    # A rule that does not apply predicts NaN.
-    rules = [r for r in rules if all(map(math.isfinite, (v for p in passes for v in p.predict(r))))]
+    # A rule that does not apply predicts NaN; where all do, a sum is not finite and nothing fits.
+    rules = [r for r in rules if all(map(math.isfinite, (v for p in passes for v in p.predict(r))))] or list(rules)
     errors = {r.name: max(relative_error(p.values, p.predict(r)) for p in passes) for r in rules}
     best = min(rules, key=lambda r: errors[r.name])
     own = errors[best.name]

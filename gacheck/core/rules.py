@@ -75,7 +75,8 @@ class Rule:
         weight: (step, micro-batch) -> weight of each target token of the micro-batch.
         code: The verdict when this rule explains what was measured.
         auxiliary: How an auxiliary loss enters.
-        further_code: A second fault, of a combined rule.
+        further_codes: Other faults, of a combined rule.
+        factor: By which `weight` is multiplied already, and the auxiliary loss has to be.
     """
 
     name: str
@@ -83,17 +84,18 @@ class Rule:
     weight: Callable[[OptimizerStep, MicroBatch], float]
     code: str
     auxiliary: Auxiliary = "absent"
-    further_code: str | None = None
+    further_codes: tuple[str, ...] = ()
+    factor: float = 1.0
 
     @property
     def right(self) -> bool:
         """Whether this is how it should be."""
-        return self.code == "OK" and self.further_code is None
+        return self.code == "OK" and not self.further_codes
 
     @property
     def codes(self) -> frozenset[str]:
         """All faults that the rule stands for; `OK` alone if there is none."""
-        found = frozenset(c for c in (self.code, self.further_code) if c is not None)
+        found = frozenset((self.code, *self.further_codes))
         return found - {"OK"} or found
 
     def weights(self, step: OptimizerStep) -> tuple[float, ...]:
@@ -102,7 +104,7 @@ class Rule:
 
     def contributions(self, step: OptimizerStep) -> tuple[float, ...]:
         """Predict what each micro-batch adds to the reported loss (nats)."""
-        share = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1.0}[self.auxiliary]
+        share = self.factor * {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1.0}[self.auxiliary]
         return tuple(self.weight(step, m) * m.sum_nats + share * m.auxiliary_nats for m in step.micro_batches)
 
 
@@ -184,7 +186,7 @@ def _summed_auxiliary(rule: Rule) -> Rule:
         name=f"{rule.name}+aux_loss_sum",
         label=f"{rule.label} + auxiliary loss per micro-batch",
         auxiliary="sum",
-        further_code="AUX_LOSS_SCALED",
+        further_codes=("AUX_LOSS_SCALED",),
     )
 
 
@@ -195,5 +197,6 @@ def _scaled(rule: Rule, factor: float, suffix: str, label: str) -> Rule:
         name=rule.name + suffix,
         label=f"{rule.label} {label}",
         weight=lambda step, m: weight(step, m) * factor,
-        further_code="WORLD_SIZE_SCALED",
+        further_codes=(*rule.further_codes, "WORLD_SIZE_SCALED"),
+        factor=factor,
     )

@@ -13,6 +13,7 @@ from gacheck.config import LossKwargs
 from gacheck.core.codes import SEVERITY_RANK, Severity, severity_of
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, Tolerance
+from gacheck.core.matching import Match
 from gacheck.record import RunRecord
 
 Affects = Literal["log", "gradient", "both", "none"]
@@ -80,7 +81,7 @@ def build_case(
         figures=figures,
         code=codes[0],
         codes=codes,
-        affects=_affects(auto, figures_of_auto),
+        affects=_affects(auto),
         auto=auto,
         other=other,
         worst=worst,
@@ -118,27 +119,36 @@ def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigu
     return other if rank[other.flag] < rank[auto.flag] else None
 
 
-def _affects(auto: FlagFinding | None, figures: Sequence[PassFigures]) -> Affects:
+def _affects(auto: FlagFinding | None) -> Affects:
     if auto is None:
         return "none"
     if "NONFINITE" in auto.codes:
         return "both"
-    wrong_log = any(_wrong_log(f) for f in figures)
-    if auto.forward is not None and auto.forward.rule is not None:
-        wrong_log = not auto.forward.rule.right
-    # A gradient that agrees with the rule of the losses is as right or wrong as they are.
-    agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None}
-    if agrees == {True} and auto.forward is not None and auto.forward.rule is not None:
-        wrong_gradient = wrong_log
-    elif auto.backward is not None and auto.backward.rule is not None:
-        wrong_gradient = not auto.backward.rule.right
-    else:
-        wrong_gradient = any(f.finding.wrong_norm for f in figures)
+    explained = auto.forward is not None and auto.forward.rule is not None
+    single = [p for p in auto.passes if p.apart or not explained]
+    wrong_log = any(_is_wrong(p.forward) for p in single)
+    wrong_gradient = any(_is_wrong_gradient(p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single)
+    if explained:
+        wrong_log = wrong_log or _is_wrong(auto.forward)
+        agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None} == {True}
+        wrong_norm = any(p.wrong_norm for p in auto.passes)
+        wrong_gradient = wrong_gradient or _is_wrong_gradient(auto.forward, auto.backward, agrees, wrong_norm)
     if wrong_log:
         return "both" if wrong_gradient else "log"
     return "gradient" if wrong_gradient else "none"
 
 
-def _wrong_log(figures: PassFigures) -> bool:
-    found = figures.finding.forward
+def _is_wrong(found: Match | None) -> bool:
     return found is not None and (found.rule is None or not found.rule.right)
+
+
+def _is_wrong_gradient(forward: Match | None, backward: Match | None, agrees: bool | None, wrong_norm: bool) -> bool:
+    rule = forward.rule if forward is not None else None
+    # A gradient that agrees with the rule of the losses is as right or wrong as they are.
+    if agrees and rule is not None:
+        return not rule.right
+    # The weights of the logits say nothing of an auxiliary loss.
+    seen = rule is None or rule.auxiliary != "sum"
+    if backward is not None and backward.rule is not None and (seen or not backward.rule.right):
+        return not backward.rule.right
+    return wrong_norm

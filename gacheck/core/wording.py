@@ -230,6 +230,8 @@ def _certainty(case: Case) -> str:
     found = case.auto.forward if case.auto else None
     if case.auto is not None and case.affects == "gradient":
         found = case.auto.backward
+    if case.auto is not None and case.code == "SHORT_LAST_STEP":
+        found = next((p.forward for p in case.auto.passes if p.apart and p.forward), found)
     if found is None or found.rule is None:
         return ""
     what = "the right answer " if found.rule.right else ""

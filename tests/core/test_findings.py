@@ -309,6 +309,13 @@ def test_what_no_rule_explains() -> None:
     assert found(passes_of("token_mean", scale=1.37)).codes == ("UNEXPLAINED",)
 
 
+def test_an_own_loss_that_is_not_finite_explains_nothing() -> None:
+    # A micro-batch without targets: the mean over nothing is NaN.
+    passes = [with_observed(p, own_mean_nats=math.nan) for p in passes_of("token_mean", scale=1.37)]
+
+    assert found(passes).codes == ("UNEXPLAINED",)
+
+
 def test_what_no_rule_explains_stays_so_where_the_own_loss_was_not_seen() -> None:
     passes = [with_observed(p, own_mean_nats=None) for p in passes_of("token_mean", scale=1.37)]
 

@@ -360,6 +360,14 @@ def test_relative_error_by_hand(measured: tuple[float, ...], predicted: tuple[fl
     assert relative_error(measured, predicted) == pytest.approx(error)
 
 
+def test_sums_that_are_not_finite_fit_nothing() -> None:
+    step = OptimizerStep((MicroBatch(math.nan, 3, 4), MicroBatch(10.0, 5, 6)), 2)
+
+    found = match([Measured(step, (1.5, 1.25))], TOLERANCE)
+
+    assert (found.rule, found.ambiguous, found.relative_error) == (None, False, math.inf)
+
+
 @pytest.mark.parametrize("values", [(math.nan, 1.25), (1.5,)], ids=["nan", "too few"])
 def test_what_cannot_be_compared_fits_nothing(values: tuple[float, ...]) -> None:
     found = match([Measured(STEP, values)], TOLERANCE)

@@ -157,9 +157,15 @@ def test_world_size_by_hand(name: str, world_size: int, contributions: tuple[flo
     assert rule_named(name, world_size).contributions(BY_HAND) == close(contributions)
 
 
+def test_world_size_scales_the_auxiliary_loss_too() -> None:
+    # 2 × (1.5 + 0.5, 1.25 + 0.25): what is multiplied is the loss as the model returned it.
+    assert rule_named("token_mean+aux_loss_sum*W", 2).contributions(ROUTED) == close((4.0, 3.0))
+
+
 @pytest.mark.parametrize(
     ("name", "codes"),
     [
+        ("sum_of_means+aux_loss_sum*W", {"SCALED_BY_ACCUMULATION", "AUX_LOSS_SCALED", "WORLD_SIZE_SCALED"}),
         ("token_mean", {"OK"}),
         ("sum_of_means", {"SCALED_BY_ACCUMULATION"}),
         ("token_mean*W", {"WORLD_SIZE_SCALED"}),

@@ -202,6 +202,22 @@ CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str 
         ("SCALED_BY_ACCUMULATION", "gradient", None, None),
     ),
     "gradient follows the right log": (lambda: by_gradient(RIGHT, lambda k: 1.0), ("OK", "none", None, None)),
+    "short last step beside right ones": (
+        lambda: run_record(
+            [*passes("on", RIGHT), pass_record(4, "on", "short_step_over_k", num_micro_batches=3, num_steps=1)]
+        ),
+        ("SHORT_LAST_STEP", "both", None, None),
+    ),
+    "count of another step, nearly the same": (
+        lambda: run_record(
+            [pass_record(1, "on", RIGHT), *(pass_record(k, "on", "misaligned_count", count=100.5) for k in KS[1:])]
+        ),
+        ("MISALIGNED_COUNT", "both", None, None),
+    ),
+    "router loss × k, gradients not compared": (
+        lambda: run_record([with_grad_norm(p, 2.5) for p in passes("on", "token_mean+aux_loss_sum", auxiliary=0.5)]),
+        ("AUX_LOSS_SCALED", "both", None, None),
+    ),
     "coarse": (
         lambda: run_record(passes("on", RIGHT, backward=None), oracle_record=noisy_oracle(0.1)),
         ("INCONCLUSIVE", "log", None, None),
@@ -308,6 +324,7 @@ def test_codes_are_sorted_by_gravity() -> None:
         ("k differ", "notes", "Also: MEAN_OF_MEANS."),
         ("coarse", "cause", "1.0e-01"),
         ("short last step", "cause", "3 of 4 micro-batches"),
+        ("short last step beside right ones", "cause", "all the same. Fits exactly"),
         ("short last step", "notes", "Also: MEAN_OF_MEANS."),
         ("count of another step", "cause", "120 instead of 100"),
         ("router loss × k", "cause", "auxiliary loss"),
