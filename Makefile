@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format test-versions docs reference clean
+.PHONY: accuracy help demo test check format test-versions docs reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,11 @@ docs: $(VENV)/.installed ## run the documented examples under real releases; ins
 
 reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
 	$(BIN)/python docs/make_reference.py
+
+RUNS ?= 1000
+
+accuracy: $(VENV)/.installed ## how often gacheck is wrong: right models accused, faults missed (twenty minutes)
+	$(BIN)/python docs/make_accuracy.py $(RUNS)
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -70,7 +70,7 @@ def _tokenizer() -> Any:
 def measure(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
     """Run a mutant's passes and return the record."""
     torch.manual_seed(config.seed)
-    model = mutant.model_class(tiny_config("llama", VOCABULARY)).train()
+    model = mutant.model_class(tiny_config("llama", VOCABULARY)).to(getattr(torch, config.dtype)).train()
     rows = make_rows(open_source(config), _tokenizer(), config)
     collator = Collator(_tokenizer().pad_token_id)
     oracle = Oracle(model, collator, torch.bfloat16 if config.bf16 else None)
@@ -100,7 +100,7 @@ def measure(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
         hardware=HardwareFacts(
             device="cpu",
             device_name="cpu",
-            dtype="float32",
+            dtype=config.dtype,
             autocast="bfloat16" if config.bf16 else None,
             world_size=mutant.world_size,
         ),

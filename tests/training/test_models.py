@@ -151,6 +151,10 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "tokenizer cut": write("tokenizer.json", "{"),
     "tokenizer's config a list": write("tokenizer_config.json", "[]"),
     "code of its own": foreign_code,
+    "weights missing": edit(num_hidden_layers=5),
+    "adapter without base": write("adapter_config.json", "{}"),
+    "adapter of a base that is gone": write("adapter_config.json", '{"base_model_name_or_path": "./gone"}'),
+    "adapter cut": write("adapter_config.json", "{"),
 }
 
 
@@ -172,11 +176,46 @@ def test_unreadable_folder_is_explained(
     assert not questions
 
 
-def test_what_a_folder_lacks_is_made_and_said(folder: Path) -> None:
-    remove("tok*", "special*", "*.safetensors")(folder)
-    found = loaded(folder)
-    assert (found.facts.stand_in, found.facts.random_weights, found.facts.own_tokenizer) == (False, True, False)
+@pytest.mark.parametrize("weights", [False, True], ids=["config alone", "weights"])
+def test_what_a_folder_lacks_is_made_and_said(folder: Path, weights: bool) -> None:
+    remove("tok*", "special*", *(() if weights else ("*.safetensors",)))(folder)
+    found = loaded(folder, seed=7)
+    assert (found.facts.stand_in, found.facts.random_weights, found.facts.own_tokenizer) == (False, not weights, False)
+    assert same_weights(weights_of(found.model), weights_of(tiny_model())) == weights
     assert found.tokenizer.decode(found.tokenizer("Naïve café")["input_ids"]) == "Naïve café"
+
+
+def test_shards_are_put_together(folder: Path) -> None:
+    remove("*.safetensors")(folder)
+    tiny_model().save_pretrained(folder, max_shard_size="100KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    assert same_weights(weights_of(loaded(folder).model), weights_of(tiny_model()))
+
+
+@pytest.mark.parametrize("in_folder", [False, True], ids=["stand-in", "folder"])
+def test_a_class_of_ones_own(folder: Path, in_folder: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "my_models.py").write_text(
+        "from transformers import LlamaForCausalLM\n\nclass Mine(LlamaForCausalLM):\n    accepts_loss_kwargs = False\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    found = loaded(folder if in_folder else "tiny:llama", model_class="my_models:Mine")
+    assert (found.facts.class_name, found.facts.accepts_loss_kwargs_declared) == ("Mine", False)
+    assert found.facts.random_weights is not in_folder
+    assert same_weights(weights_of(found.model), weights_of(tiny_model()))
+
+
+def test_an_adapter_is_put_on_its_base(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    peft = pytest.importorskip("peft")
+    adapter = tmp_path_factory.mktemp("adapter")
+    settings = peft.LoraConfig(r=4, lora_dropout=0.1, target_modules=["q_proj"], init_lora_weights=False)
+    adapted = peft.get_peft_model(type(tiny_model()).from_pretrained(folder), settings)
+    adapted.save_pretrained(adapter)
+    found = loaded(adapter)
+    assert (found.facts.class_name, found.facts.adapter) == ("LlamaForCausalLM", type(adapted).__name__)
+    assert (found.facts.random_weights, found.facts.own_tokenizer) == (False, True)
+    assert same_weights(weights_of(found.model), weights_of(adapted))
+    assert {"lora_" in name for name, weight in found.model.named_parameters() if weight.requires_grad} == {True}
+    assert set(dropout_rates(found.model).values()) == {0.0}
 
 
 def nested(config: PretrainedConfig, key: str) -> Any:
@@ -208,9 +247,11 @@ def test_override_reaches_a_folder_s_model(folder: Path) -> None:
     assert {m.variance_epsilon for m in model.modules() if hasattr(m, "variance_epsilon")} == {0.5}
 
 
-@pytest.mark.parametrize("key", ["nope", "nope.rms_norm_eps", "hidden_size.nope", "use_return_dict", "__class__"])
+@pytest.mark.parametrize(
+    "key", ["nope", "nope.rms_norm_eps", "hidden_size.nope", "use_return_dict", "__class__", "attention_dropout"]
+)
 @pytest.mark.parametrize("in_folder", [False, True], ids=["stand-in", "folder"])
-def test_override_without_a_field_is_refused(folder: Path, key: str, in_folder: bool) -> None:
+def test_override_of_dropout_or_of_no_field_is_refused(folder: Path, key: str, in_folder: bool) -> None:
     with pytest.raises(ConfigError) as raised:
         loaded(folder if in_folder else "tiny:llama", config_override={key: 1})
     assert repr(key) in raised.value.what
