@@ -9,6 +9,7 @@ import typer
 
 from gacheck import __version__
 from gacheck.commands.env import env
+from gacheck.commands.output import show_error
 from gacheck.commands.report import report
 from gacheck.commands.run import run
 from gacheck.commands.selftest import selftest
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(arguments)
     except GacheckError as error:
-        print(f"gacheck: {error}", file=sys.stderr)
+        show_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

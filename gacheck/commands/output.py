@@ -1,11 +1,13 @@
-"""What every command does with a result: exit codes and files."""
+"""What every command does with a result: exit codes, files and errors."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from gacheck.core.codes import Severity
-from gacheck.errors import ResourceError
+from gacheck.errors import GacheckError, ResourceError
+from gacheck.reporters.text import clean
 
 
 def exit_code(severity: Severity, *, strict: bool = False, exit_zero: bool = False) -> int:
@@ -29,3 +31,9 @@ def write_bytes(path: Path, content: bytes) -> None:
             why="The result is incomplete on disk.",
             fix="free some space or choose another folder",
         ) from error
+
+
+def show_error(error: GacheckError) -> None:
+    """Print an error on stderr. It may quote names from outside: each of its three parts stays one harmless line."""
+    print(f"gacheck: {clean(error.what)}", file=sys.stderr)
+    print(f"  why  {clean(error.why)}\n  do   {clean(error.fix)}", file=sys.stderr)

@@ -47,6 +47,8 @@ def run(
     except GacheckError:
         with suppress(OSError):
             folder.rmdir()  # only an empty folder goes: a run that never began leaves nothing behind
+            if settings.out is None:
+                RUNS.rmdir()
         raise
     analysis = analyse(record)
     _show(analysis, settings, folder)

@@ -13,6 +13,7 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code
 from gacheck.config import ExperimentConfig, LossKwargs, RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
+from gacheck.errors import ResourceError
 from gacheck.experiment import run_passes
 from gacheck.record import RunRecord
 
@@ -84,6 +85,14 @@ def _show(analysis: Analysis, *, as_json: bool) -> None:
     if not analysis.ok:
         print(render_annotation(analysis).rstrip("\n"))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
+    if not summary:
+        return
+    try:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(render_markdown(analysis))
+    except OSError as error:
+        raise ResourceError(
+            f"The step summary {summary} could not be written: {error.strerror}.",
+            why="GITHUB_STEP_SUMMARY names it; the job's page shows what stands there.",
+            fix="unset GITHUB_STEP_SUMMARY, or let it name a file that can be written",
+        ) from error

@@ -16,7 +16,8 @@ def render_annotation(analysis: Analysis) -> str:
     colon and comma.
     """
     verdict = analysis.verdict
-    message = f"{analysis.record.model.class_name}: {finding(analysis)}\nfix: {verdict.words.fix}"
+    # The line ends that count are those of the fix: a name that brings its own would forge one.
+    message = f"{clean(analysis.record.model.class_name)}: {clean(finding(analysis))}\nfix: {verdict.words.fix}"
     title = _escape(f"gacheck {verdict.code}").replace(":", "%3A").replace(",", "%2C")
     return f"::{LEVELS[verdict.severity]} title={title}::{_escape(message)}\n"
 

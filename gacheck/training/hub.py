@@ -45,6 +45,12 @@ def _explain(model_id: str, revision: str | None, error: Exception) -> GacheckEr
     for kind, explain in _EXPLANATIONS.items():
         if any(isinstance(each, kind) for each in chain):
             return explain(model_id, revision)
+    statuses = (getattr(getattr(each, "response", None), "status_code", None) for each in chain)
+    status = next((status for status in statuses if isinstance(status, int)), None)
+    if status in (401, 403):
+        return _no_access(model_id, status)
+    if status is None and any(isinstance(each, NOT_REACHED) for each in chain):
+        return _not_here(model_id)
     return ResourceError(
         f"The download of {model_id} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
         why="The hub could not be reached, or the connection broke off.",
@@ -90,7 +96,15 @@ def _not_an_id(model_id: str, revision: str | None) -> GacheckError:
     )
 
 
-def _not_here(model_id: str, revision: str | None) -> GacheckError:
+def _no_access(model_id: str, status: int) -> GacheckError:
+    return ModelError(
+        f"The hub refuses access to {model_id} (HTTP {status}).",
+        why="The token, if there is one, is not valid or does not cover it.",
+        fix="set HF_TOKEN to a valid token with read access",
+    )
+
+
+def _not_here(model_id: str) -> GacheckError:
     return ResourceError(
         f"{model_id} cannot be had: the hub cannot be reached, and it is not in the cache.",
         why="There is no network, or HF_HUB_OFFLINE is set.",
@@ -104,6 +118,6 @@ _EXPLANATIONS: dict[type[BaseException], Callable[[str, str | None], GacheckErro
     errors.RevisionNotFoundError: _no_revision,
     errors.RepositoryNotFoundError: _no_repository,
     errors.HFValidationError: _not_an_id,
-    errors.OfflineModeIsEnabled: _not_here,
-    errors.LocalEntryNotFoundError: _not_here,
 }
+# Newer clients raise the second also for what the hub answered; what that was stands in its cause.
+NOT_REACHED = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)

@@ -195,6 +195,12 @@ class ModelSource:
         except GacheckError:
             raise
         except Exception as error:
+            if "trust_remote_code" in str(error) and not self._config.trust_remote_code:
+                raise ModelError(
+                    f"{self._config.model} needs Python code that lies beside its weights.",
+                    why="Such code runs with your rights, so it stays off until you ask for it.",
+                    fix="read it, then add  --trust-remote-code, and for a hub model  --revision <that commit>",
+                ) from error
             raise ModelError(
                 f"The model {self._config.model} cannot be read: {' '.join(str(error).split())[:300]}",
                 why="It needs a config.json, weights in safetensors and a tokenizer that this transformers reads.",

@@ -37,8 +37,8 @@ def silence_libraries() -> None:
     transformers.logging.disable_progress_bar()
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    for name in ("accelerate", "huggingface_hub", "torch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def pick_device(name: str) -> torch.device:
