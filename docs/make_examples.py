@@ -3,9 +3,10 @@
     docs/examples/NAME.txt   the command and its output, 80 columns
     docs/examples/loss.png   the picture of the run named in PICTURE
     README.md, docs/*.md     between `<!-- example: NAME -->` and `<!-- end -->`;
-                             `<!-- example: NAME verdict -->` takes the verdict alone
+                             `<!-- example: NAME verdict -->` takes the verdict alone,
+                             `<!-- example: NAME lines: TEXT -->` the lines that hold the text
 
-Only what differs between two runs on one machine is replaced: the run folder's time and the seconds.
+Each run starts in an empty folder, beside copies of the modules in docs/examples. Only what differs between two runs on one machine is replaced: the run folder's time and the seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ EXAMPLES = CHECKOUT / "docs" / "examples"
 PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 NEWEST = "newest"
 
-BLOCK = re.compile(r"(<!-- example: (\S+)( verdict)? -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- example: (\S+)( verdict| lines: [^>\n]+)? -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICT = re.compile(r"^(?:OK|WARN|FAIL|\?) .*", re.MULTILINE | re.DOTALL)
 # One run's folder ends with the month, day, hour and minute of its start.
 FOLDER = re.compile(r"(gacheck-runs/[\w.-]+?)-\d{4}-\d{4}(?:-\d+)?/")
@@ -56,6 +58,10 @@ def example(name: str, release: str, arguments: str) -> Example:
 
 
 SMOOTH = "run --model tiny:llama --label-smoothing-factor 0.1"
+OWN_LOSS = "run --model tiny:llama --compute-loss-func"
+AUXILIARY = (
+    "run --model tiny:mixtral --config-override output_router_logits=true --config-override router_aux_loss_coef=0.5"
+)
 RUNS = (
     example("gemma3-4.50.3", "4.50.3", "run --model tiny:gemma3"),
     example("gemma3-newest", NEWEST, "run --model tiny:gemma3"),
@@ -65,6 +71,15 @@ RUNS = (
     example("gpt2-4.46.1", "4.46.1", "run --model tiny:gpt2"),
     example("smoothing-newest", NEWEST, SMOOTH),
     example("smoothing-4.50.3", "4.50.3", SMOOTH),
+    example("aux-newest", NEWEST, AUXILIARY),
+    example("loss-func-newest", NEWEST, f"{OWN_LOSS} my_loss:batch_mean"),
+    example("unexplained-newest", NEWEST, f"{OWN_LOSS} my_loss:fixed_count"),
+    example("rejected-newest", NEWEST, "run --model tiny:llama --model-class my_model:StrictLlamaForCausalLM"),
+    example("nonfinite-newest", NEWEST, "run --model tiny:llama --learning-rate 1e30"),
+    example("inconclusive-newest", NEWEST, "run --model tiny:llama --loss-kwargs off"),
+    example("bart-4.50.3", "4.50.3", "run --model tiny:bart --short-last-step"),
+    example("llama-4.46.0", "4.46.0", "run --model tiny:llama --short-last-step"),
+    example("selftest-newest", NEWEST, "selftest --verbose"),
     example("packed-4.57.6", "4.57.6", "run --model tiny:gemma3 --packing"),
     example("smoke-newest", NEWEST, "smoke"),
     example("smoke-4.50.3", "4.50.3", "smoke"),
@@ -73,7 +88,7 @@ PICTURE = "gemma3-4.50.3"
 
 
 def run(each: Example, folder: Path) -> str:
-    """Run one example in an empty folder; return the command and what it printed, normalised.
+    """Run one example in a folder; return the command and what it printed, normalised.
 
     Raises:
         RuntimeError: It gave no verdict.
@@ -90,7 +105,12 @@ def run(each: Example, folder: Path) -> str:
     )
     if done.returncode in COULD_NOT_RUN or not done.stdout:
         raise RuntimeError(f"{each.name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return f"$ {shlex.join(each.command)}\n{normalise(done.stdout)}"
+    return f"$ {folded(shlex.join(each.command))}\n{normalise(done.stdout)}"
+
+
+def folded(command: str) -> str:
+    """Break a command that is wider than the terminal, as a shell reads it."""
+    return " \\\n    ".join(textwrap.wrap(command, 74, break_long_words=False, break_on_hyphens=False))
 
 
 def _executables(release: str) -> Path:
@@ -117,11 +137,30 @@ def insert(page: str, texts: dict[str, str]) -> str:
     """
 
     def fill(block: re.Match[str]) -> str:
-        start, name, part, end = block.groups()
+        start, name, part, end = block.groups(default="")
         text = texts[name]
-        return f"{start}```text\n{verdict(text) if part else text}```\n{end}"
+        return f"{start}```text\n{_part(text, part.strip())}```\n{end}"
 
     return BLOCK.sub(fill, page)
+
+
+def _part(text: str, part: str) -> str:
+    """Return what a block asks for; everything if it names no part."""
+    if part.startswith("lines: "):
+        return lines(text, part.removeprefix("lines: "))
+    return verdict(text) if part else text
+
+
+def lines(text: str, wanted: str) -> str:
+    """Pick the lines that hold `wanted`.
+
+    Raises:
+        ValueError: None does.
+    """
+    found = [line for line in text.splitlines() if wanted in line]
+    if not found:
+        raise ValueError(f"no line holds {wanted!r}")
+    return "\n".join(found) + "\n"
 
 
 def verdict(text: str) -> str:
@@ -150,6 +189,8 @@ def main() -> None:
             continue
         print(f"{each.name}: {shlex.join(each.command)}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
+            for module in EXAMPLES.glob("*.py"):
+                shutil.copy(module, folder)
             text = run(each, Path(folder))
             (EXAMPLES / f"{each.name}.txt").write_text(text, encoding="utf-8")
             if each.name == PICTURE:

@@ -14,9 +14,13 @@ from gacheck.core.codes import SEVERITY_RANK, Severity, severity_of
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, Tolerance
 from gacheck.core.matching import Match
+from gacheck.core.rules import rule_table
 from gacheck.record import RunRecord
 
 Affects = Literal["log", "gradient", "both", "none"]
+
+RULE_CODES = frozenset(code for rule in rule_table(world_size=2, auxiliary=True) for code in rule.codes if code != "OK")
+"""The codes that a rule can stand for."""
 
 
 @dataclass(frozen=True)
@@ -120,35 +124,42 @@ def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigu
 
 
 def _affects(auto: FlagFinding | None) -> Affects:
+    """Say where the leading fault shows: a lesser one may stand in the log beside a graver one in the gradient."""
     if auto is None:
         return "none"
-    if "NONFINITE" in auto.codes:
+    code = auto.codes[0]
+    if code == "NONFINITE":
         return "both"
     explained = auto.forward is not None and auto.forward.rule is not None
     single = [p for p in auto.passes if p.apart or not explained]
-    wrong_log = any(_is_wrong(p.forward) for p in single)
-    wrong_gradient = any(_is_wrong_gradient(p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single)
+    in_log = any(_shows(code, p.forward) for p in single)
+    in_gradient = any(_gradient_shows(code, p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single)
     if explained:
-        wrong_log = wrong_log or _is_wrong(auto.forward)
+        in_log = in_log or _shows(code, auto.forward)
         agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None} == {True}
         wrong_norm = any(p.wrong_norm for p in auto.passes)
-        wrong_gradient = wrong_gradient or _is_wrong_gradient(auto.forward, auto.backward, agrees, wrong_norm)
-    if wrong_log:
-        return "both" if wrong_gradient else "log"
-    return "gradient" if wrong_gradient else "none"
+        in_gradient = in_gradient or _gradient_shows(code, auto.forward, auto.backward, agrees, wrong_norm)
+    if in_log:
+        return "both" if in_gradient else "log"
+    return "gradient" if in_gradient else "none"
 
 
-def _is_wrong(found: Match | None) -> bool:
-    return found is not None and (found.rule is None or not found.rule.right)
+def _shows(code: str, found: Match | None) -> bool:
+    """Whether a match is one of the faults that the code names; of any, where the code names none of the table."""
+    if found is None or found.rule is None:
+        return found is not None
+    return code in found.rule.codes if code in RULE_CODES else not found.rule.right
 
 
-def _is_wrong_gradient(forward: Match | None, backward: Match | None, agrees: bool | None, wrong_norm: bool) -> bool:
+def _gradient_shows(
+    code: str, forward: Match | None, backward: Match | None, agrees: bool | None, wrong_norm: bool
+) -> bool:
     rule = forward.rule if forward is not None else None
     # A gradient that agrees with the rule of the losses is as right or wrong as they are.
     if agrees and rule is not None:
-        return not rule.right
+        return _shows(code, forward)
     # The weights of the logits say nothing of an auxiliary loss.
     seen = rule is None or rule.auxiliary != "sum"
     if backward is not None and backward.rule is not None and (seen or not backward.rule.right):
-        return not backward.rule.right
+        return _shows(code, backward)
     return wrong_norm

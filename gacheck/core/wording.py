@@ -32,7 +32,7 @@ class Words:
 def word(case: Case) -> Words:
     """Put a case into words."""
     summary, cause = _STATEMENTS[case.code](case)
-    if case.affects == "gradient" and case.code != "NONFINITE":
+    if case.affects == "gradient" and case.code != "SCALED_BY_ACCUMULATION":
         summary = f"the log looks right, but in the gradient {summary}"
     return Words(
         summary=summary,
@@ -96,6 +96,11 @@ def _unshifted(case: Case) -> tuple[str, str]:
 
 
 def _scaled(case: Case) -> tuple[str, str]:
+    if case.affects == "gradient":
+        return (
+            "the gradient is k times too large, under a log that looks right",
+            "The Trainer divides by k the loss that it logs, and not the loss of which it takes the gradient.",
+        )
     if case.auto is not None and case.auto.flag == "off" and not case.record.config.compute_loss_func:
         cause = f"With the flag off nobody divides: each micro-batch adds its own mean{_location(case)}."
     elif case.record.config.compute_loss_func:

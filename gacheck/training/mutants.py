@@ -91,26 +91,36 @@ class RightTrainer(Trainer):  # type: ignore[misc]
 
 
 class DropsTheCount(RightModel):
+    """Takes a mean per micro-batch, whatever the count."""
+
     def normalise(self, nats: torch.Tensor, num_targets: torch.Tensor, num_items: Any) -> torch.Tensor:
         return nats / num_targets
 
 
 class DividesTwice(RightTrainer):
+    """Divides by k what the model has normalised."""
+
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         return loss / self.num_micro_batches
 
 
 class CountsBeforeTheShift(RightTrainer):
+    """Counts all labels, also those that nothing predicts."""
+
     def count_items(self, batch: Batch) -> torch.Tensor:
         return batch["labels"].ne(IGNORE_INDEX).sum()
 
 
 class CountsPadding(RightTrainer):
+    """Counts every position, padding too."""
+
     def count_items(self, batch: Batch) -> torch.Tensor:
         return torch.tensor(batch["labels"].numel(), device=batch["labels"].device)
 
 
 class SumsMeans(RightTrainer):
+    """Leaves the means of the micro-batches undivided."""
+
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         return loss
 
@@ -127,27 +137,37 @@ class WeighsByRows(RightTrainer):
 
 
 class ScalesByWorldSize(RightTrainer):
+    """Multiplies by a number of processes."""
+
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         return loss * MUTANT_WORLD_SIZE
 
 
 class ScalesTheLog(RightTrainer):
+    """Reports k times the loss whose gradient it takes."""
+
     def for_log(self, loss: torch.Tensor) -> torch.Tensor:
         return loss * self.num_micro_batches
 
 
 class ScalesTheGradient(RightTrainer):
+    """Takes the gradient of k times the loss that it reports."""
+
     def for_backward(self, loss: torch.Tensor) -> torch.Tensor:
         return loss * self.num_micro_batches
 
 
 class DividesTailsByK(RightTrainer):
+    """Divides by the configured k, also a step of fewer micro-batches."""
+
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         k: int = self.args.gradient_accumulation_steps
         return loss / k
 
 
 class AddsRouterLoss(RightModel):
+    """Adds a loss per micro-batch that nothing divides."""
+
     def auxiliary(self, logits: torch.Tensor) -> torch.Tensor:
         penalty: torch.Tensor = AUXILIARY_WEIGHT * logits.logsumexp(-1).square().mean()
         return penalty
@@ -163,6 +183,8 @@ class CountsOneMicroBatch(RightTrainer):
 
 
 class RefusesTheCount(RightModel):
+    """Declares that it takes the count; its forward does not."""
+
     accepts_loss_kwargs = True
 
     def forward(  # type: ignore[override]
@@ -175,6 +197,8 @@ class RefusesTheCount(RightModel):
 
 
 class ReturnsNaN(RightModel):
+    """Adds NaN to the loss."""
+
     def auxiliary(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.new_full((), float("nan"))
 
@@ -187,6 +211,8 @@ class AddsPenalty(RightModel):
 
 
 class AddsPenaltyPerMicroBatch(AddsPenalty):
+    """Means to differ from cross-entropy, and takes a mean per micro-batch."""
+
     def normalise(self, nats: torch.Tensor, num_targets: torch.Tensor, num_items: Any) -> torch.Tensor:
         return super().normalise(nats, num_targets, None)
 

@@ -40,36 +40,52 @@ class Case:
     options: tuple[str, ...] = ()
 
 
+SCALED, MEANS, UNSHIFTED = "SCALED_BY_ACCUMULATION", "MEAN_OF_MEANS", "UNSHIFTED_TOKEN_COUNT"
+ROUTER = (
+    "--config-override",
+    "output_router_logits=true",
+    "--config-override",
+    "router_aux_loss_coef=0.5",
+)
+SMOOTHING = ("--label-smoothing-factor", "0.1")
+TAIL = ("--short-last-step",)
+
 CASES = (
     Case(NEWEST, "tiny:gemma3", "OK", 0, True, "token_mean", "mean_of_means", "none"),
     Case(NEWEST, "tiny:llama", "OK", 0, True, "token_mean", "mean_of_means", "none"),
+    Case(NEWEST, "tiny:xlnet", SCALED, 1, True, "sum_of_means", "mean_of_means", "both", "off", MEANS),
+    Case("4.50.3", "tiny:gemma3", SCALED, 1, True, "sum_of_means", "mean_of_means", "both", "off", MEANS),
+    Case("4.57.6", "tiny:gemma3", MEANS, 0, False, "sum_of_means", "mean_of_means", "both"),
+    Case("4.57.6", "tiny:llama", UNSHIFTED, 0, True, "unshifted_token_mean", "mean_of_means", "both"),
+    Case("4.46.1", "tiny:gpt2", SCALED, 1, False, None, "sum_of_means", "both"),
+)
+
+MORE_CASES = (
+    # The flag off is k times too large in these two releases, for every model.
+    Case("4.46.0", "tiny:llama", "OK", 0, True, "token_mean", "sum_of_means", "none"),
+    Case("4.46.0", "tiny:llama", "MISALIGNED_COUNT", 1, True, "token_mean", "sum_of_means", "both", options=TAIL),
+    Case("4.46.1", "tiny:llama", "OK", 0, True, "token_mean", "sum_of_means", "none"),
+    # The log is divided, the gradient is not.
+    Case("4.46.3", "tiny:gpt2", SCALED, 1, False, None, "mean_of_means", "gradient"),
+    Case("4.47.1", "tiny:xlnet", SCALED, 1, True, "sum_of_means", "sum_of_means", "both"),
+    Case("4.50.3", "tiny:llama", SCALED, 1, True, "sum_of_means", "mean_of_means", "both", "off", MEANS, SMOOTHING),
+    Case("4.53.3", "tiny:gemma3", SCALED, 1, True, "sum_of_means", "mean_of_means", "both", "off", MEANS),
+    Case("5.5.4", "tiny:llama", UNSHIFTED, 0, True, "unshifted_token_mean", "mean_of_means", "both"),
+    Case("5.5.4", "tiny:gemma3", MEANS, 0, False, "sum_of_means", "mean_of_means", "both"),
+    Case(NEWEST, "tiny:llama", "OTHER_OBJECTIVE", 0, True, "token_mean", "mean_of_means", "none", options=SMOOTHING),
     Case(
         NEWEST,
-        "tiny:xlnet",
-        "SCALED_BY_ACCUMULATION",
+        "tiny:mixtral",
+        "AUX_LOSS_SCALED",
         1,
         True,
-        "sum_of_means",
+        "token_mean+aux_loss_sum",
         "mean_of_means",
         "both",
         "off",
-        "MEAN_OF_MEANS",
+        MEANS,
+        ROUTER,
     ),
-    Case(
-        "4.50.3",
-        "tiny:gemma3",
-        "SCALED_BY_ACCUMULATION",
-        1,
-        True,
-        "sum_of_means",
-        "mean_of_means",
-        "both",
-        "off",
-        "MEAN_OF_MEANS",
-    ),
-    Case("4.57.6", "tiny:gemma3", "MEAN_OF_MEANS", 0, False, "sum_of_means", "mean_of_means", "both"),
-    Case("4.57.6", "tiny:llama", "UNSHIFTED_TOKEN_COUNT", 0, True, "unshifted_token_mean", "mean_of_means", "both"),
-    Case("4.46.1", "tiny:gpt2", "SCALED_BY_ACCUMULATION", 1, False, None, "sum_of_means", "both"),
 )
 
 
@@ -95,17 +111,20 @@ def run_in(release: str, *command: str, cwd: Path) -> subprocess.CompletedProces
 def measure(case: Case, *options: str) -> tuple[int, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         done = run_in(
-            case.release, "gacheck", "run", "--model", case.model, *options, "--json", "--out", "run", cwd=Path(folder)
+            case.release,
+            *("gacheck", "run", "--model", case.model, *case.options, *options),
+            *("--json", "--out", "run"),
+            cwd=Path(folder),
         )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
 def names(case: Case) -> str:
-    return f"{case.model}@{case.release}"
+    return " ".join((f"{case.model}@{case.release}", *case.options))
 
 
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", CASES + MORE_CASES, ids=names)
 def test_verdict(case: Case) -> None:
     exit_code, result = measure(case)
     verdict = result["verdict"]
@@ -118,7 +137,7 @@ def test_verdict(case: Case) -> None:
     )
 
 
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", CASES + MORE_CASES, ids=names)
 def test_rules_fit_every_micro_batch_and_stand_apart(case: Case) -> None:
     _, result = measure(case)
     for each in result["passes"]:
@@ -131,8 +150,31 @@ def test_rules_fit_every_micro_batch_and_stand_apart(case: Case) -> None:
         assert each["match"]["relative_error"] < 1e-6
         if each["accumulation_steps"] > 1:
             assert each["rule"] == wanted
-            assert each["match"]["backward_rule"] == wanted
             assert each["match"]["separation"] > 100
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_the_gradient_follows_the_rule_of_the_loss(case: Case) -> None:
+    _, result = measure(case)
+    for each in result["passes"]:
+        if each["status"] == "ok":
+            gradient = each["match"]["gradient"]
+            assert gradient["norm_ratio"] == pytest.approx(1, abs=1e-5)
+            assert gradient["cosine"] == pytest.approx(1, abs=1e-9)
+            assert each["match"]["backward_rule"] == each["rule"]
+
+
+def test_a_short_last_step_was_divided_by_the_configured_k() -> None:
+    _, result = measure(Case("4.50.3", "tiny:gemma3", SCALED, 1, True, None, None, "both", options=TAIL))
+    tails = {tail["loss_kwargs"]: tail["rule"] for tail in result["tail_passes"]}
+    assert tails == {"on": "sum_of_means", "off": "short_step_over_k"}
+    assert result["verdict"]["better_flag"] is None
+
+
+def test_selftest_holds_on_every_release() -> None:
+    for release in ("4.46.1", "4.57.6"):
+        done = run_in(release, "gacheck", "selftest", cwd=CHECKOUT)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_reported_fault_is_k_times_too_large() -> None:
@@ -150,5 +192,7 @@ def test_half_precision_never_gives_a_wrong_code(case: Case, options: tuple[str,
 
 @pytest.mark.parametrize("release", [r for r in RELEASES if r != NEWEST])
 def test_the_training_layer_passes_its_own_tests(release: str) -> None:
-    done = run_in(release, "python", "-m", "pytest", "tests/training", cwd=CHECKOUT)
+    done = run_in(
+        release, "python", "-m", "pytest", "tests/training", "--ignore", "tests/training/test_sources.py", cwd=CHECKOUT
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
