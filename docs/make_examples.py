@@ -6,7 +6,8 @@
                              `<!-- example: NAME verdict -->` takes the verdict alone,
                              `<!-- example: NAME lines: TEXT -->` the lines that hold the text
 
-Each run starts in an empty folder, beside copies of the modules in docs/examples. Only what differs between two runs on one machine is replaced: the run folder's time and the seconds.
+Each run starts in a folder that holds copies of the modules in docs/examples and nothing else. Only what differs
+between two runs on one machine is replaced: the run folder's time and the seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +109,11 @@ def run(each: Example, folder: Path) -> str:
 
 
 def folded(command: str) -> str:
-    """Break a command that is wider than the terminal, as a shell reads it."""
-    return " \\\n    ".join(textwrap.wrap(command, 74, break_long_words=False, break_on_hyphens=False))
+    """Break a command that is wider than the terminal before an option, as a shell reads it."""
+    if len(command) <= 78:
+        return command
+    first, *options = command.split(" --")
+    return " \\\n    --".join((" --".join((first, *options[:1])), *options[1:]))
 
 
 def _executables(release: str) -> Path:

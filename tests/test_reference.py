@@ -114,7 +114,7 @@ def test_every_field_of_every_model_has_its_row() -> None:
         "| `gradient_norms` | object: integer → number | Rows in the first step -> norm of the right gradient over "
         "them. |",
         "| `forward_has_kwargs` | true or false | Whether the forward takes `**kwargs`, from which the Trainer infers "
-        "the flag. |",
+        "the flag. | |",
     ],
 )
 def test_rows_of_the_record(row: str) -> None:

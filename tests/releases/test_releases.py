@@ -166,7 +166,7 @@ def test_the_gradient_follows_the_rule_of_the_loss(case: Case) -> None:
 
 def test_a_short_last_step_was_divided_by_the_configured_k() -> None:
     _, result = measure(Case("4.50.3", "tiny:gemma3", SCALED, 1, True, None, None, "both", options=TAIL))
-    tails = {tail["loss_kwargs"]: tail["rule"] for tail in result["tail_passes"]}
+    tails = {tail["loss_kwargs"]: tail["steps"][0]["rule"] for tail in result["tail_passes"]}
     assert tails == {"on": "sum_of_means", "off": "short_step_over_k"}
     assert result["verdict"]["better_flag"] is None
 
