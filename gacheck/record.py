@@ -96,6 +96,8 @@ class Noise(Raw):
     """The same forward twice."""
     plain_loss: float | None
     """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
+    own_loss: float | None = None
+    """The loss that the Trainer's own code computes, from rows alone and in micro-batches; None if not measured."""
     gradient_norm: float | None
     """The right gradient's norm, from rows alone and in micro-batches; None where it was not measured."""
 

@@ -28,7 +28,7 @@ def selftest(
         num_caught += outcome.caught
         if verbose or not outcome.caught:
             mark = "caught" if outcome.caught else "MISSED"
-            print(f"{mark}  {outcome.precision:<8} {mutant.name:<36} {verdict.code} ({verdict.affects})")
+            print(f"{mark} {outcome.precision:<7} {mutant.name:<35} {verdict.code} ({verdict.affects})")
             if not outcome.caught:
                 print(f"        expected {mutant.code} ({mutant.affects or 'any'})")
     planted = f"the right twin and {num_measured // 2 - 1} mutants, in float32 and bf16"

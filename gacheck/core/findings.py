@@ -26,6 +26,9 @@ from gacheck.record import OracleRecord, PassRecord, RunRecord
 # off by a per cent, and by more than regrouping the rows changes it.
 NORM_DIFFERS = 0.01
 
+# A router's loss changes by a few per mille with the grouping, a sum by a factor.
+MEANS_AGREE = 0.1
+
 # A gradient that follows a rule agrees with that rule's own gradient to this, or to what regrouping changes.
 GRADIENT_AGREES = 0.001
 
@@ -113,7 +116,7 @@ def find(record: RunRecord, flag: LossKwargs, tolerance: Tolerance) -> FlagFindi
         return finding
     for reader in others:
         other = reader.explain(chosen)
-        if _num_matched(other) == _num_matched(finding) and not _unexplained(other):
+        if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other):
             return other
     return finding
 
@@ -128,6 +131,15 @@ def explain_alone(
         if found.step is not None and found.forward is not None and found.forward.rule is not None:
             return found.step, found.forward, hypothesis
     return None
+
+
+def _is_mean(finding: FlagFinding) -> bool:
+    """Whether what the code returns for a micro-batch is a mean, so that it can be weighed by target tokens.
+
+    A mean over the same rows hardly depends on how they are grouped; a sum, or a sum over a fixed number, does.
+    """
+    answers = [p.step.mean_nats for p in finding.passes if p.step is not None and not p.apart]
+    return not answers or max(answers) - min(answers) <= MEANS_AGREE * abs(max(answers, key=abs))
 
 
 def _num_matched(finding: FlagFinding) -> int:
@@ -180,11 +192,18 @@ class _Reader:
         if not measured:
             return None
         backward = measured[0].backward
-        tolerance = self.tolerance.gradient if backward else self.tolerance.loss
+        tolerance = self.tolerance.gradient if backward else self._loss_tolerance()
         if tolerance is None:
             return None
         auxiliary = self.hypothesis == "auxiliary" and not backward
         return match(measured, tolerance, rule_table(world_size=self.world_size, auxiliary=auxiliary))
+
+    def _loss_tolerance(self) -> float:
+        """Return the tolerance of losses; those of another objective are as exact as the code that computes them."""
+        own = self.oracle.noise.own_loss
+        if self.hypothesis == "plain" or own is None or own > MEANS_AGREE:
+            return self.tolerance.loss
+        return max(self.tolerance.loss, own)
 
     def _codes(self, passes: Sequence[PassFinding], forward: Match | None, backward: Match | None) -> tuple[str, ...]:
         """Collect what holds."""

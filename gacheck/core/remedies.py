@@ -11,6 +11,9 @@ from gacheck.core.verdict import Case
 # A change of the gradient norm below half a per cent is not worth a warning.
 NOTABLE_CHANGE = 0.005
 
+# From here on a factor says more than a percentage.
+MANY_TIMES = 1.995
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -41,9 +44,11 @@ def _trainer_line(case: Case) -> str:
 
 
 def _leftover(code: str | None) -> str:
-    return {"MEAN_OF_MEANS": "mean of means", "UNSHIFTED_TOKEN_COUNT": "counted before the shift"}.get(
-        code or "", code or ""
-    )
+    return {
+        "MEAN_OF_MEANS": "mean of means",
+        "UNSHIFTED_TOKEN_COUNT": "counted before the shift",
+        "SHORT_LAST_STEP": "the last step of an epoch",
+    }.get(code or "", code or "")
 
 
 def _none_needed(case: Case) -> str:
@@ -56,7 +61,8 @@ def _none_needed(case: Case) -> str:
     size = ""
     if change is not None and worst is not None and abs(change - 1) > NOTABLE_CHANGE:
         direction = "lower" if change < 1 else "higher"
-        size = f" (gradient norm {percent(abs(change - 1))} {direction} at k={worst.accumulation_steps})"
+        amount = f"{change:.2g} times as large" if change > MANY_TIMES else f"{percent(abs(change - 1))} {direction}"
+        size = f" (gradient norm {amount} at k={worst.accumulation_steps})"
     reason = {
         "MEAN_OF_MEANS": "short micro-batches would weigh too much",
         "SCALED_BY_ACCUMULATION": "the loss would be k times too large",

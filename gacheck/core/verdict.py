@@ -12,7 +12,7 @@ from typing import Literal
 from gacheck.config import LossKwargs
 from gacheck.core.codes import SEVERITY_RANK, Severity, severity_of
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding, Tolerance
+from gacheck.core.findings import FlagFinding, PassFinding, Tolerance
 from gacheck.core.matching import Match
 from gacheck.core.rules import rule_table
 from gacheck.record import RunRecord
@@ -56,6 +56,22 @@ class Case:
     worst: PassFigures | None
     better_flag: LossKwargs | None
     remaining: str | None
+
+    @property
+    def telling(self) -> PassFinding | None:
+        """Return the first pass whose own losses, or else weights, carry the leading code."""
+        passes = self.auto.passes if self.auto is not None else ()
+        for found in ("forward", "backward"):
+            for p in passes:
+                each: Match | None = getattr(p, found)
+                if each is not None and each.rule is not None and self.code in each.rule.codes:
+                    return p
+        return None
+
+    @property
+    def only_tails(self) -> bool:
+        """Whether the leading fault shows at the end of an epoch alone."""
+        return self.telling is not None and self.telling.apart
 
     def at(self, accumulation_steps: int, flag: LossKwargs | None) -> PassFigures | None:
         """Return the figures of the pass at one (k, flag)."""
@@ -112,15 +128,21 @@ def severity(case: Case) -> Severity:
 
 def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigures | None) -> FlagFinding | None:
     """Return the other value's finding where it is known to be milder."""
-    if auto is None or other is None or severity_of(other.codes[0]) in ("inconclusive", "fail"):
+    if auto is None or other is None or _rank(other) >= SEVERITY_RANK["inconclusive"]:
         return None
     if auto.codes[0] == "INCONCLUSIVE":
         return None
     tried = {p.record.accumulation_steps for p in other.passes if p.forward is not None}
     if worst is not None and worst.accumulation_steps not in tried:
         return None
-    rank = {f.flag: SEVERITY_RANK[severity_of(f.codes[0])] for f in (auto, other)}
-    return other if rank[other.flag] < rank[auto.flag] else None
+    return other if _rank(other) < _rank(auto) else None
+
+
+def _rank(finding: FlagFinding) -> float:
+    """Rank by severity; a fault of the last step of an epoch alone is milder than one of every step."""
+    if finding.codes[0] == "SHORT_LAST_STEP":
+        return (SEVERITY_RANK["warn"] + SEVERITY_RANK["inconclusive"]) / 2
+    return SEVERITY_RANK[severity_of(finding.codes[0])]
 
 
 def _affects(auto: FlagFinding | None) -> Affects:
@@ -155,6 +177,8 @@ def _gradient_shows(
     code: str, forward: Match | None, backward: Match | None, agrees: bool | None, wrong_norm: bool
 ) -> bool:
     rule = forward.rule if forward is not None else None
+    if code == "UNEXPLAINED" and (backward is None or backward.rule is None):
+        return True  # it is the gradient of a loss that nothing explains
     # A gradient that agrees with the rule of the losses is as right or wrong as they are.
     if agrees and rule is not None:
         return _shows(code, forward)

@@ -142,11 +142,10 @@ def _short_last_step(case: Case) -> tuple[str, str]:
 
 
 def _misaligned(case: Case) -> tuple[str, str]:
-    worst = case.worst.finding if case.worst else None
-    first = worst.record.steps[0].micro_batches[0] if worst and worst.record.steps else None
+    step = case.telling.step if case.telling else None
     counts = ""
-    if worst and worst.step and first and first.num_items_in_batch is not None:
-        counts = f": {first.num_items_in_batch:g} instead of {worst.step.num_target_tokens}"
+    if step is not None and step.micro_batches[0].num_items_in_batch is not None:
+        counts = f": {step.micro_batches[0].num_items_in_batch:g} instead of {step.num_target_tokens}"
     return (
         "the loss is divided by a count that is not this step's",
         f"num_items_in_batch counts neither the target tokens nor the labels of the optimizer step{counts}.",
@@ -186,10 +185,12 @@ def _nonfinite(case: Case) -> tuple[str, str]:
 
 def _unexplained(case: Case) -> tuple[str, str]:
     found = case.auto.forward if case.auto else None
-    nearest = f" The nearest, {found.best.label}, is {found.relative_error:.1%} off." if found else ""
+    nearest = f" The nearest, {found.best.label}, is {percent(found.relative_error)} off." if found else ""
+    own = case.record.config.compute_loss_func
+    place = f" ({own})" if own else _location(case)
     return (
-        "the loss depends on k in a way that no rule explains",
-        f"No known fault predicts what the micro-batches returned{_location(case)}.{nearest.replace('%', ' %')}",
+        "no rule explains the loss",
+        f"No known fault predicts what the micro-batches returned{place}.{nearest}",
     )
 
 
@@ -235,8 +236,8 @@ def _certainty(case: Case) -> str:
     found = case.auto.forward if case.auto else None
     if case.auto is not None and case.affects == "gradient":
         found = case.auto.backward
-    if case.auto is not None and case.code == "SHORT_LAST_STEP":
-        found = next((p.forward for p in case.auto.passes if p.apart and p.forward), found)
+    if case.only_tails and case.telling is not None:
+        found = case.telling.forward
     if found is None or found.rule is None:
         return ""
     what = "the right answer " if found.rule.right else ""

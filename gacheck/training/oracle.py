@@ -85,7 +85,9 @@ class Oracle:
         shift_errors = (self._fit(singles, scores, shifts=True), self._fit(singles, scores, shifts=False))
         shifts = shift_errors[0] <= shift_errors[1]
         sums = [row_sums(s.logits, b["labels"], shifts=shifts)[0] for s, b in zip(scores, singles, strict=True)]
-        dtype = next((s.own_mean.dtype for s in scores if s.own_mean is not None), torch.float32)
+        # The Trainer's own loss may come out coarser than the model's: its label smoother does not leave bfloat16.
+        dtypes = [s.own_mean.dtype for s in scores if s.own_mean is not None]
+        dtype = max([*dtypes, self._own_loss(singles[0], trainer).dtype], key=lambda each: torch.finfo(each).eps)
         group = self.batch(rows[: max(micro_batch_sizes)])
         counted, refusal = self._counted(group, shifts=shifts)
         plain = self._score(group).own_mean
@@ -104,7 +106,12 @@ class Oracle:
             ),
             shifts=shifts,
             shift_errors=shift_errors,
-            noise=noise.model_copy(update={"gradient_norm": gradient_noise}),
+            noise=noise.model_copy(
+                update={
+                    "gradient_norm": gradient_noise,
+                    "own_loss": self._own_noise(rows, micro_batch_sizes, trainer, shifts=shifts),
+                }
+            ),
             gradient_norms=norms,
             plain_loss_nats=None if plain is None else float(plain),
             counted_loss_nats=counted,
@@ -164,6 +171,27 @@ class Oracle:
             plain_loss=own_error if plain else None,
             gradient_norm=None,
         )
+
+    @torch.no_grad()
+    def _own_loss(self, batch: Batch, trainer: Any) -> torch.Tensor:
+        with self.precision():
+            loss: torch.Tensor = trainer.compute_loss(self._model, dict(batch))
+        return loss
+
+    def _own_noise(
+        self, rows: Sequence[dict[str, Any]], sizes: Sequence[int], trainer: Any, *, shifts: bool
+    ) -> float | None:
+        """Measure what grouping changes about the loss of the Trainer's own code, which may round coarser than ours."""
+        noise = None
+        for size in sorted({each for each in sizes if each > 1}):
+            singles = [self.batch([row]) for row in rows[:size]]
+            counts = [count_targets(b["labels"], shifts=shifts) for b in singles]
+            if not all(counts):
+                continue
+            total = math.fsum(float(self._own_loss(b, trainer)) * n for b, n in zip(singles, counts, strict=True))
+            grouped = float(self._own_loss(self.batch(rows[:size]), trainer))
+            noise = max(noise or 0.0, relative_difference(grouped, total / sum(counts)))
+        return noise
 
     @torch.no_grad()
     def _counted(self, batch: Batch, *, shifts: bool) -> tuple[float | None, str | None]:

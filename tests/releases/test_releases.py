@@ -168,7 +168,7 @@ def test_a_short_last_step_was_divided_by_the_configured_k() -> None:
     _, result = measure(Case("4.50.3", "tiny:gemma3", SCALED, 1, True, None, None, "both", options=TAIL))
     tails = {tail["loss_kwargs"]: tail["steps"][0]["rule"] for tail in result["tail_passes"]}
     assert tails == {"on": "sum_of_means", "off": "short_step_over_k"}
-    assert result["verdict"]["better_flag"] is None
+    assert (result["verdict"]["better_flag"], result["verdict"]["remaining"]) == ("off", "SHORT_LAST_STEP")
 
 
 def test_selftest_holds_on_every_release() -> None:
