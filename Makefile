@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy help demo test check format test-versions docs reference clean
+.PHONY: accuracy selftest help demo test check format test-versions docs reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ docs: $(VENV)/.installed ## run the documented examples under real releases; ins
 
 reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
 	$(BIN)/python docs/make_reference.py
+
+selftest: $(VENV)/.installed ## plant seventeen faults and check that each is named
+	$(BIN)/gacheck selftest -v
 
 RUNS ?= 1000
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, Trainer
+from transformers.modeling_outputs import CausalLMOutput
 
 from gacheck.training.data import IGNORE_INDEX, Batch
 
@@ -29,16 +30,15 @@ class RightModel(LlamaForCausalLM):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Return logits, and with labels the loss (nats)."""
-        outputs = super().forward(input_ids=input_ids, attention_mask=attention_mask)
-        if labels is not None:
-            logits = outputs.logits[:, :-1].float()
-            targets = labels[:, 1:]
-            nats = torch.nn.functional.cross_entropy(
-                logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=IGNORE_INDEX, reduction="sum"
-            )
-            outputs.loss = self.normalise(nats, targets.ne(IGNORE_INDEX).sum(), kwargs.get("num_items_in_batch"))
-            outputs.loss = outputs.loss + self.auxiliary(logits)
-        return outputs
+        logits = super().forward(input_ids=input_ids, attention_mask=attention_mask).logits
+        if labels is None:
+            return CausalLMOutput(logits=logits)
+        scored, targets = logits[:, :-1].float(), labels[:, 1:]
+        nats = torch.nn.functional.cross_entropy(
+            scored.reshape(-1, scored.shape[-1]), targets.reshape(-1), ignore_index=IGNORE_INDEX, reduction="sum"
+        )
+        loss = self.normalise(nats, targets.ne(IGNORE_INDEX).sum(), kwargs.get("num_items_in_batch"))
+        return CausalLMOutput(loss=loss + self.auxiliary(scored), logits=logits)
 
     def normalise(self, nats: torch.Tensor, num_targets: torch.Tensor, num_items: Any) -> torch.Tensor:
         """Divide the summed nats."""
