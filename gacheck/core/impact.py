@@ -22,7 +22,7 @@ def impact(case: Case) -> str:
     if case.code == "NONFINITE":
         return "The gradients are not finite either, or not to be trusted."
     if case.only_tails:
-        return "Only the steps at the end of an epoch are off, in the log and in the gradient; whole steps are not."
+        return "Only the steps at the end of an epoch have this fault, in the log and in the gradient."
     if case.affects == "none":
         return "Gradients agree too."
     parts = [_gradient_sentence(case, worst)]
