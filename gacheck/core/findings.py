@@ -201,7 +201,7 @@ class _Reader:
     def _loss_tolerance(self) -> float:
         """Return the tolerance of losses; those of another objective are as exact as the code that computes them."""
         own = self.oracle.noise.own_loss
-        if self.hypothesis == "plain" or own is None or own > MEANS_AGREE:
+        if self.hypothesis != "own" or own is None or own > MEANS_AGREE:
             return self.tolerance.loss
         return max(self.tolerance.loss, own)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gacheck.record import CodeLocation, Noise, OracleRecord, RowLoss
-from gacheck.training.crossentropy import count_targets, find_logits, row_sums, sum_nats
+from gacheck.training.crossentropy import count_targets, find_logits, gradient_nodes, row_sums, sum_nats
 from gacheck.training.data import IGNORE_INDEX, Batch, Collator, batch_fingerprints
 from gacheck.training.probe import gradient_norm
 from gacheck.training.watch import LossWatch
@@ -27,6 +27,10 @@ ROUNDINGS = 4
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
 PLAIN_SLACK = 10.0
+
+
+# A loss that is plain cross-entropy fits one alignment to rounding, and the other not: ten times better is clear.
+SHIFT_IS_CLEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class Oracle:
         scores = [self._score(batch) for batch in singles]
         shift_errors = (self._fit(singles, scores, shifts=True), self._fit(singles, scores, shifts=False))
         shifts = shift_errors[0] <= shift_errors[1]
+        if min(shift_errors) > SHIFT_IS_CLEAR * max(shift_errors):
+            # The model adds something of its own, which can outweigh the difference: ask the gradient instead.
+            shifts = self._last_position_is_free(singles[0])
         sums = [row_sums(s.logits, b["labels"], shifts=shifts)[0] for s, b in zip(scores, singles, strict=True)]
         # The Trainer's own loss may come out coarser than the model's: its label smoother does not leave bfloat16.
         dtypes = [s.own_mean.dtype for s in scores if s.own_mean is not None]
@@ -140,6 +147,18 @@ class Oracle:
             if s.own_mean is not None and (count := count_targets(b["labels"], shifts=shifts))
         ]
         return max(errors, default=math.inf)
+
+    def _last_position_is_free(self, batch: Batch) -> bool:
+        """Whether the logits at the last position of a row receive no gradient: a shifted loss scores nothing there."""
+        with self.precision():
+            outputs = self._model(**batch)
+        logits, loss = find_logits(outputs), getattr(outputs, "loss", None)
+        if logits is None or loss is None or not loss.requires_grad:
+            return True
+        edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
+        gradients = torch.autograd.grad(loss, edges, allow_unused=True)
+        seen = next((g for g in gradients if g is not None), None)
+        return seen is None or not bool(seen[:, -1].any())
 
     def _noise(
         self,
