@@ -113,7 +113,7 @@ class ExperimentConfig(BaseModel):
     )
     bf16: bool = option(False, "train under bfloat16 autocast", panel=RARE)
     fp16: bool = option(False, "train under float16 autocast", panel=RARE)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", panel=RARE)
+    device: str = option("auto", "auto, cpu, cuda or mps", panel=RARE)
     config_override: Annotated[dict[str, Any], BeforeValidator(_parse_overrides)] = option(
         {}, "key=value in the model's config (text_config.x for nested); repeatable", panel=RARE
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from gacheck.core.codes import Severity
 from gacheck.errors import GacheckError, ResourceError
@@ -31,6 +32,11 @@ def write_bytes(path: Path, content: bytes) -> None:
             why="The result is incomplete on disk.",
             fix="free some space or choose another folder",
         ) from error
+
+
+def speaks_unicode(stream: TextIO) -> bool:
+    """Whether a stream can show bars and signs."""
+    return (stream.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def show_error(error: GacheckError) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from gacheck.commands.output import exit_code, write_bytes
+from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.run import PICTURE_NAME, RUNS
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, RecordError, ResourceError
@@ -52,7 +52,7 @@ def report(
     record = load_record(path)
     try:
         analysis = analyse(record)
-        content = _render(analysis, format, path, ascii=output in (None, STDOUT) and not _stdout_speaks_unicode())
+        content = _render(analysis, format, path, ascii=output in (None, STDOUT) and not speaks_unicode(sys.stdout))
     except (ArithmeticError, LookupError, ValueError) as error:
         raise RecordError(
             f"{path} makes no sense: {type(error).__name__}: {error}.",
@@ -134,10 +134,6 @@ def _check_file(output: Path, record: Path, *, force: bool) -> None:
         raise ConfigError(
             f"{output} exists already.", why="It would be overwritten.", fix="choose another FILE, or add --force"
         )
-
-
-def _stdout_speaks_unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def _render(analysis: Analysis, format: Format, record: Path, *, ascii: bool) -> bytes:

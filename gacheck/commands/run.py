@@ -15,7 +15,7 @@ import typer
 
 from gacheck.commands.measuring import begin_record, check_transformers
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, write_bytes
+from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
@@ -62,7 +62,10 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
         ConfigError: The folder cannot be written, or holds a record that no option says what to do with.
     """
     folder = settings.out or _new_folder(settings.model)
-    existing = (folder / RECORD_NAME).exists()
+    try:
+        existing = (folder / RECORD_NAME).exists()
+    except (OSError, ValueError):
+        existing = False  # a name that no folder can have: making it will fail
     if existing and not settings.resume and not settings.force:
         raise ConfigError(
             f"{folder} holds a record already.",
@@ -72,7 +75,7 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
+    except (OSError, ValueError):
         writable = False
     if not writable:
         raise ConfigError(
@@ -133,12 +136,15 @@ def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
     from gacheck.reporters.picture import render_picture
     from gacheck.reporters.terminal import render_quiet, render_terminal
 
-    write_bytes(folder / PICTURE_NAME, render_picture(analysis))
-    saved = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
-    text = render_quiet(analysis) if settings.quiet else render_terminal(analysis, saved=saved, color=False)
-    print(text.rstrip("\n"), file=sys.stderr if settings.json_output else sys.stdout)
+    stream = sys.stderr if settings.json_output else sys.stdout
+    saved, ascii = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}", not speaks_unicode(stream)
+    text = (
+        render_quiet(analysis, ascii=ascii) if settings.quiet else render_terminal(analysis, saved=saved, ascii=ascii)
+    )
+    print(text.rstrip("\n"), file=stream)
     if settings.json_output:
         print(render_json(analysis).rstrip("\n"))
+    write_bytes(folder / PICTURE_NAME, render_picture(analysis))
     every = [p.finding.record for p in analysis.passes]
     if every and all(p.error is not None and "OutOfMemory" in p.error.kind for p in every):
         raise ResourceError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gacheck.config import LossKwargs
 from gacheck.core.codes import gravest_first
@@ -112,12 +112,20 @@ def find(record: RunRecord, flag: LossKwargs, tolerance: Tolerance) -> FlagFindi
         _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size) for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
-    if not _unexplained(finding):
-        return finding
-    for reader in others:
+    for reader in others if _unexplained(finding) else ():
         other = reader.explain(chosen)
         if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other):
-            return other
+            finding = other
+            break
+    return _without_proof(finding, max(record.config.gradient_accumulation_steps))
+
+
+def _without_proof(finding: FlagFinding, largest_k: int) -> FlagFinding:
+    """Claim nothing about accumulation where only k = 1 was measured though more was planned."""
+    judged = [p.record.accumulation_steps for p in finding.passes if p.forward is not None and not p.apart]
+    fine = set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"}
+    if fine and judged and max(judged) == 1 < largest_k:
+        return replace(finding, codes=("INCONCLUSIVE",))
     return finding
 
 
@@ -138,8 +146,11 @@ def _is_mean(finding: FlagFinding) -> bool:
 
     A mean over the same rows hardly depends on how they are grouped; a sum, or a sum over a fixed number, does.
     """
-    answers = [p.step.mean_nats for p in finding.passes if p.step is not None and not p.apart]
-    return not answers or max(answers) - min(answers) <= MEANS_AGREE * abs(max(answers, key=abs))
+    answers: dict[int, list[float]] = {}
+    for p in finding.passes:
+        if p.step is not None and not p.apart:
+            answers.setdefault(p.step.num_target_tokens, []).append(p.step.mean_nats)
+    return all(max(each) - min(each) <= MEANS_AGREE * max(map(abs, each)) for each in answers.values())
 
 
 def _num_matched(finding: FlagFinding) -> int:
@@ -249,8 +260,10 @@ def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
     first = record.steps[0] if record.steps else None
     if first is None or first.grad_norm is None or not math.isfinite(first.grad_norm):
         return None
-    num_rows = sum(len(m.observation.rows) for m in first.micro_batches if m.observation is not None)
-    right = oracle.gradient_norms.get(num_rows)
+    rows = [row for m in first.micro_batches if m.observation is not None for row in m.observation.rows]
+    if sorted(rows) != sorted(row.fingerprint for row in oracle.rows[: len(rows)]):
+        return None  # other rows than rehearsed
+    right = oracle.gradient_norms.get(len(rows))
     return first.grad_norm / right if right else None
 
 

@@ -120,8 +120,10 @@ def _no_line(case: Case) -> str:
 def _inconclusive_fix(case: Case) -> str:
     if case.auto is None:
         return "add  --loss-kwargs on,off"
-    if not case.record.passes:
+    if not case.record.complete:
         return "go on with  --resume"
+    if case.auto.forward is not None and case.auto.forward.rule is not None:
+        return "see above why they failed; a smaller --effective-batch-size or --max-length needs less memory"
     if case.auto.forward is None:
         return "see the error above; a smaller --effective-batch-size or --max-length needs less memory"
     return "measure in float32 (without --dtype, --bf16), or with rows of more different lengths"

@@ -200,6 +200,8 @@ def _inconclusive(case: Case) -> tuple[str, str]:
     if case.auto is None:
         chosen = {True: "on", False: "off", None: "unknown"}[case.flag.auto]
         return "the setting that the Trainer chooses was not measured", f"Its own choice of the flag is {chosen}."
+    if case.auto.forward is not None and case.auto.forward.rule is not None:
+        return "only k = 1 was measured", "The passes with several micro-batches a step failed, or have not run yet."
     failed = [f for f in case.figures if f.loss_kwargs == case.auto.flag and f.status == "failed"]
     if failed and case.auto.forward is None:
         return "no pass came to its end", f"{failed[0].id} ended with {failed[0].error}"

@@ -59,8 +59,13 @@ def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignm
 
 def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
     """Return each target's negative log-likelihood, nats, (targets,), in float64 where the device has it."""
-    scored = logits[alignment.positions].to(_float_dtype(logits.device))
-    return torch.nn.functional.cross_entropy(scored, alignment.targets, reduction="none")
+    # Row by row: a float64 copy of all logits at once could be larger than the model.
+    targets = torch.split(alignment.targets, alignment.positions.sum(1).tolist())
+    wide = _float_dtype(logits.device)
+    rows = zip(logits, alignment.positions, targets, strict=True)
+    return torch.cat(
+        [torch.nn.functional.cross_entropy(row[scored].to(wide), t, reduction="none") for row, scored, t in rows]
+    )
 
 
 def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:

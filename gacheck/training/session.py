@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,12 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.startswith("cuda:") and name != "cuda:0":
+        raise ConfigError(
+            f"The Trainer trains on the first GPU that it sees, not on {name}.",
+            why="It takes its device from what is visible.",
+            fix=f"CUDA_VISIBLE_DEVICES={name.removeprefix('cuda:')} gacheck run … --device cuda",
+        )
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -102,6 +109,14 @@ class Session:
         silence_libraries()
         self._config = config
         device = pick_device(config.device)
+        # Set for another program, it would put the passes, and not the oracle, under mixed precision.
+        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(
+                "gacheck run measures in one process; WORLD_SIZE says that there are more.",
+                why="Several would each run all passes and save over one another.",
+                fix="start it without torchrun or accelerate launch",
+            )
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
         training_arguments(config, config.gradient_accumulation_steps[0], 1e-3, device, ".")
         set_seed(config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -113,6 +114,15 @@ def test_quiet_prints_the_verdict_alone(run: Callable[..., int], capsys: pytest.
     assert capsys.readouterr().out.startswith("OK")
 
 
+def test_a_terminal_without_unicode_gets_ascii(run: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", bare)
+
+    assert run(*SMALL, on="sum_of_means") == 1
+    bare.flush()
+    assert b"SCALED_BY_ACCUMULATION" in bare.buffer.getvalue()  # type: ignore[attr-defined]
+
+
 def test_two_runs_in_a_minute_have_two_folders(run: Callable[..., int]) -> None:
     run(*SMALL)
     run(*SMALL)
@@ -161,6 +171,7 @@ def test_resume_runs_what_is_missing(run: Callable[..., int]) -> None:
         (("--dtype", "int8"), "bfloat16"),
         (("--bf16", "--fp16"), "exclude each other"),
         (("--nonsense",), "No such option"),
+        (("--out", "x" * 300), "cannot be written"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_2(

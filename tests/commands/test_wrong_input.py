@@ -61,7 +61,7 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     ((*TINY, "--dataset", "text.jsonl", "--text-column", "body"), 2, "no column 'body'"),
     ((*TINY, "--dataset", "text.jsonl", "--split", "test"), 2, "--split goes with a dataset on the hub"),
     ((*TINY, "--dataset", "org/absent"), 4, "HF_HUB_OFFLINE"),
-    ((*TINY, "--device", "cuda:99"), 2, "The device 'cuda:99' cannot be used"),
+    ((*TINY, "--device", "cuda:99"), 2, "The Trainer trains on the first GPU that it sees, not on cuda:99."),
     ((*TINY, "--device", "abacus"), 2, "The device 'abacus' cannot be used"),
     ((*TINY, "--optim", "no_such"), 2, "no_such"),
     ((*TINY, "--learning-rate", "-1"), 2, "must be above 0"),

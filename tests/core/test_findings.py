@@ -500,3 +500,15 @@ def test_tolerance_is_the_largest_that_was_seen(
     ]
 
     assert measure_tolerance(oracle(ROWS, measured), passes) == tolerance
+
+
+def test_one_micro_batch_proves_nothing_about_several() -> None:
+    assert found([pass_record(1, "on", "token_mean"), failed_pass(4, "on")]).codes == ("INCONCLUSIVE",)
+
+
+def test_a_batch_that_grows_with_k_has_another_mean_at_each() -> None:
+    # Other rows, so other answers: that is no sign of a sum in the place of a mean.
+    few, many = OTHER_ROWS[:4], tuple((3 * nats, count) for nats, count in OTHER_ROWS)
+    passes = [pass_record(2, "on", "token_mean", rows=few), pass_record(4, "on", "token_mean", rows=many)]
+
+    assert found([with_observed(p, weight_spread=0.8) for p in passes]).codes == ("OTHER_OBJECTIVE",)
