@@ -81,8 +81,15 @@ def _mean_of_means(case: Case) -> tuple[str, str]:
     return (
         "short micro-batches weigh too much",
         "The loss is averaged per micro-batch, then over the k of them: a target token in a short micro-batch "
-        f"counts for more than one in a long one{_location(case)}.",
+        f"counts for more than one in a long one{_location(case)}.{_needless_declaration(case)}",
     )
+
+
+def _needless_declaration(case: Case) -> str:
+    if case.flag.declared is False and case.better_flag == "on":
+        name = case.record.model.class_name
+        return f" {name} declares accepts_loss_kwargs = False, though it normalises rightly when it is asked to."
+    return ""
 
 
 def _unshifted(case: Case) -> tuple[str, str]:

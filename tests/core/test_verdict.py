@@ -360,3 +360,13 @@ def test_whether_the_model_uses_the_count(
     flag = analyse(record).flag
 
     assert (flag.used_num_items_in_batch, flag.auto, flag.declared, flag.inferred) == (used, False, None, True)
+
+
+def test_a_class_that_declares_itself_worse_than_it_is_is_told_so() -> None:
+    passes = [*full_run(RIGHT, "mean_of_means", auto=False).passes]
+
+    told, not_declared = (analyse(run_record(passes, declared=declared)).verdict for declared in (False, None))
+
+    assert (told.code, told.better_flag) == (MEANS, "on")
+    assert "accepts_loss_kwargs = False, though it normalises rightly" in told.words.cause
+    assert "accepts_loss_kwargs" not in not_declared.words.cause
