@@ -211,8 +211,10 @@ class _Reader:
 
     def _loss_tolerance(self) -> float:
         """Return the tolerance of losses; those of another objective are as exact as the code that computes them."""
-        own = self.oracle.noise.own_loss
-        if self.hypothesis != "own" or own is None or own > MEANS_AGREE:
+        noise, own = self.oracle.noise, self.oracle.noise.own_loss
+        # Where the forward itself is exact, what grouping changes is the objective's nature and no noise.
+        exact = noise.regrouping <= noise.resolution
+        if self.hypothesis != "own" or exact or own is None or own > MEANS_AGREE:
             return self.tolerance.loss
         return max(self.tolerance.loss, own)
 
