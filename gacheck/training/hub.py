@@ -41,7 +41,7 @@ def fetch_model(model_id: str, revision: str | None, *, weights: bool, code: boo
 
 def _explain(model_id: str, revision: str | None, error: Exception) -> GacheckError:
     """Say what a failed download means; the most telling error of the chain decides."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     for kind, explain in _EXPLANATIONS.items():
         if any(isinstance(each, kind) for each in chain):
             return explain(model_id, revision)
@@ -58,7 +58,8 @@ def _explain(model_id: str, revision: str | None, error: Exception) -> GacheckEr
     )
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from, outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

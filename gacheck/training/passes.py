@@ -17,7 +17,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
 from gacheck.plan import PassSpec
 from gacheck.record import GradientEvidence, OracleRecord, PassError, PassRecord
-from gacheck.training.data import Batch, Collator, Rows, row_fingerprint
+from gacheck.training.data import Batch, Collator, Rows, batch_fingerprints, row_fingerprint
 from gacheck.training.gradients import compare_gradients
 from gacheck.training.oracle import Oracle
 from gacheck.training.probe import Probe
@@ -160,6 +160,21 @@ class PassRunner:
                 return measure(trainer, batches)
             finally:
                 self._snapshot.restore()
+
+    def measure_oracle(self) -> OracleRecord:
+        """Compute the right answer for the rows that the Trainer feeds first."""
+        config = self._config
+        order = {row_fingerprint(row["input_ids"], row["labels"]): row for row in self._rows.train}
+
+        def measure(trainer: Trainer, batches: list[Batch]) -> OracleRecord:
+            rows = [order[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
+            steps = config.gradient_accumulation_steps
+            micro_batch_sizes = [config.micro_batch_size(k) for k in steps]
+            step_sizes = [config.rows_per_step(k) for k in steps]
+            return self._oracle.measure(rows, micro_batch_sizes, step_sizes, trainer)
+
+        record: OracleRecord = self.rehearse(measure)
+        return record
 
     def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
         """Train once; an error is part of the outcome."""

@@ -13,8 +13,8 @@ from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.environment import read_environment
 from gacheck.plan import PassSpec, plan
-from gacheck.record import HardwareFacts, ModelFacts, OracleRecord, PassRecord, RunRecord
-from gacheck.training.data import Batch, Collator, batch_fingerprints, make_rows, row_fingerprint
+from gacheck.record import HardwareFacts, ModelFacts, PassRecord, RunRecord
+from gacheck.training.data import Collator, make_rows
 from gacheck.training.mutants import MUTANTS, TWIN, Mutant
 from gacheck.training.oracle import Oracle
 from gacheck.training.passes import PassRunner
@@ -75,15 +75,7 @@ def measure(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
     collator = Collator(_tokenizer().pad_token_id)
     oracle = Oracle(model, collator, torch.bfloat16 if config.bf16 else None)
     runner = PassRunner(config, LEARNING_RATE, model, rows, collator, oracle, trainer_class=mutant.trainer_class)
-    order = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows.train}
-
-    def measure_oracle(trainer: Any, batches: list[Batch]) -> OracleRecord:
-        fed = [order[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
-        steps = config.gradient_accumulation_steps
-        sizes = [config.micro_batch_size(k) for k in steps]
-        return oracle.measure(fed, sizes, [config.rows_per_step(k) for k in steps], trainer)
-
-    facts: OracleRecord = runner.rehearse(measure_oracle)
+    facts = runner.measure_oracle()
     flag: LossKwargs = "on" if mutant.flag else "off"
 
     def run_pass(spec: PassSpec) -> PassRecord:

@@ -18,7 +18,7 @@ from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
 from gacheck.plan import PassSpec
 from gacheck.record import HardwareFacts, OracleRecord, PassRecord
-from gacheck.training.data import Batch, Collator, batch_fingerprints, make_rows, row_fingerprint
+from gacheck.training.data import Collator, make_rows
 from gacheck.training.inputs import demanded_zeros
 from gacheck.training.models import ModelSource
 from gacheck.training.objects import import_object
@@ -158,19 +158,8 @@ class Session:
 
     def measure_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""
-        config = self._config
-        order = {row_fingerprint(row["input_ids"], row["labels"]): row for row in self._rows.train}
-
-        def measure(trainer: Any, batches: list[Batch]) -> OracleRecord:
-            rows = [order[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
-            steps = config.gradient_accumulation_steps
-            micro_batch_sizes = [config.micro_batch_size(k) for k in steps]
-            step_sizes = [config.rows_per_step(k) for k in steps]
-            return self._oracle.measure(rows, micro_batch_sizes, step_sizes, trainer)
-
         with explained(self.model.class_name):
-            record: OracleRecord = self._runner.rehearse(measure)
-        return record
+            return self._runner.measure_oracle()
 
     def auto_loss_kwargs(self) -> LossKwargs:
         """Return the value of the flag that the Trainer chooses itself."""

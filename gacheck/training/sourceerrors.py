@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -12,6 +12,7 @@ from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import errors
 
 from gacheck.errors import DataError, GacheckError, ResourceError
+from gacheck.training.hub import causes
 
 HTTP_CLIENTS = frozenset({"httpx", "httpcore", "requests", "urllib3", "aiohttp"})
 
@@ -58,7 +59,7 @@ def _first_bad_line(path: Path, parse: Callable[[bytes], object]) -> str:
 
 def explain_hub(name: str, error: Exception) -> GacheckError:
     """Say what a failure at the hub means; the most telling error of the chain decides."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     if any(isinstance(each, errors.GatedRepoError) for each in chain):
         return DataError(
             f"The dataset {name} is gated.",
@@ -101,12 +102,6 @@ def no_dataset(name: str) -> DataError:
         why="The name has no ending of a text file, so it was looked up as a dataset id.",
         fix="check the spelling; for a private dataset set HF_TOKEN",
     )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _http_status(error: BaseException) -> int | None:
