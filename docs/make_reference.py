@@ -15,12 +15,14 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 
 from gacheck import errors, journal, record
@@ -189,32 +191,46 @@ def record_page() -> str:
     return re.sub(r"\bNone\b", "null", "\n\n".join(blocks)) + "\n"
 
 
-def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+def _models(model: type[Any]) -> Iterator[type[Any]]:
     yield model
-    for field in model.model_fields.values():
+    for field in _fields_of(model).values():
         for inner in _inner_models(field.annotation):
             yield from _models(inner)
 
 
-def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _fields_of(model: type[Any]) -> dict[str, FieldInfo]:
+    """Return the fields of a model, or of a dataclass as pydantic reads it."""
+    fields: dict[str, FieldInfo] = (
+        model.model_fields
+        if issubclass(model, BaseModel)
+        else pydantic_dataclass(frozen=True)(model).__pydantic_fields__
+    )
+    return fields
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation))
+
+
+def _inner_models(annotation: Any) -> Iterator[type[Any]]:
+    if _is_model(annotation):
         yield annotation
     for argument in get_args(annotation):
         yield from _inner_models(argument)
 
 
-def _fields(model: type[BaseModel]) -> str:
+def _fields(model: type[Any]) -> str:
     meanings = attribute_docstrings(model)
     rows = [
         (code(name), json_type(field.annotation), field.description or meanings.get(name, ""), _default(field))
-        for name, field in model.model_fields.items()
+        for name, field in _fields_of(model).items()
     ]
     header = ("field", "type", "meaning", "default")
     has_default = any(row[-1] for row in rows)
     return table(header, rows) if has_default else table(header[:-1], [row[:-1] for row in rows])
 
 
-def attribute_docstrings(model: type[BaseModel]) -> dict[str, str]:
+def attribute_docstrings(model: type[Any]) -> dict[str, str]:
     """Read the strings below the fields; Python itself throws them away."""
     (tree,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(tree, ast.ClassDef)
@@ -245,7 +261,7 @@ def json_type(annotation: Any) -> str:
         return _tuple(arguments)
     if origin is dict:
         return f"object: {json_type(arguments[0])} → {json_type(arguments[1])}"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_model(annotation):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     raise TypeError(f"{annotation!r} has no name in JSON yet")
 

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -60,8 +61,8 @@ def load_record(path: Path) -> RunRecord:
         raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=again) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=again) from None
-    if not isinstance(content, dict) or content.get("kind") != "run":
-        raise RecordError(f"{path} is no record of gacheck.", why="It does not say kind: run.", fix=again)
+    if not isinstance(content, dict) or content.get("kind") not in get_args(RunRecord.model_fields["kind"].annotation):
+        raise RecordError(f"{path} is no record of gacheck.", why="It names no kind that is known.", fix=again)
     version = content.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise RecordError(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.environment import Environment
+from gacheck.facts import CodeLocation, StepRecord
 
 SCHEMA_VERSION = 1
 
@@ -21,14 +22,6 @@ class Raw(BaseModel):
     """Base of all raw records: frozen; unknown keys are refused, since they would be lost on the next save."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class CodeLocation(Raw):
-    """A line of code, as a traceback would name it."""
-
-    file: str
-    line: int
-    function: str
 
 
 class ModelFacts(Raw):
@@ -100,17 +93,22 @@ class Noise(Raw):
     """The loss that the Trainer's own code computes, from rows alone and in micro-batches; None if not measured."""
     gradient_norm: float | None
     """The right gradient's norm, from rows alone and in micro-batches; None where it was not measured."""
+    cross_entropy: float | None = None
+    """An attached training: what rounding to the precisions of its logits and of its loss changes about S."""
 
 
 class OracleRecord(Raw):
-    """The right answer, computed outside the Trainer at the initial weights."""
+    """The right answer, computed outside the Trainer at the initial weights.
+
+    Of an attached training there are no rows: its right answer comes from the logits of its own forwards.
+    """
 
     rows: tuple[RowLoss, ...]
     """In the order in which the Trainer feeds them; as many as the largest first optimizer step."""
     shifts: bool
     """Whether the model scores label t+1 at position t."""
-    shift_errors: tuple[float, float]
-    """Relative error of the model's own loss against (shifted, unshifted) cross-entropy."""
+    shift_errors: tuple[float, float] | None
+    """Relative error of the model's own loss against (shifted, unshifted) cross-entropy; None if attached."""
     noise: Noise
     gradient_norms: dict[int, float]
     """Rows in the first step -> norm of the right gradient over them."""
@@ -122,45 +120,6 @@ class OracleRecord(Raw):
     """What the model said when it was handed `num_items_in_batch`, if it refused."""
     loss_location: tuple[CodeLocation, ...]
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
-
-
-class Observation(Raw):
-    """What the probe saw of one micro-batch besides the loss: only at observed steps."""
-
-    rows: tuple[str, ...]
-    """Fingerprints, in order."""
-    num_target_tokens: int
-    num_label_tokens: int
-    sum_nats: float | None
-    """From the logits of the training's own forward; None where there were none."""
-    own_mean_nats: float | None
-    """What the same code returns for this micro-batch without `num_items_in_batch`."""
-    weight: float | None
-    """Weight that each target received in backward, from plain cross-entropy's gradient."""
-    weight_spread: float | None
-    """Largest relative deviation from `weight` within the micro-batch."""
-    own_weight: float | None
-    """The same against the gradient of `own_mean_nats`."""
-    own_weight_spread: float | None
-
-
-class MicroBatchRecord(Raw):
-    """One forward/backward."""
-
-    reported_loss_nats: float
-    """What `training_step` returned."""
-    num_items_in_batch: float | None
-    """The count that the Trainer passed, verbatim."""
-    observation: Observation | None = None
-
-
-class StepRecord(Raw):
-    """One optimizer step."""
-
-    step: int
-    micro_batches: tuple[MicroBatchRecord, ...]
-    grad_norm: float | None
-    """Before clipping."""
 
 
 class GradientEvidence(Raw):
@@ -209,10 +168,24 @@ class PassRecord(Raw):
     seconds: float = 0.0
 
 
+class Attached(Raw):
+    """A training that was watched while it ran as its user has it."""
+
+    average_tokens_across_devices: bool | None
+    """The Trainer's argument; None where it has none."""
+    chosen_loss_kwargs: bool | None
+    """The flag that the Trainer chose when it was made; None where that was not seen."""
+    num_steps: int
+    """Optimizer steps that were to be observed."""
+    num_processes_seen: int
+    unseen: tuple[str, ...]
+    """What could not be seen, and why."""
+
+
 class RunRecord(Raw):
     """A run: all its passes, and what is needed to read them."""
 
-    kind: Literal["run"] = "run"
+    kind: Literal["run", "attach"] = "run"
     schema_version: int = SCHEMA_VERSION
     created_at: str
     """Local time, ISO 8601."""
@@ -227,6 +200,8 @@ class RunRecord(Raw):
     passes: tuple[PassRecord, ...] = ()
     tail_passes: tuple[PassRecord, ...] = ()
     """Passes of one step with fewer than k micro-batches; empty unless asked for."""
+    attached: Attached | None = None
+    """Of a training that was attached to; its one pass is what was observed of it."""
 
     @property
     def complete(self) -> bool:

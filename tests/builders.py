@@ -6,26 +6,24 @@ The rows are few and their numbers round, so that a person can check what follow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.core.rules import MicroBatch, OptimizerStep, Rule, rule_table
 from gacheck.environment import Environment
+from gacheck.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
 from gacheck.plan import PassSpec
 from gacheck.record import (
-    CodeLocation,
     DataFacts,
     GradientEvidence,
     HardwareFacts,
-    MicroBatchRecord,
     ModelFacts,
     Noise,
-    Observation,
     OracleRecord,
     PassError,
     PassRecord,
     RowLoss,
     RunRecord,
-    StepRecord,
 )
 
 # Eight rows: (summed nats, target tokens). Label tokens are one more: the first of a row is not predicted.
@@ -165,9 +163,7 @@ def pass_record(
     steps = tuple(
         StepRecord(
             step=number,
-            micro_batches=micro_batches
-            if number == 1
-            else tuple(m.model_copy(update={"observation": None}) for m in micro_batches),
+            micro_batches=micro_batches if number == 1 else tuple(replace(m, observation=None) for m in micro_batches),
             grad_norm=norm,
         )
         for number in range(1, num_steps + 1)

@@ -8,21 +8,31 @@ from dataclasses import dataclass
 
 from gacheck.config import LossKwargs
 from gacheck.core.findings import FlagFinding, PassFinding
+from gacheck.facts import StepRecord
 from gacheck.record import RunRecord
 
 
 @dataclass(frozen=True)
 class StepFigures:
-    """One optimizer step: reported loss (nats) and the gradient norm before clipping."""
+    """One optimizer step: reported loss, the right one where it was observed, the gradient norm before clipping."""
 
     step: int
     reported_loss: float
     grad_norm: float | None
+    reference_loss: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """The reported loss over the right one."""
+        return divide(self.reported_loss, self.reference_loss)
 
 
 @dataclass(frozen=True)
 class PassFigures:
-    """One pass. Losses in nats per target token; ratios are this pass's figure over the right one."""
+    """One pass, and its first step that could be judged.
+
+    Losses in nats per target token; ratios are this pass's figure over the right one.
+    """
 
     id: str
     accumulation_steps: int
@@ -59,17 +69,17 @@ def divide(numerator: float | None, denominator: float | None) -> float | None:
 
 def pass_figures(record: RunRecord, findings: Sequence[FlagFinding]) -> tuple[PassFigures, ...]:
     """Return the figures of all recorded passes, in the order of the record."""
-    by_id = {p.record.id: p for finding in findings for p in finding.passes}
-    return tuple(_figures(by_id[p.id]) for p in record.passes)
+    found = [p for finding in findings for p in finding.passes]
+    return tuple(_figures([p for p in found if p.record.id == each.id]) for each in record.passes)
 
 
-def _figures(finding: PassFinding) -> PassFigures:
+def _figures(findings: Sequence[PassFinding]) -> PassFigures:
+    finding = next((p for p in findings if p.step is not None), findings[0])
     record = finding.record
-    steps = tuple(
-        StepFigures(s.step, sum(m.reported_loss_nats for m in s.micro_batches), s.grad_norm) for s in record.steps
-    )
-    first = steps[0] if steps else None
-    reference = finding.step.mean_nats if finding.step is not None else None
+    right = {p.number: p.step.mean_nats for p in findings if p.step is not None}
+    steps = tuple(_step_figures(step, right.get(number)) for number, step in enumerate(record.steps))
+    first = steps[finding.number] if steps else None
+    reference = first.reference_loss if first else None
     return PassFigures(
         id=record.id,
         accumulation_steps=record.accumulation_steps,
@@ -79,12 +89,20 @@ def _figures(finding: PassFinding) -> PassFigures:
         nonfinite=finding.nonfinite,
         reported_loss=first.reported_loss if first else None,
         reference_loss=reference,
-        ratio=divide(first.reported_loss, reference) if first else None,
+        ratio=first.ratio if first else None,
         grad_norm=first.grad_norm if first else None,
         grad_norm_ratio=finding.grad_norm_ratio,
         steps=steps,
         heldout_loss=record.heldout_loss_nats,
         finding=finding,
+    )
+
+
+def _step_figures(step: StepRecord, right: float | None) -> StepFigures:
+    """Average over the processes, as the Trainer does for its log."""
+    num_processes = len({m.process for m in step.micro_batches}) or 1
+    return StepFigures(
+        step.step, sum(m.reported_loss_nats for m in step.micro_batches) / num_processes, step.grad_norm, right
     )
 
 

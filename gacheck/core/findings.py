@@ -12,9 +12,9 @@ from gacheck.core.matching import SLACK, Match, Measured, match
 from gacheck.core.measured import (
     HYPOTHESES,
     Hypothesis,
-    backward_weights,
+    backward,
     is_nonfinite,
-    num_observed,
+    observed_numbers,
     optimizer_step,
     reported_losses,
     usable_spreads,
@@ -43,13 +43,13 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class PassFinding:
-    """One pass's first optimizer step against the rules; all None for a failed or non-finite pass.
+    """An observed optimizer step of a pass against the rules; all None for a failed or non-finite pass.
 
     Attributes:
-        short: The step has fewer micro-batches than k: the tail of an epoch.
         grad_norm_ratio: The gradient's norm before clipping over the right one's.
         wrong_norm: That ratio is off by more than correct arithmetic varies.
         gradient_agrees: The gradient is the one of the rule that explains the loss; None if not compared.
+        number: Of the step, counted from 0.
     """
 
     record: PassRecord
@@ -60,11 +60,12 @@ class PassFinding:
     grad_norm_ratio: float | None
     wrong_norm: bool
     gradient_agrees: bool | None = None
+    number: int = 0
 
     @property
     def short(self) -> bool:
         """Whether the step has fewer micro-batches than k."""
-        return self.step is not None and len(self.step.micro_batches) < self.step.accumulation_steps
+        return self.step is not None and self.step.short
 
     @property
     def apart(self) -> bool:
@@ -99,7 +100,7 @@ class FlagFinding:
 def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tolerance:
     """Take the largest error that correct arithmetic was seen to make."""
     noise = oracle.noise
-    seen = [noise.resolution, noise.regrouping, noise.repeat, noise.plain_loss]
+    seen = [noise.resolution, noise.regrouping, noise.repeat, noise.plain_loss, noise.cross_entropy]
     loss = max(value for value in seen if value is not None)
     spreads = [spread for record in passes for spread in usable_spreads(record)]
     return Tolerance(loss=loss, gradient=max([noise.resolution, *spreads]) if spreads else None)
@@ -154,7 +155,7 @@ def _is_mean(finding: FlagFinding) -> bool:
 
 
 def _num_matched(finding: FlagFinding) -> int:
-    return sum(p.forward is not None for p in finding.passes)
+    return len({p.record.id for p in finding.passes if p.forward is not None})
 
 
 def _unexplained(finding: FlagFinding) -> bool:
@@ -174,40 +175,44 @@ class _Reader:
     world_size: int
 
     def explain(self, records: Sequence[PassRecord]) -> FlagFinding:
-        passes = tuple(
-            self.explain_pass(p, number) for p in records for number in range(max(num_observed(p) if p.tail else 1, 1))
-        )
+        passes = tuple(self.explain_pass(p, number) for p in records for number in observed_numbers(p) or [0])
         # The tail of an epoch is a step of another kind; it has no say in what explains the others.
         whole = [p for p in passes if p.step is not None and not p.nonfinite and not p.apart]
-        forward = self._match([m for p in whole if (m := reported_losses(p.record, p.step))])
-        weights = [backward_weights(p.record, p.step, self.hypothesis) for p in whole]
-        complete = [w for w in weights if w is not None]
-        backward = self._match(complete) if len(complete) == len(weights) else None
-        codes = self._codes(passes, forward, backward)
-        return FlagFinding(records[0].loss_kwargs, passes, forward, backward, self.hypothesis, codes)
+        forward = self._match([m for p in whole if (m := reported_losses(p.record, p.step, p.number))])
+        gradients = [backward(p.record, p.step, self.hypothesis, p.number) for p in whole]
+        complete = [g for g in gradients if g is not None]
+        is_one_kind = len(complete) == len(gradients) and len({g.backward for g in complete}) == 1
+        behind = self._match(complete) if is_one_kind else None
+        codes = self._codes(passes, forward, behind)
+        return FlagFinding(records[0].loss_kwargs, passes, forward, behind, self.hypothesis, codes)
 
     def explain_pass(self, record: PassRecord, number: int = 0) -> PassFinding:
         step, nonfinite = optimizer_step(record, self.oracle, self.hypothesis, number), is_nonfinite(record)
         ratio, noise = _grad_norm_ratio(record, self.oracle), SLACK * (self.oracle.noise.gradient_norm or 0.0)
         wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, noise)
         if step is None or nonfinite:
-            return PassFinding(record, step, None, None, nonfinite, ratio, wrong)
+            return PassFinding(record, step, None, None, nonfinite, ratio, wrong, number=number)
         losses = reported_losses(record, step, number)
-        weights = backward_weights(record, step, self.hypothesis, number)
+        gradient = backward(record, step, self.hypothesis, number)
         forward = self._match([losses] if losses else [])
-        backward = self._match([weights] if weights else [])
-        return PassFinding(record, step, forward, backward, nonfinite, ratio, wrong, _gradient_agrees(record, noise))
+        behind = self._match([gradient] if gradient else [])
+        agrees = _gradient_agrees(record, noise)
+        return PassFinding(record, step, forward, behind, nonfinite, ratio, wrong, agrees, number)
 
     def _match(self, measured: Sequence[Measured]) -> Match | None:
         """Match losses, or weights, which an auxiliary loss does not reach."""
         if not measured:
             return None
-        backward = measured[0].backward
-        tolerance = self.tolerance.gradient if backward else self._loss_tolerance()
+        is_weight = measured[0].backward
+        tolerance = self.tolerance.gradient if is_weight else self._loss_tolerance()
         if tolerance is None:
             return None
-        auxiliary = self.hypothesis == "auxiliary" and not backward
-        return match(measured, tolerance, rule_table(world_size=self.world_size, auxiliary=auxiliary))
+        rules = rule_table(
+            world_size=self.world_size,
+            num_processes=max(m.step.num_processes for m in measured),
+            auxiliary=self.hypothesis == "auxiliary" and not is_weight,
+        )
+        return match(measured, tolerance, rules)
 
     def _loss_tolerance(self) -> float:
         """Return the tolerance of losses; those of another objective are as exact as the code that computes them."""

@@ -11,12 +11,13 @@ A loss is read under one of three hypotheses about what the model means to minim
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from gacheck.core.matching import Measured
 from gacheck.core.rules import MicroBatch, OptimizerStep
-from gacheck.record import MicroBatchRecord, Observation, OracleRecord, PassRecord
+from gacheck.facts import MicroBatchRecord, Observation
+from gacheck.record import OracleRecord, PassRecord
 
 Hypothesis = Literal["plain", "own", "auxiliary"]
 
@@ -36,9 +37,9 @@ def observed_step(record: PassRecord, number: int = 0) -> tuple[MicroBatchRecord
     return micro_batches if all(m.observation is not None for m in micro_batches) else ()
 
 
-def num_observed(record: PassRecord) -> int:
-    """Count the optimizer steps that were observed, from the first on."""
-    return sum(bool(observed_step(record, number)) for number in range(len(record.steps)))
+def observed_numbers(record: PassRecord) -> list[int]:
+    """Return the numbers of the optimizer steps that were observed, counted from 0."""
+    return [number for number in range(len(record.steps)) if observed_step(record, number)]
 
 
 def is_nonfinite(record: PassRecord) -> bool:
@@ -75,32 +76,44 @@ def _micro_batch(record: MicroBatchRecord, known: Mapping[str, float], hypothesi
         auxiliary = own - plain / count
     if total is None:
         return None
-    return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary)
+    return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary, record.process)
 
 
 def _plain_sum(seen: Observation, known: Mapping[str, float]) -> float | None:
     """Return S_m from the oracle's rows where the rows are known, else from the logits of the training itself."""
-    if all(row in known for row in seen.rows):
+    if known and all(row in known for row in seen.rows):
         return math.fsum(known[row] for row in seen.rows)
     return seen.sum_nats
 
 
 def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int = 0) -> Measured | None:
-    """Return the reported losses of a step's micro-batches."""
+    """Return the reported losses of a step's micro-batches, as they enter the mean over the processes."""
     if step is None:
         return None
-    return Measured(step, tuple(m.reported_loss_nats for m in observed_step(record, number)))
+    return _measured(step, [m.reported_loss_nats for m in observed_step(record, number)], backward=False)
 
 
-def backward_weights(
+def backward(
     record: PassRecord, step: OptimizerStep | None, hypothesis: Hypothesis, number: int = 0
 ) -> Measured | None:
-    """Return the weight that the targets of each micro-batch received; None where any was not seen."""
+    """Return what was seen of the gradient of each micro-batch; None where it was not seen of any.
+
+    The weight that the targets received says most. Where none was seen, and of an auxiliary loss, which does not pass
+    through the logits, the loss whose gradient was taken speaks.
+    """
     if step is None:
         return None
-    weights = [_weight(m, own=hypothesis == "own") for m in observed_step(record, number)]
-    known = tuple(w for w in weights if w is not None)
-    return Measured(step, known, backward=True) if len(known) == len(weights) else None
+    seen = observed_step(record, number)
+    weights = _measured(step, [_weight(m, own=hypothesis == "own") for m in seen], backward=True)
+    losses = _measured(
+        step, [m.observation.backward_loss_nats if m.observation else None for m in seen], backward=False
+    )
+    return losses or weights if hypothesis == "auxiliary" else weights or losses
+
+
+def _measured(step: OptimizerStep, values: Sequence[float | None], *, backward: bool) -> Measured | None:
+    known = tuple(value / step.num_processes for value in values if value is not None)
+    return Measured(step, known, backward) if len(known) == len(values) else None
 
 
 def _weight(micro_batch: MicroBatchRecord, *, own: bool) -> float | None:
@@ -113,7 +126,7 @@ def _weight(micro_batch: MicroBatchRecord, *, own: bool) -> float | None:
 
 def usable_spreads(record: PassRecord) -> list[float]:
     """Return the spreads of the weights that are evidence."""
-    micro_batches = [m for number in range(num_observed(record)) for m in observed_step(record, number)]
+    micro_batches = [m for number in observed_numbers(record) for m in observed_step(record, number)]
     seen = [m.observation for m in micro_batches if m.observation is not None]
     spreads = [spread for o in seen for spread in (o.weight_spread, o.own_weight_spread)]
     return [spread for spread in spreads if spread is not None and spread <= USABLE_SPREAD]

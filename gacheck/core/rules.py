@@ -14,6 +14,9 @@ with, for micro-batches m = 1..k of one optimizer step,
     c_m   `num_items_in_batch` as the Trainer passed it
     a_m   an auxiliary loss (a router's) that the model adds to its mean over micro-batch m
 
+With several processes the step has the micro-batches of all of them. The log is the mean over the processes, and so
+is the gradient: what each of P processes returned counts 1 / P.
+
 The right answer is the token-weighted mean Σ S_m / N, so the right weight is 1 / N, whatever k is. An auxiliary
 loss is no sum over tokens; it is right as the mean over the step's micro-batches, a_m / k each.
 
@@ -39,6 +42,7 @@ class MicroBatch:
     num_label_tokens: int
     num_items_in_batch: float | None = None
     auxiliary_nats: float = 0.0
+    process: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,20 @@ class OptimizerStep:
 
     micro_batches: tuple[MicroBatch, ...]
     accumulation_steps: int
+
+    @property
+    def num_processes(self) -> int:
+        """P: how many processes the micro-batches come from."""
+        return len({m.process for m in self.micro_batches})
+
+    def of_process(self, process: int) -> OptimizerStep:
+        """Return the part of one process."""
+        return replace(self, micro_batches=tuple(m for m in self.micro_batches if m.process == process))
+
+    @property
+    def short(self) -> bool:
+        """Whether a process has fewer micro-batches than k: the tail of an epoch."""
+        return len(self.micro_batches) < self.accumulation_steps * self.num_processes
 
     @property
     def num_target_tokens(self) -> int:
@@ -104,7 +122,8 @@ class Rule:
 
     def contributions(self, step: OptimizerStep) -> tuple[float, ...]:
         """Predict what each micro-batch adds to the reported loss (nats)."""
-        share = self.factor * {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1.0}[self.auxiliary]
+        shares = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1 / step.num_processes}
+        share = self.factor * shares[self.auxiliary]
         return tuple(self.weight(step, m) * m.sum_nats + share * m.auxiliary_nats for m in step.micro_batches)
 
 
@@ -115,16 +134,27 @@ def _over(numerator: float, denominator: float) -> float:
 
 def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
     """Divide by the configured k though the step, the last of an epoch, has fewer micro-batches."""
-    if len(step.micro_batches) == step.accumulation_steps:
+    if not step.short:
         return math.nan
-    return _over(1, step.accumulation_steps * m.num_target_tokens)
+    return _over(1, step.num_processes * step.accumulation_steps * m.num_target_tokens)
 
 
 def _misaligned_count(step: OptimizerStep, m: MicroBatch) -> float:
     """Divide by the count that was passed, which is neither this step's targets nor its labels."""
+    if not m.num_items_in_batch or _is_aligned(step) or _is_aligned(step.of_process(m.process)):
+        return math.nan
+    gathered = len({each.num_items_in_batch for each in step.micro_batches}) == 1
+    return 1 / (m.num_items_in_batch * (1 if gathered else step.num_processes))
+
+
+def _is_aligned(step: OptimizerStep) -> bool:
     counts = {each.num_items_in_batch for each in step.micro_batches}
-    aligned = counts in ({step.num_target_tokens}, {step.num_label_tokens})
-    return 1 / m.num_items_in_batch if m.num_items_in_batch and not aligned else math.nan
+    return counts in ({step.num_target_tokens}, {step.num_label_tokens})
+
+
+def _per_process(step: OptimizerStep, num_tokens: int) -> float:
+    """Divide by a process's own count; the mean over the processes follows."""
+    return _over(1, step.num_processes * num_tokens)
 
 
 # Mildest first: where the data cannot tell two rules apart, the first is taken (and a note says so).
@@ -148,7 +178,12 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(1, step.accumulation_steps * step.num_target_tokens),
         "DIVIDED_TWICE",
     ),
-    Rule("sum_of_means", "sum of means", lambda step, m: _over(1, m.num_target_tokens), "SCALED_BY_ACCUMULATION"),
+    Rule(
+        "sum_of_means",
+        "sum of means",
+        lambda step, m: _over(1, step.num_processes * m.num_target_tokens),
+        "SCALED_BY_ACCUMULATION",
+    ),
     Rule(
         "token_mean*k",
         "k times the right loss",
@@ -161,15 +196,33 @@ RULES: tuple[Rule, ...] = (
 
 RULES_BY_NAME = {rule.name: rule for rule in RULES}
 
+# Of several processes only: in one, they are token_mean and unshifted_token_mean.
+PROCESS_RULES: tuple[Rule, ...] = (
+    Rule(
+        "token_mean_per_process",
+        "mean of the processes' means",
+        lambda step, m: _per_process(step, step.of_process(m.process).num_target_tokens),
+        "MEAN_OF_MEANS",
+    ),
+    Rule(
+        "unshifted_token_mean_per_process",
+        "counted before the shift, per process",
+        lambda step, m: _per_process(step, step.of_process(m.process).num_label_tokens),
+        "MEAN_OF_MEANS",
+        further_codes=("UNSHIFTED_TOKEN_COUNT",),
+    ),
+)
 
-def rule_table(*, world_size: int = 1, auxiliary: bool = False) -> tuple[Rule, ...]:
+
+def rule_table(*, world_size: int = 1, num_processes: int = 1, auxiliary: bool = False) -> tuple[Rule, ...]:
     """Return the rules and their combinations, simplest and mildest first.
 
     Args:
         world_size: W; above 1 every rule can also be off by W.
+        num_processes: From how many the micro-batches come.
         auxiliary: Whether the model adds an auxiliary loss.
     """
-    rules = RULES
+    rules = (RULES[0], *PROCESS_RULES, *RULES[1:]) if num_processes > 1 else RULES
     if auxiliary:
         means = tuple(replace(rule, auxiliary="mean") for rule in rules)
         rules = means + tuple(_summed_auxiliary(rule) for rule in rules)

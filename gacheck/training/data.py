@@ -22,13 +22,11 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import DataError
 from gacheck.record import DataFacts
 from gacheck.training.sources import Source
+from gacheck.watching.batches import IGNORE_INDEX, Batch, row_fingerprint
 
-IGNORE_INDEX = -100
 SHORTEST_ROW = 8
 SHORTEST_SAMPLE = 2  # one token to predict another from
 NUM_HELDOUT_ROWS = 16
-
-Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,22 +44,6 @@ class Rows:
     heldout: Dataset
     facts: DataFacts
     num_left_out: int = 0
-
-
-def row_fingerprint(input_ids: Sequence[int], labels: Sequence[int]) -> str:
-    """Identify a row by its tokens and labels, padding left out."""
-    text = ",".join(map(str, input_ids)) + "|" + ",".join(map(str, labels))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def batch_fingerprints(batch: Batch) -> tuple[str, ...]:
-    """Identify the rows of a batch of (rows, tokens) tensors; what `attention_mask` masks is left out."""
-    input_ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
-    mask = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(input_ids).bool()
-    return tuple(
-        row_fingerprint(ids[kept].tolist(), marked[kept].tolist())
-        for ids, marked, kept in zip(input_ids, labels, mask, strict=True)
-    )
 
 
 def make_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> Rows:

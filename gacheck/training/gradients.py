@@ -12,16 +12,10 @@ from gacheck.core.findings import explain_alone
 from gacheck.core.measured import Hypothesis
 from gacheck.core.rules import MicroBatch, OptimizerStep, Rule
 from gacheck.record import GradientEvidence, OracleRecord, PassRecord
-from gacheck.training.crossentropy import count_targets, find_logits, sum_nats
-from gacheck.training.data import Batch
-from gacheck.training.ownloss import own_loss
-
-Gradients = dict[str, torch.Tensor]
-
-
-def copy_gradients(model: torch.nn.Module, scale: float = 1.0) -> Gradients:
-    """Copy all gradients as they stand: one more copy of the weights that are trained."""
-    return {name: p.grad.detach().clone() / scale for name, p in model.named_parameters() if p.grad is not None}
+from gacheck.watching.batches import Batch, count_targets
+from gacheck.watching.crossentropy import find_logits, sum_nats
+from gacheck.watching.ownloss import own_loss
+from gacheck.watching.probe import Gradients
 
 
 def compare_gradients(

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM, Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
-from gacheck.training.data import IGNORE_INDEX, Batch
+from gacheck.watching.batches import IGNORE_INDEX, Batch
 
 # Small enough to leave a loss a loss, large enough to be seen in half precision.
 AUXILIARY_WEIGHT = 0.5

@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 
-from gacheck.record import CodeLocation, Noise, OracleRecord, RowLoss
-from gacheck.training.crossentropy import count_targets, find_logits, gradient_nodes, row_sums, sum_nats
-from gacheck.training.data import IGNORE_INDEX, Batch, Collator, batch_fingerprints
-from gacheck.training.ownloss import find_loss, own_loss
-from gacheck.training.probe import gradient_norm
-from gacheck.training.watch import LossWatch
+from gacheck.facts import CodeLocation
+from gacheck.record import Noise, OracleRecord, RowLoss
+from gacheck.training.data import Collator
+from gacheck.watching.batches import Batch, batch_fingerprints, count_labels, count_targets
+from gacheck.watching.crossentropy import find_logits, gradient_nodes, row_sums, sum_nats
+from gacheck.watching.location import LossWatch
+from gacheck.watching.ownloss import find_loss, own_loss
+from gacheck.watching.probe import gradient_norm
 
 # From the sum to the reported loss lie a sum, a division by the count, one by k and a product with the world
 # size: four roundings, each at most half an epsilon.
@@ -110,7 +112,7 @@ class Oracle:
                     fingerprint=batch_fingerprints(b)[0],
                     sum_nats=s,
                     num_target_tokens=count_targets(b["labels"], shifts=shifts),
-                    num_label_tokens=int(b["labels"].ne(IGNORE_INDEX).sum()),
+                    num_label_tokens=count_labels(b["labels"]),
                 )
                 for b, s in zip(singles, sums, strict=True)
             ),

@@ -17,11 +17,12 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
 from gacheck.plan import PassSpec
 from gacheck.record import GradientEvidence, OracleRecord, PassError, PassRecord
-from gacheck.training.data import Batch, Collator, Rows, batch_fingerprints, row_fingerprint
+from gacheck.training.data import Collator, Rows
 from gacheck.training.gradients import compare_gradients
 from gacheck.training.oracle import Oracle
-from gacheck.training.probe import Probe
 from gacheck.training.snapshot import Snapshot
+from gacheck.watching.batches import Batch, batch_fingerprints, row_fingerprint
+from gacheck.watching.probe import Probe
 
 StepDone = Callable[[], None]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from gacheck.record import MicroBatchRecord, Noise, OracleRecord, PassRecord
+from gacheck.facts import MicroBatchRecord
+from gacheck.record import Noise, OracleRecord, PassRecord
 from tests.builders import NOISE, ROWS, oracle
 
 # The rows under an objective that adds 0.7 nats to every target token: no plain cross-entropy, no multiple of it.
@@ -16,9 +18,7 @@ def edit_micro_batches(
 ) -> PassRecord:
     """Apply `edit(index, micro-batch)` to the micro-batches of the steps numbered in `steps`."""
     changed = tuple(
-        s.model_copy(update={"micro_batches": tuple(edit(i, m) for i, m in enumerate(s.micro_batches))})
-        if s.step in steps
-        else s
+        replace(s, micro_batches=tuple(edit(i, m) for i, m in enumerate(s.micro_batches))) if s.step in steps else s
         for s in record.steps
     )
     return record.model_copy(update={"steps": changed})
@@ -28,8 +28,8 @@ def with_observed(record: PassRecord, **facts: object) -> PassRecord:
     """Set fields of every observation."""
 
     def edit(_: int, m: MicroBatchRecord) -> MicroBatchRecord:
-        seen = m.observation.model_copy(update=facts) if m.observation is not None else None
-        return m.model_copy(update={"observation": seen})
+        seen = replace(m.observation, **facts) if m.observation is not None else None  # type: ignore[arg-type]
+        return replace(m, observation=seen)
 
     return edit_micro_batches(record, edit)
 
@@ -38,14 +38,14 @@ def with_losses(record: PassRecord, change: Callable[[int, float], float], *, st
     """Replace the reported losses of one step by `change(index, loss)`."""
 
     def edit(i: int, m: MicroBatchRecord) -> MicroBatchRecord:
-        return m.model_copy(update={"reported_loss_nats": change(i, m.reported_loss_nats)})
+        return replace(m, reported_loss_nats=change(i, m.reported_loss_nats))
 
     return edit_micro_batches(record, edit, steps=range(step, step + 1))
 
 
 def with_grad_norm(record: PassRecord, norm: float | None) -> PassRecord:
     """Set the gradient norm of every step; the right one is 2, None is not measured."""
-    steps = tuple(s.model_copy(update={"grad_norm": norm}) for s in record.steps)
+    steps = tuple(replace(s, grad_norm=norm) for s in record.steps)
     return record.model_copy(update={"steps": steps})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -328,7 +329,7 @@ def test_what_no_rule_explains_stays_so_where_the_own_loss_was_not_seen() -> Non
 @pytest.mark.parametrize(("grad_norm", "code"), [(6.0, "UNEXPLAINED"), (2.001, "OK")])
 def test_a_gradient_that_no_rule_explains_needs_a_wrong_norm_too(grad_norm: float, code: str) -> None:
     odd = [with_observed(p, weight=0.123) for p in passes_of("token_mean")]
-    steps = [tuple(s.model_copy(update={"grad_norm": grad_norm}) for s in p.steps) for p in odd]
+    steps = [tuple(replace(s, grad_norm=grad_norm) for s in p.steps) for p in odd]
     passes = [p.model_copy(update={"steps": s}) for p, s in zip(odd, steps, strict=True)]
 
     assert found(passes).codes == (code,)
@@ -428,9 +429,7 @@ def test_rows_unknown_to_the_oracle_are_read_from_the_logits(last: str) -> None:
 
 
 def test_nothing_is_claimed_where_nothing_was_seen() -> None:
-    unseen = edit_micro_batches(
-        pass_record(2, "on", "token_mean"), lambda _, m: m.model_copy(update={"observation": None})
-    )
+    unseen = edit_micro_batches(pass_record(2, "on", "token_mean"), lambda _, m: replace(m, observation=None))
     unknown = with_observed(pass_record(2, "on", "token_mean"), rows=("elsewhere",), sum_nats=None)
 
     for record in (unseen, unknown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gacheck.config import LossKwargs
 from gacheck.record import PassRecord, RunRecord
@@ -18,8 +19,8 @@ def spoil(record: PassRecord, value: float = math.nan, step: int = 0) -> PassRec
     """Make one micro-batch of one step come out as `value`, and the step's gradient infinite."""
     steps = list(record.steps)
     micro_batches = list(steps[step].micro_batches)
-    micro_batches[0] = micro_batches[0].model_copy(update={"reported_loss_nats": value})
-    steps[step] = steps[step].model_copy(update={"micro_batches": tuple(micro_batches), "grad_norm": math.inf})
+    micro_batches[0] = replace(micro_batches[0], reported_loss_nats=value)
+    steps[step] = replace(steps[step], micro_batches=tuple(micro_batches), grad_norm=math.inf)
     return record.model_copy(update={"steps": tuple(steps)})
 
 

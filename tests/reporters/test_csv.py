@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -116,8 +117,8 @@ def test_separators_stay_in_their_cell(text: str) -> None:
 def test_a_number_below_zero_is_no_formula() -> None:
     record = RECORDS["one pass"].model_copy(deep=True)
     step = record.passes[0].steps[0]
-    negative = tuple(m.model_copy(update={"reported_loss_nats": -1.0}) for m in step.micro_batches)
-    steps = (step.model_copy(update={"micro_batches": negative}),)
+    negative = tuple(replace(m, reported_loss_nats=-1.0) for m in step.micro_batches)
+    steps = (replace(step, micro_batches=negative),)
     passes = (record.passes[0].model_copy(update={"steps": steps}),)
 
     assert rows_of(record.model_copy(update={"passes": passes}))[0]["reported_loss"] == "-4.0"

@@ -63,7 +63,7 @@ def nasty_run(text: str) -> RunRecord:
     assert failed.error is not None
     error = failed.error.model_copy(update={"kind": "Error", "message": text})
     oracle = record.oracle
-    place = oracle.loss_location[0].model_copy(update={"file": text, "function": text})
+    place = replace(oracle.loss_location[0], file=text, function=text)
     names = dict.fromkeys(("transformers", "torch", "accelerate", "peft"), text)
     return record.model_copy(
         update={

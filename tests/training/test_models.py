@@ -13,9 +13,9 @@ from transformers import PretrainedConfig
 
 from gacheck.errors import ConfigError, ModelError
 from gacheck.record import ModelFacts
-from gacheck.training.crossentropy import find_logits
 from gacheck.training.inputs import demanded_zeros
 from gacheck.training.models import ModelSource
+from gacheck.watching.crossentropy import find_logits
 from tests.training.models import INSTALLED, same_weights, small_config, stand_in_tokenizer, tiny_model, weights_of
 
 

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from gacheck.record import OracleRecord
-from gacheck.training.data import batch_fingerprints, row_fingerprint
 from gacheck.training.oracle import relative_difference
+from gacheck.watching.batches import batch_fingerprints, row_fingerprint
 from tests.training.models import INSTALLED, Bench, bench, opened, tiny_model
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from gacheck.training.data import batch_fingerprints
-from gacheck.training.probe import Probe, gradient_norm, undisturbed
 from gacheck.training.snapshot import Snapshot
+from gacheck.watching.batches import batch_fingerprints
+from gacheck.watching.probe import Probe, gradient_norm, undisturbed
 from tests.training.models import Bench, bench, same_weights, tiny_model, weights_of
 
 NEVER_CLIPS = 1e9

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from gacheck.record import MicroBatchRecord, Observation, StepRecord
-from gacheck.training.crossentropy import LogitsWatch, count_targets
-from gacheck.training.data import IGNORE_INDEX, Batch, batch_fingerprints
-from gacheck.training.gradients import Gradients, copy_gradients
-from gacheck.training.ownloss import own_loss
+from gacheck.facts import MicroBatchRecord, Observation, StepRecord
+from gacheck.watching.batches import Batch, batch_fingerprints, count_labels, count_targets
+from gacheck.watching.crossentropy import LogitsWatch
+from gacheck.watching.ownloss import own_loss
+
+Gradients = dict[str, torch.Tensor]
 
 
 class Probe:
@@ -90,7 +91,7 @@ class Probe:
         return Observation(
             rows=batch_fingerprints(seen),
             num_target_tokens=count_targets(seen["labels"], shifts=self._shifts),
-            num_label_tokens=int(seen["labels"].ne(IGNORE_INDEX).sum()),
+            num_label_tokens=count_labels(seen["labels"]),
             sum_nats=watch.sum_nats,
             own_mean_nats=own,
             weight=plain.weight if plain else None,
@@ -120,6 +121,11 @@ class Probe:
             return mean, None
         num_targets = count_targets(seen["labels"], shifts=self._shifts)
         return mean, watch.at_targets(gradient) * num_targets
+
+
+def copy_gradients(model: torch.nn.Module, scale: float = 1.0) -> Gradients:
+    """Copy all gradients as they stand: one more copy of the weights that are trained."""
+    return {name: p.grad.detach().clone() / scale for name, p in model.named_parameters() if p.grad is not None}
 
 
 def gradient_norm(model: torch.nn.Module) -> float | None:

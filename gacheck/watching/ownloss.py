@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from gacheck.training.crossentropy import count_targets
-from gacheck.training.data import Batch
+from gacheck.watching.batches import Batch, count_targets
 
 
 def own_loss(trainer: Any, batch: Batch, *, shifts: bool) -> tuple[torch.Tensor, Any]:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from gacheck.training.crossentropy import (
+from gacheck.watching.batches import count_targets
+from gacheck.watching.crossentropy import (
     LogitsWatch,
     align,
-    count_targets,
     find_logits,
     fit_weight,
     gradient_nodes,

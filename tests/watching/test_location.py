@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gacheck.training.watch import LossWatch
+from gacheck.watching.location import LossWatch
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

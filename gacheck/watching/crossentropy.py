@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.autograd.graph import Node
 
-from gacheck.training.data import IGNORE_INDEX
+from gacheck.watching.batches import IGNORE_INDEX
 
 
 def _float_dtype(device: torch.device) -> torch.dtype:
@@ -76,11 +76,6 @@ def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> tor
 def row_sums(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> list[float]:
     """Return the summed negative log-likelihood of every row, nats."""
     return [float(sum_nats(logits[i : i + 1], labels[i : i + 1], shifts=shifts)) for i in range(len(labels))]
-
-
-def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
-    """Count the labels that are scored."""
-    return int((labels[:, 1:] if shifts else labels).ne(IGNORE_INDEX).sum())
 
 
 def gradient_nodes(logits: torch.Tensor) -> list[tuple[Node, int]]:

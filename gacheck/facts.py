@@ -1,0 +1,76 @@
+"""What is noted while a Trainer trains: raw facts, in the standard library's own terms.
+
+They are part of the record. They are dataclasses, not pydantic models, since a watched training notes them in a
+process that may have torch and nothing of gacheck's besides; `record.py` validates them when they come home.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# How pydantic is to read and write them as parts of a record: as its own models there.
+_IN_RECORDS = {"extra": "forbid", "ser_json_inf_nan": "strings"}
+
+
+@dataclass(frozen=True)
+class CodeLocation:
+    """A line of code, as a traceback would name it."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    file: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the probe saw of one micro-batch besides the loss: only at observed steps."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    rows: tuple[str, ...]
+    """Fingerprints, in order."""
+    num_target_tokens: int
+    num_label_tokens: int
+    sum_nats: float | None
+    """From the logits of the training's own forward; None where there were none."""
+    own_mean_nats: float | None
+    """What the same code returns for this micro-batch without `num_items_in_batch`; None where it was not asked."""
+    weight: float | None
+    """Weight that each target received in backward, from plain cross-entropy's gradient."""
+    weight_spread: float | None
+    """Largest relative deviation from `weight` within the micro-batch."""
+    own_weight: float | None
+    """The same against the gradient of `own_mean_nats`."""
+    own_weight_spread: float | None
+    backward_loss_nats: float | None = None
+    """The loss whose gradient was taken: what `backward` was called on. None where that was not seen."""
+
+
+@dataclass(frozen=True)
+class MicroBatchRecord:
+    """One forward/backward."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    reported_loss_nats: float
+    """What `training_step` returned."""
+    num_items_in_batch: float | None
+    """The count that the Trainer passed, verbatim."""
+    observation: Observation | None = None
+    process: int = 0
+    """The rank of the process that did it."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    step: int
+    micro_batches: tuple[MicroBatchRecord, ...]
+    """Of all processes, one process after the other."""
+    grad_norm: float | None
+    """Before clipping."""

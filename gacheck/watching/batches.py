@@ -1,0 +1,38 @@
+"""What a micro-batch is made of: labels that count, and rows that can be recognised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+IGNORE_INDEX = -100
+
+Batch = dict[str, torch.Tensor]
+
+
+def count_labels(labels: torch.Tensor) -> int:
+    """Count the labels that are not -100."""
+    return int(labels.ne(IGNORE_INDEX).sum())
+
+
+def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
+    """Count the labels that are scored."""
+    return count_labels(labels[:, 1:] if shifts else labels)
+
+
+def row_fingerprint(input_ids: Sequence[int], labels: Sequence[int]) -> str:
+    """Identify a row by its tokens and labels, padding left out."""
+    text = ",".join(map(str, input_ids)) + "|" + ",".join(map(str, labels))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def batch_fingerprints(batch: Batch) -> tuple[str, ...]:
+    """Identify the rows of a batch of (rows, tokens) tensors; what `attention_mask` masks is left out."""
+    input_ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
+    mask = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(input_ids).bool()
+    return tuple(
+        row_fingerprint(ids[kept].tolist(), marked[kept].tolist())
+        for ids, marked, kept in zip(input_ids, labels, mask, strict=True)
+    )
