@@ -19,14 +19,10 @@ from gacheck.facts import CodeLocation
 from gacheck.record import Noise, OracleRecord, RowLoss
 from gacheck.training.data import Collator
 from gacheck.watching.batches import Batch, batch_fingerprints, count_labels, count_targets
-from gacheck.watching.crossentropy import find_logits, gradient_nodes, row_sums, sum_nats
+from gacheck.watching.crossentropy import find_logits, gradient_nodes, resolution, row_sums, sum_nats
 from gacheck.watching.location import LossWatch
 from gacheck.watching.ownloss import find_loss, own_loss
 from gacheck.watching.probe import gradient_norm
-
-# From the sum to the reported loss lie a sum, a division by the count, one by k and a product with the world
-# size: four roundings, each at most half an epsilon.
-ROUNDINGS = 4
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
 PLAIN_SLACK = 10.0
@@ -185,10 +181,10 @@ class Oracle:
             if scored.own_mean is not None:
                 mean = sum(sums[:size]) / count_targets(batch["labels"], shifts=shifts)
                 own_error = max(own_error, relative_difference(float(scored.own_mean), mean))
-        resolution = ROUNDINGS * torch.finfo(dtype).eps / 2
-        plain = own_error <= PLAIN_SLACK * max(resolution, regrouping, repeat)
+        rounding = resolution(dtype)
+        plain = own_error <= PLAIN_SLACK * max(rounding, regrouping, repeat)
         return Noise(
-            resolution=resolution,
+            resolution=rounding,
             regrouping=regrouping,
             repeat=repeat,
             plain_loss=own_error if plain else None,
@@ -273,7 +269,7 @@ class Oracle:
             if logits is None:
                 return own_sum
             total = sum_nats(logits, batch["labels"], shifts=shifts)
-        noise = ROUNDINGS * torch.finfo(own.dtype).eps
+        noise = 2 * resolution(own.dtype)
         plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
         return total if plain else own_sum
 

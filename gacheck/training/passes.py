@@ -197,6 +197,8 @@ class PassRunner:
                 observed_steps = TAIL_STEPS if spec.tail else 1
                 probe = Probe(trainer, shifts=oracle.shifts, observed_steps=observed_steps, keep_gradients=keep)
                 trainer.train()
+                if probe.trouble:
+                    raise probe.trouble[0]
                 facts |= {"status": "ok", "steps": tuple(probe.steps)}
                 facts |= self._after_training(facts, oracle, probe, trainer)
             except Exception as error:  # whatever a model or a Trainer raises is what this pass came to

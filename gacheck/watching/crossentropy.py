@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.autograd.graph import Node
+from torch.nn.functional import cross_entropy
 
 from gacheck.watching.batches import IGNORE_INDEX
+
+# From the sum to the reported loss lie a sum, a division by the count, one by k and a product with the world
+# size: four roundings, each at most half an epsilon.
+ROUNDINGS = 4
+
+# Most elements of the logits that are copied at a time.
+PIECE = 2**24
 
 
 def _float_dtype(device: torch.device) -> torch.dtype:
     """Return the widest float of the device; Metal has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def resolution(dtype: torch.dtype) -> float:
+    """Return the relative error that the roundings of a loss in this dtype can add up to."""
+    return ROUNDINGS * torch.finfo(dtype).eps / 2
 
 
 def find_logits(outputs: Any) -> torch.Tensor | None:
@@ -59,13 +72,44 @@ def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignm
 
 def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
     """Return each target's negative log-likelihood, nats, (targets,), in float64 where the device has it."""
-    # Row by row: a float64 copy of all logits at once could be larger than the model.
-    targets = torch.split(alignment.targets, alignment.positions.sum(1).tolist())
     wide = _float_dtype(logits.device)
-    rows = zip(logits, alignment.positions, targets, strict=True)
-    return torch.cat(
-        [torch.nn.functional.cross_entropy(row[scored].to(wide), t, reduction="none") for row, scored, t in rows]
-    )
+    parts = [cross_entropy(scored.to(wide), t, reduction="none") for scored, t in _scored(logits, alignment)]
+    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=wide)
+
+
+def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield scored positions and their targets in pieces: a float64 copy of all could be larger than the model."""
+    most = max(1, PIECE // logits.shape[-1])
+    counts = alignment.positions.sum(1).tolist()
+    by_row = torch.split(alignment.targets, counts)
+    for row, chosen, targets in zip(logits, alignment.positions, by_row, strict=True):
+        for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most), strict=True):
+            if len(wanted):
+                yield row[places], wanted
+
+
+def rounding_noise(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool, blur: float = 0.0) -> float:
+    """Measure by how much rounding changes S, relative: arithmetic in float32, and logits that are not exact.
+
+    Args:
+        logits: (rows, positions, vocabulary).
+        labels: (rows, tokens).
+        shifts: Whether the model scores label t+1 at position t.
+        blur: Relative error that the logits themselves may have.
+    """
+    alignment = align(logits, labels, shifts=shifts)
+    exact = rounded = blurred = 0.0
+    generator = torch.Generator(device=logits.device).manual_seed(0)
+    wide = _float_dtype(logits.device)
+    for scored, targets in _scored(logits.detach(), alignment):
+        exact += float(cross_entropy(scored.to(wide), targets, reduction="sum"))
+        rounded += float(cross_entropy(scored.float(), targets, reduction="sum"))
+        if blur:
+            noise = torch.empty(scored.shape, dtype=wide, device=scored.device).uniform_(-1, 1, generator=generator)
+            blurred += float(cross_entropy(scored.to(wide) * (1 + blur * noise), targets, reduction="sum"))
+    if not exact:
+        return 0.0
+    return max(abs(rounded - exact), abs(blurred - exact) if blur else 0.0) / abs(exact)
 
 
 def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
@@ -127,7 +171,14 @@ def fit_weight(gradients: torch.Tensor, directions: torch.Tensor) -> TargetWeigh
 class LogitsWatch:
     """Watches one forward and backward through the logits: S, and ∂L/∂logit_y of every target.
 
-    Register `hook` as a forward hook of the model. It reads; nothing of the training changes.
+    It reads; nothing of the training changes.
+
+    Attributes:
+        sum_nats: S.
+        directions: p_y − 1 of every target y, (targets,).
+        nodes: Where the gradient of the logits can be seen: (node of the graph, output number).
+        last_is_free: No gradient reached the last position of any row, where a shifted loss scores nothing.
+        trouble: Why the gradient could not be read.
     """
 
     def __init__(self, labels: torch.Tensor, *, shifts: bool) -> None:
@@ -136,14 +187,13 @@ class LogitsWatch:
         self.sum_nats: float | None = None
         self.directions: torch.Tensor | None = None
         self.nodes: list[tuple[Node, int]] = []
+        self.last_is_free: bool | None = None
+        self.trouble: Exception | None = None
         self._alignment: Alignment | None = None
         self._gradients: torch.Tensor | None = None
 
-    def hook(self, module: torch.nn.Module, args: Any, outputs: Any) -> None:
+    def read(self, logits: torch.Tensor) -> None:
         """Read the logits of a forward and wait for their gradient."""
-        logits = find_logits(outputs)
-        if logits is None:
-            return
         self._alignment = align(logits, self.labels, shifts=self.shifts)
         nats = token_nats(logits.detach(), self._alignment)
         self.sum_nats = float(nats.sum())
@@ -155,16 +205,21 @@ class LogitsWatch:
     def _receiver(self, output: int) -> Callable[[tuple[torch.Tensor, ...]], None]:
         def receive(gradients: tuple[torch.Tensor | None, ...]) -> None:
             gradient = gradients[output]
-            if self._gradients is None and gradient is not None:
+            if self._gradients is not None or gradient is None:
+                return
+            try:
                 self._gradients = self.at_targets(gradient)
+                self.last_is_free = not bool(gradient[:, -1].any())
+            except Exception as error:  # the training goes on, whatever becomes of the watching
+                self.trouble = error
 
         return receive
 
     def at_targets(self, gradient: torch.Tensor) -> torch.Tensor:
         """Take ∂L/∂logit_y of every target out of the logits' gradient."""
         assert self._alignment is not None
-        scored = gradient[self._alignment.positions]
-        return scored.gather(-1, self._alignment.targets.unsqueeze(-1)).squeeze(-1)
+        rows, positions = self._alignment.positions.nonzero(as_tuple=True)
+        return gradient[rows, positions, self._alignment.targets]
 
     def weight(self, directions: torch.Tensor | None, scale: float = 1.0) -> TargetWeight | None:
         """Return the weight in backward; None if no gradient passed through the logits.

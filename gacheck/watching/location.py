@@ -17,11 +17,16 @@ _OURS = str(Path(__file__).parent)
 
 
 class LossWatch(TorchFunctionMode):
-    """Remembers for every scalar that a torch function returns which lines of code asked for it."""
+    """Remembers for every scalar that a torch function returns which lines of code asked for it.
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    Args:
+        model: Whose own lines are looked for.
+        trainer: Whose lines count as well, where it computes the loss itself.
+    """
+
+    def __init__(self, model: torch.nn.Module, trainer: Any = None) -> None:
         super().__init__()
-        self._modules = {id(module) for module in model.modules()}
+        self._owners = {id(owner) for owner in (*model.modules(), trainer) if owner is not None}
         self._seen: list[tuple[torch.Tensor, tuple[CodeLocation, ...]]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -32,7 +37,7 @@ class LossWatch(TorchFunctionMode):
         return result
 
     def location_of(self, loss: torch.Tensor) -> tuple[CodeLocation, ...]:
-        """Return the lines from the model's forward to the call that returned `loss`; empty if it was not seen."""
+        """Return the lines from the owner's to the call that returned `loss`; empty if it was not seen."""
         return next((lines for result, lines in reversed(self._seen) if result is loss), ())
 
     def _lines(self, frame: FrameType | None) -> tuple[CodeLocation, ...]:
@@ -41,7 +46,7 @@ class LossWatch(TorchFunctionMode):
             code = frame.f_code
             if not code.co_filename.startswith((_TORCH, _OURS)):
                 lines.append(CodeLocation(file=code.co_filename, line=frame.f_lineno, function=code.co_name))
-                if id(frame.f_locals.get("self")) in self._modules:
+                if id(frame.f_locals.get("self")) in self._owners:
                     break
             frame = frame.f_back
         return tuple(reversed(lines))

@@ -9,12 +9,20 @@ import torch
 from gacheck.watching.batches import Batch, count_targets
 
 
-def own_loss(trainer: Any, batch: Batch, *, shifts: bool) -> tuple[torch.Tensor, Any]:
-    """Return the mean over the micro-batch and the model's outputs, with their graph.
+def own_mean(trainer: Any, batch: Batch, *, shifts: bool) -> torch.Tensor:
+    """Return the mean over the micro-batch, with its graph.
 
     A model is asked without `num_items_in_batch`, upon which it takes its mean. A `compute_loss_func` has no such
     habit: it is called as the Trainer calls it, with the micro-batch's own count.
     """
+    if getattr(trainer, "compute_loss_func", None) is not None:
+        return own_loss(trainer, batch, shifts=shifts)[0]
+    loss: torch.Tensor = trainer.compute_loss(trainer.model, dict(batch))
+    return loss
+
+
+def own_loss(trainer: Any, batch: Batch, *, shifts: bool) -> tuple[torch.Tensor, Any]:
+    """Return the same mean and the model's outputs."""
     function = getattr(trainer, "compute_loss_func", None)
     if function is None:
         loss, outputs = trainer.compute_loss(trainer.model, dict(batch), return_outputs=True)

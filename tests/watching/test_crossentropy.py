@@ -160,7 +160,7 @@ def test_watch_sees_the_weight(factor: float, scale: float, dtype: torch.dtype, 
     logits = watched_logits(dtype)
     watch = LogitsWatch(LABELS, shifts=True)
     handed_out = logits.float() if copied else logits
-    watch.hook(torch.nn.Identity(), (), SimpleNamespace(logits=handed_out))
+    watch.read(handed_out)
     (sum_nats(logits, LABELS, shifts=True) * factor * scale).backward()
 
     assert watch.sum_nats == pytest.approx(float(sum_nats(handed_out.detach(), LABELS, shifts=True)))
@@ -181,11 +181,5 @@ def test_casts_are_followed_to_the_original() -> None:
 @pytest.mark.parametrize("directions", ["own", None, "empty"])
 def test_watch_without_a_gradient(directions: str | None) -> None:
     watch = LogitsWatch(LABELS, shifts=True)
-    watch.hook(torch.nn.Identity(), (), SimpleNamespace(logits=watched_logits()))
+    watch.read(watched_logits())
     assert watch.weight({"own": watch.directions, None: None, "empty": torch.zeros(0)}[directions]) is None
-
-
-def test_watch_of_a_model_without_logits() -> None:
-    watch = LogitsWatch(LABELS, shifts=True)
-    watch.hook(torch.nn.Identity(), (), SimpleNamespace(loss=torch.tensor(1.0)))
-    assert (watch.sum_nats, watch.directions, watch.nodes) == (None, None, [])
