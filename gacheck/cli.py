@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from gacheck import __version__
+from gacheck.commands.attach import attach
 from gacheck.commands.env import env
 from gacheck.commands.output import show_error
 from gacheck.commands.report import report
@@ -44,6 +45,7 @@ app.command()(run)
 app.command()(report)
 app.command()(smoke)
 app.command()(selftest)
+app.command(context_settings={"allow_interspersed_args": False})(attach)
 app.command()(env)
 
 

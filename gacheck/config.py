@@ -21,6 +21,8 @@ from gacheck.errors import ConfigError
 LossKwargs = Literal["on", "off"]
 
 DEFAULT_EFFECTIVE_BATCH_SIZE = 16
+OBJECT_NAME = r"[\w.]+:\w+"
+"""A class or a function of the user's: package.module:name."""
 STAND_IN_PREFIX = "tiny:"
 
 
@@ -103,6 +105,9 @@ class ExperimentConfig(BaseModel):
     max_grad_norm: float = option(1.0, "clip the gradient norm at this; 0 never clips", panel=RARE)
     label_smoothing_factor: float = option(0.0, "the Trainer's label smoothing", panel=RARE)
     compute_loss_func: str | None = option(None, "the Trainer's compute_loss_func, package.module:function", panel=RARE)
+    trainer_class: str | None = option(
+        None, "train under this subclass of the Trainer, package.module:Class", panel=MODEL_DATA
+    )
     short_last_step: bool = option(
         False, "also train on the tail of an epoch, a step of fewer than k micro-batches", panel=RARE
     )
@@ -129,9 +134,9 @@ class ExperimentConfig(BaseModel):
     def _check_combinations(self) -> None:
         if self.bf16 and self.fp16:
             raise ValueError("bf16 and fp16 exclude each other")
-        for name in ("model_class", "compute_loss_func"):
+        for name in ("model_class", "trainer_class", "compute_loss_func"):
             value = getattr(self, name)
-            if value is not None and not re.fullmatch(r"[\w.]+:\w+", value):
+            if value is not None and not re.fullmatch(OBJECT_NAME, value):
                 raise ValueError(f"{name} is {value!r}; it must be of the form package.module:name")
         if self.short_last_step and max(self.gradient_accumulation_steps) == 1:
             raise ValueError("short_last_step needs gradient_accumulation_steps above 1")

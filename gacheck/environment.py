@@ -8,9 +8,7 @@ from importlib import metadata
 from pydantic import BaseModel, ConfigDict
 
 from gacheck import __version__
-
-# What can change a number, or what a bug report is asked for first.
-PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "peft", "trl")
+from gacheck.facts import PACKAGES
 
 
 class Environment(BaseModel):

@@ -9,7 +9,9 @@ and ends with the class's exit code.
     │   ├── ModelError            2   a model or tokenizer that cannot be had
     │   ├── DataError             2   text that cannot be read, or too little of it
     │   └── RecordError           2   a record that is missing, damaged, foreign or newer
-    └── ResourceError             4   memory, disk or download
+    ├── ResourceError             4   memory, disk or download
+    ├── NothingSeenError          3   a training of which nothing was seen
+    └── FaultError                1   a training whose loss is normalised wrongly, where that is to stop it
 """
 
 from __future__ import annotations
@@ -60,3 +62,15 @@ class RecordError(UsageError):
 
 class ResourceError(GacheckError):
     """Memory, disk or network gave out; nothing is wrong with the request."""
+
+
+class NothingSeenError(GacheckError):
+    """Nothing was seen of a training that was to be watched."""
+
+    exit_code = 3
+
+
+class FaultError(GacheckError):
+    """A training normalises its loss wrongly, and was to stop if it does."""
+
+    exit_code = 1

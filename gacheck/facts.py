@@ -7,6 +7,21 @@ process that may have torch and nothing of gacheck's besides; `record.py` valida
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+# What can change a number, or what a bug report is asked for first.
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "trl",
+    "llamafactory",
+    "axolotl",
+)
 
 # How pydantic is to read and write them as parts of a record: as its own models there.
 _IN_RECORDS = {"extra": "forbid", "ser_json_inf_nan": "strings"}
@@ -74,3 +89,48 @@ class StepRecord:
     """Of all processes, one process after the other."""
     grad_norm: float | None
     """Before clipping."""
+
+
+@dataclass(frozen=True)
+class WatchedTraining:
+    """A training that was watched while it ran as its user has it, in that training's own process."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+    """Name → version, as installed where the training runs."""
+    model_name: str
+    model_class: str
+    model_type: str
+    num_parameters: int
+    adapter: str | None
+    accepts_loss_kwargs_declared: bool | None
+    forward_has_kwargs: bool
+    trainer_class: str
+    """As package.module:Class."""
+    compute_loss_func: str | None
+    arguments: dict[str, Any]
+    """Those of the Trainer that bear on the loss."""
+    chosen_loss_kwargs: bool | None
+    """The flag that the Trainer chose when it was made; None where that was not seen."""
+    loss_kwargs: bool
+    """The flag at the first step."""
+    device: str
+    device_name: str
+    dtype: str
+    autocast: str | None
+    num_processes: int
+    num_processes_seen: int
+    shifts: bool
+    resolution: float
+    noise: float
+    num_steps: int
+    """Optimizer steps that were to be observed."""
+    steps: tuple[StepRecord, ...]
+    """As many as there were, of all processes."""
+    loss_location: tuple[CodeLocation, ...]
+    unseen: tuple[str, ...]
+    """What could not be seen, and why."""
+    seconds: float

@@ -52,8 +52,9 @@ class DataFacts(Raw):
     source: str
     num_rows: int
     num_heldout_rows: int
-    min_length: int
-    max_length: int
+    min_length: int | None
+    """Of the shortest row, tokens; None if attached."""
+    max_length: int | None
     fingerprint: str
     """SHA-256 over the fingerprints of all rows, in order."""
 
@@ -202,6 +203,11 @@ class RunRecord(Raw):
     """Passes of one step with fewer than k micro-batches; empty unless asked for."""
     attached: Attached | None = None
     """Of a training that was attached to; its one pass is what was observed of it."""
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps in all passes."""
+        return sum(len(p.steps) for p in (*self.passes, *self.tail_passes))
 
     @property
     def complete(self) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import typer
 
+from gacheck.commands.folders import RUNS
 from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
-from gacheck.commands.run import PICTURE_NAME, RUNS
+from gacheck.commands.run import PICTURE_NAME
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, RecordError, ResourceError
 from gacheck.journal import RECORD_NAME, load_record

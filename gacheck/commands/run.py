@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import sys
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from gacheck.commands.folders import RUNS, holds_record, make_folder, new_folder
 from gacheck.commands.measuring import begin_record, check_transformers
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
@@ -24,7 +22,6 @@ from gacheck.experiment import check_same_experiment, missing, run_passes
 from gacheck.journal import RECORD_NAME, load_record, save_record
 from gacheck.record import RunRecord
 
-RUNS = Path("gacheck-runs")
 PICTURE_NAME = "loss.png"
 
 
@@ -61,41 +58,20 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
     Raises:
         ConfigError: The folder cannot be written, or holds a record that no option says what to do with.
     """
-    folder = settings.out or _new_folder(settings.model)
-    try:
-        existing = (folder / RECORD_NAME).exists()
-    except (OSError, ValueError):
-        existing = False  # a name that no folder can have: making it will fail
+    folder = settings.out or new_folder(settings.model)
+    existing = holds_record(folder)
     if existing and not settings.resume and not settings.force:
         raise ConfigError(
             f"{folder} holds a record already.",
             why="It would be overwritten.",
             fix="choose another --out, or add --resume to go on with it, or --force to replace it",
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except (OSError, ValueError):
-        writable = False
-    if not writable:
-        raise ConfigError(
-            f"The folder {folder} cannot be written.",
-            why="The record is saved there after every pass.",
-            fix="choose another with --out",
-        )
+    make_folder(folder)
     earlier = load_record(folder) if existing and settings.resume else None
     if earlier is not None and earlier.config != settings.experiment():
         now = earlier.model_copy(update={"config": settings.experiment()})
         check_same_experiment(earlier, now)
     return earlier, folder
-
-
-def _new_folder(model: str) -> Path:
-    """Name a folder after the model and the minute; a second run in the same minute gets a number."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix("tiny:").rstrip("/").rsplit("/", 1)[-1]).strip("-.")
-    stem = f"{name[:60] or 'model'}-{datetime.now():%m%d-%H%M}"
-    candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
-    return next(folder for folder in candidates if not folder.exists())
 
 
 def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:

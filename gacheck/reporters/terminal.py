@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis
 from gacheck.core.figures import PassFigures
+from gacheck.reporters.attached import header, step_table
 from gacheck.reporters.table import FLAGS, find_pass, num_passes, table, tried_steps
 from gacheck.reporters.text import (
     MAX_WIDTH,
@@ -52,7 +53,8 @@ def render_terminal(
         ascii: Use no other characters.
     """
     columns = min(MAX_WIDTH, max(MIN_WIDTH, width))
-    head = [*_header(analysis, columns), "", *table(analysis, columns)]
+    rows = step_table(analysis) if analysis.record.attached is not None else table(analysis, columns)
+    head = [*_header(analysis, columns), "", *rows]
     verdict = _verdict(analysis, saved, columns, color=color)
     for bars in _bar_choices(analysis, columns):
         lines = [*head, "", *([*bars, ""] if bars else []), *verdict]
@@ -78,13 +80,17 @@ def _join(lines: list[str], *, ascii: bool) -> str:
 
 
 def _header(analysis: Analysis, width: int) -> list[str]:
-    parts = [
-        ("", _versions(analysis)),
-        ("model  ", _model(analysis)),
-        ("flag   ", _flag(analysis)),
-        ("data   ", _data(analysis)),
-        ("passes ", _passes(analysis)),
-    ]
+    attached = analysis.record.attached
+    parts = [("", _versions(analysis))]
+    if attached is not None:
+        parts += header(analysis, attached)
+    else:
+        parts += [
+            ("model  ", _model(analysis)),
+            ("flag   ", _flag(analysis)),
+            ("data   ", _data(analysis)),
+            ("passes ", _passes(analysis)),
+        ]
     return [line for label, text in parts for line in wrap(clean(text), label, width, indent=7)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from gacheck.training.hub import fetch_model
 from gacheck.training.objects import import_object
 from gacheck.training.sources import builtin_texts
 from gacheck.training.standins import build_model, language_model, tiny_config, train_tokenizer
+from gacheck.watching.description import describe_model
 
 STAND_IN_VOCABULARY = 300
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -171,20 +171,18 @@ class ModelSource:
         return language_model(self._model_config)
 
     def _facts(self, model: Any, *, random_weights: bool) -> ModelFacts:
-        base = model.get_base_model() if self._folder is not None and self._folder.base is not None else model
-        declared = getattr(base, "accepts_loss_kwargs", None)
-        parameters = inspect.signature(base.forward).parameters.values()
+        described = describe_model(model)
         return ModelFacts(
             name=self._config.model,
-            class_name=type(base).__name__,
-            model_type=model.config.model_type,
-            num_parameters=sum(p.numel() for p in model.parameters()),
+            class_name=described.class_name,
+            model_type=described.model_type,
+            num_parameters=described.num_parameters,
             stand_in=self._stand_in,
             random_weights=random_weights,
-            adapter=None if base is model else type(model).__name__,
+            adapter=described.adapter,
             own_tokenizer=self._own_tokenizer,
-            accepts_loss_kwargs_declared=None if declared is None else bool(declared),
-            forward_has_kwargs=any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters),
+            accepts_loss_kwargs_declared=described.declared,
+            forward_has_kwargs=described.takes_kwargs,
         )
 
     @contextmanager

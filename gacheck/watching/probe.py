@@ -199,8 +199,11 @@ class Probe:
         Every process decides by the same facts: a question can hold a collective call, which all have to make.
         """
         known = self._gathered(own)
-        if known is None or any(m.observation is None for m in known):
-            return own if known is None else known
+        if known is None:
+            # Without the counts of the others nothing can be said of a step.
+            return [replace(m, observation=None) for m in own]
+        if any(m.observation is None for m in known):
+            return known
         watches = [watch for watch in self._watches if watch is not None]
         k, tolerance = self._trainer.args.gradient_accumulation_steps, max(self.resolution, self.noise)
         if not explains(known, k, tolerance):

@@ -1,0 +1,77 @@
+"""What the terminal says of an attached training: its own header, and a row for every observed step."""
+
+from __future__ import annotations
+
+from gacheck.core.analysis import Analysis
+from gacheck.core.figures import StepFigures
+from gacheck.record import Attached
+from gacheck.reporters.table import rule_label
+from gacheck.reporters.text import figure
+
+COLUMNS = (6, 12, 12, 10)
+
+
+def header(analysis: Analysis, attached: Attached) -> list[tuple[str, str]]:
+    """Return label and text of every line above the table, the versions apart."""
+    return [
+        ("model  ", _model(analysis)),
+        ("trainer ", (analysis.record.config.trainer_class or "a class without a name").replace(":", ".")),
+        ("flag   ", _flag(analysis, attached)),
+        ("data   ", _data(analysis)),
+        ("steps  ", f"{_num_observed(analysis)} of {attached.num_steps} observed; dropout as the training has it"),
+    ]
+
+
+def _model(analysis: Analysis) -> str:
+    model = analysis.record.model
+    adapter = f", under {model.adapter}" if model.adapter else ""
+    name = f"{model.name}, " if model.name != model.class_name else ""
+    return f"{model.class_name} ({name}{model.num_parameters:,} parameters{adapter})"
+
+
+def _flag(analysis: Analysis, attached: Attached) -> str:
+    flag = analysis.flag
+    declares = "nothing" if flag.declared is None else f"accepts_loss_kwargs = {flag.declared}"
+    reason = f"the model's forward takes {'' if flag.inferred else 'no '}**kwargs, its class declares {declares}"
+    value = f"model_accepts_loss_kwargs = {flag.auto}"
+    if attached.chosen_loss_kwargs is None:
+        return f"{value}; {reason}"
+    if attached.chosen_loss_kwargs == flag.auto:
+        return f"{value}, chosen by the Trainer: {reason}"
+    return f"{value}, set by the training's own code; the Trainer had chosen {attached.chosen_loss_kwargs}"
+
+
+def _data(analysis: Analysis) -> str:
+    record = analysis.record
+    steps = [p.step for f in analysis.findings for p in f.passes if p.step is not None]
+    k, size = record.passes[0].accumulation_steps, record.config.per_device_train_batch_size
+    processes = record.hardware.world_size
+    parts = [f"micro-batch {size}" if size else "micro-batches", f"k = {k}"]
+    if processes > 1:
+        parts.append(f"{processes} processes")
+    text = " × ".join(parts) + " a step"
+    if steps:
+        text += f", {steps[0].num_target_tokens:,} target tokens in the first"
+    return text
+
+
+def _num_observed(analysis: Analysis) -> int:
+    return sum(step.reference_loss is not None for step in _steps(analysis))
+
+
+def _steps(analysis: Analysis) -> tuple[StepFigures, ...]:
+    return analysis.passes[0].steps if analysis.passes else ()
+
+
+def step_table(analysis: Analysis) -> list[str]:
+    """Lay out a row for every step that was seen, and the rules that explain them."""
+    steps = _steps(analysis)
+    if not steps:
+        return ["No optimizer step was seen."]
+    rows = [("step", "loss", "right", "ratio")]
+    rows += [(str(s.step), figure(s.reported_loss), figure(s.reference_loss), figure(s.ratio)) for s in steps]
+    lines = ["".join(cell.rjust(width) for cell, width in zip(row, COLUMNS, strict=True)) for row in rows]
+    for finding in analysis.findings:
+        labels = [("loss", rule_label(finding.forward)), ("gradient", rule_label(finding.backward) or "not seen")]
+        lines += [f"          {name:<8} = {label}" for name, label in labels if label]
+    return lines

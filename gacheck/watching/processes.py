@@ -1,0 +1,67 @@
+"""What several processes of one training tell each other, without a collective call that could wait for ever.
+
+The processes of a training that torch.distributed has joined share a key-value store. Each posts its facts there and
+reads those of the others; one that is not watched is waited for once, for a short while.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed
+
+# Processes come to the end of an optimizer step together: none waits for long unless one is not watched at all.
+PATIENCE = timedelta(seconds=60)
+
+
+class Processes:
+    """The processes of one training.
+
+    Args:
+        name: Tells one exchange from another in the store; the same in all processes.
+
+    Attributes:
+        rank: Of this process; 0 speaks for all.
+        size: How many there are.
+    """
+
+    def __init__(self, name: str) -> None:
+        joined = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.rank = torch.distributed.get_rank() if joined else 0
+        self.size = torch.distributed.get_world_size() if joined else 1
+        self._name = name
+        self._num_exchanges = 0
+        self._store: Any = _default_store() if self.size > 1 else None
+
+    @property
+    def connected(self) -> bool:
+        """Whether all processes have answered so far."""
+        return self.size == 1 or self._store is not None
+
+    def exchange(self, facts: Any) -> list[Any] | None:
+        """Post facts and return those of all processes, by rank; None where one of them does not answer.
+
+        Args:
+            facts: Anything that JSON can hold; floats may be infinite or NaN.
+        """
+        if self.size == 1:
+            return [facts]
+        if self._store is None:
+            return None
+        self._num_exchanges += 1
+        keys = [f"gacheck/{self._name}/{self._num_exchanges}/{rank}" for rank in range(self.size)]
+        try:
+            self._store.set(keys[self.rank], json.dumps(facts))
+            self._store.wait(keys, PATIENCE)
+            return [json.loads(self._store.get(key)) for key in keys]
+        except RuntimeError:  # the store's time-out and a lost connection alike
+            self._store = None
+            return None
+
+
+def _default_store() -> Any:
+    """Return the store of the training's own process group; torch hands it out under this name since 1.13."""
+    find = getattr(torch.distributed.distributed_c10d, "_get_default_store", None)
+    return find() if find is not None else None

@@ -1,0 +1,1 @@
+"""The folder that `gacheck attach` puts on the PYTHONPATH of a training: Python imports `sitecustomize` from it."""
