@@ -1,12 +1,68 @@
-"""The plan → run_pass(spec) → PassRecord, saved after every pass. A fake run_pass is a lambda: no torch here."""
+"""A record is begun; the plan → run_pass(spec) → PassRecord, saved after every pass.
+
+A fake run_pass is a lambda: no torch here.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
 
+from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.core.analysis import analyse
+from gacheck.environment import read_environment
 from gacheck.errors import ConfigError
 from gacheck.plan import PassSpec, plan
-from gacheck.record import PassRecord, RunRecord
+from gacheck.record import DataFacts, HardwareFacts, ModelFacts, OracleRecord, PassRecord, RunRecord
+
+
+class Measuring(Protocol):
+    """A loaded model with its data, ready to be measured."""
+
+    model: ModelFacts
+    data: DataFacts
+    hardware: HardwareFacts
+    learning_rate: float
+
+    def measure_oracle(self) -> OracleRecord:
+        """Compute the right answer."""
+
+    def auto_loss_kwargs(self) -> LossKwargs:
+        """Return the value of the flag that the Trainer chooses itself."""
+
+    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
+        """Train once under the real Trainer."""
+
+
+def begin_record(config: ExperimentConfig, session: Measuring) -> RunRecord:
+    """Compute the right answer; return a record that lacks nothing but passes."""
+    return RunRecord(
+        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=("gacheck", *sys.argv[1:]),
+        config=config,
+        learning_rate=session.learning_rate,
+        environment=read_environment(),
+        hardware=session.hardware,
+        model=session.model,
+        data=session.data,
+        oracle=session.measure_oracle(),
+    )
+
+
+def measure_auto(config: ExperimentConfig, session: Measuring) -> RunRecord:
+    """Measure with the flag as the Trainer chooses it; with its other value only where that is not fine."""
+    auto = session.auto_loss_kwargs()
+    other: LossKwargs = "off" if auto == "on" else "on"
+    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
+    oracle = record.oracle
+    for flags in ((auto,), (auto, other)):
+        record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
+        record = run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)
+        if analyse(record).ok:
+            break
+    return record
 
 
 def missing(record: RunRecord) -> tuple[PassSpec, ...]:

@@ -11,14 +11,14 @@ from typing import Any
 import typer
 
 from gacheck.commands.folders import RUNS, holds_record, make_folder, new_folder
-from gacheck.commands.measuring import begin_record, check_transformers
+from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, GacheckError, ResourceError
-from gacheck.experiment import check_same_experiment, missing, run_passes
+from gacheck.experiment import begin_record, check_same_experiment, missing, run_passes
 from gacheck.journal import RECORD_NAME, load_record, save_record
 from gacheck.record import RunRecord
 
@@ -77,8 +77,9 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
 def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
     with RunProgress(quiet=settings.quiet) as progress:
         progress.stage("loading torch and transformers")
-        from gacheck.training.session import Session
+        from gacheck.training.session import Session, silence_libraries
 
+        silence_libraries()
         progress.stage(f"loading {settings.model}")
         session = Session(settings.experiment())
         progress.stage("computing the right answer")

@@ -8,13 +8,13 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.measuring import begin_record, check_transformers
+from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code
-from gacheck.config import ExperimentConfig, LossKwargs, RunConfig, load_config
+from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.errors import ResourceError
-from gacheck.experiment import run_passes
+from gacheck.experiment import measure_auto
 from gacheck.record import RunRecord
 
 # Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
@@ -55,19 +55,10 @@ def smoke(
 
 
 def _measure(config: ExperimentConfig) -> RunRecord:
-    from gacheck.training.session import Session
+    from gacheck.training.session import Session, silence_libraries
 
-    session = Session(config)
-    auto = session.auto_loss_kwargs()
-    other: LossKwargs = "off" if auto == "on" else "on"
-    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
-    oracle = record.oracle
-    for flags in ((auto,), (auto, other)):
-        record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
-        record = run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)
-        if analyse(record).ok:
-            break
-    return record
+    silence_libraries()
+    return measure_auto(config, Session(config))
 
 
 def _show(analysis: Analysis, *, as_json: bool) -> None:

@@ -43,6 +43,11 @@ class Analysis:
         """Whether nothing is wrong."""
         return self.verdict.severity == "ok"
 
+    def __repr__(self) -> str:
+        """Say the verdict: it is what an assertion shows that fails."""
+        words = self.verdict.words
+        return f"<Analysis {self.verdict.code}: {words.summary}. {words.cause} Fix: {words.fix}>"
+
 
 def analyse(record: RunRecord) -> Analysis:
     """Read a record with the rule table."""

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import transformers
+
 from gacheck.errors import ModelError
 
 
@@ -27,3 +29,19 @@ def import_object(path: str) -> Any:
             why="Classes and functions of your own are named as package.module:name.",
             fix="check the spelling, and that the module is installed or in the working folder",
         ) from error
+
+
+def import_trainer(path: str) -> Any:
+    """Import a subclass of the Trainer.
+
+    Raises:
+        ModelError: There is no such module or class, or it is another kind of class.
+    """
+    found = import_object(path)
+    if isinstance(found, type) and issubclass(found, transformers.Trainer):
+        return found
+    raise ModelError(
+        f"{path} is no subclass of transformers.Trainer.",
+        why="The passes are trainings under it.",
+        fix="name a class that derives from transformers.Trainer",
+    )

@@ -19,6 +19,7 @@ from gacheck.plan import PassSpec
 from gacheck.record import GradientEvidence, OracleRecord, PassError, PassRecord
 from gacheck.training.data import Collator, Rows
 from gacheck.training.gradients import compare_gradients
+from gacheck.training.making import Making
 from gacheck.training.oracle import Oracle
 from gacheck.training.snapshot import Snapshot
 from gacheck.watching.batches import Batch, batch_fingerprints, row_fingerprint
@@ -102,7 +103,7 @@ class PassRunner:
         rows: Rows,
         collator: Collator,
         oracle: Oracle,
-        trainer_class: type[Trainer] = Trainer,
+        making: Making | None = None,
         compute_loss_func: Callable[..., torch.Tensor] | None = None,
     ) -> None:
         self._config = config
@@ -112,7 +113,7 @@ class PassRunner:
         self._collator = collator
         self._oracle = oracle
         self._device = next(model.parameters()).device
-        self._trainer_class = trainer_class
+        self._making = making or Making()
         self._compute_loss_func = compute_loss_func
         self._snapshot = Snapshot(model)
 
@@ -124,7 +125,7 @@ class PassRunner:
             config = config.model_copy(update={"max_steps": TAIL_STEPS, **TAIL_BATCH})
         args = training_arguments(config, spec.accumulation_steps, self._learning_rate, self._device, folder)
         own_loss = {} if self._compute_loss_func is None else {"compute_loss_func": self._compute_loss_func}
-        trainer = self._trainer_class(
+        trainer = self._making.make(
             model=self._model,
             args=args,
             train_dataset=self._rows.train if train_dataset is None else train_dataset,

@@ -15,6 +15,7 @@ from gacheck.environment import read_environment
 from gacheck.plan import PassSpec, plan
 from gacheck.record import HardwareFacts, ModelFacts, PassRecord, RunRecord
 from gacheck.training.data import Collator, make_rows
+from gacheck.training.making import Making
 from gacheck.training.mutants import MUTANTS, TWIN, Mutant
 from gacheck.training.oracle import Oracle
 from gacheck.training.passes import PassRunner
@@ -74,7 +75,7 @@ def measure(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
     rows = make_rows(open_source(config), _tokenizer(), config)
     collator = Collator(_tokenizer().pad_token_id)
     oracle = Oracle(model, collator, torch.bfloat16 if config.bf16 else None)
-    runner = PassRunner(config, LEARNING_RATE, model, rows, collator, oracle, trainer_class=mutant.trainer_class)
+    runner = PassRunner(config, LEARNING_RATE, model, rows, collator, oracle, making=Making(mutant.trainer_class))
     facts = runner.measure_oracle()
     flag: LossKwargs = "on" if mutant.flag else "off"
 

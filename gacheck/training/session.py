@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import datasets
 import torch
@@ -17,11 +17,12 @@ from transformers.trainer_utils import set_seed
 from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
 from gacheck.plan import PassSpec
-from gacheck.record import HardwareFacts, OracleRecord, PassRecord
+from gacheck.record import HardwareFacts, ModelFacts, OracleRecord, PassRecord
 from gacheck.training.data import Collator, make_rows
 from gacheck.training.inputs import demanded_zeros
+from gacheck.training.making import Making
 from gacheck.training.models import ModelSource
-from gacheck.training.objects import import_object
+from gacheck.training.objects import import_object, import_trainer
 from gacheck.training.oracle import Oracle
 from gacheck.training.passes import PassRunner, training_arguments
 from gacheck.training.sources import open_source
@@ -95,8 +96,22 @@ def explained(class_name: str) -> Iterator[None]:
         ) from error
 
 
+class Source(Protocol):
+    """Gives a model and its tokenizer."""
+
+    def load_tokenizer(self) -> Any:
+        """Return the tokenizer."""
+
+    def load_model(self) -> tuple[Any, ModelFacts]:
+        """Return the model, its dropout switched off, and what is to be recorded of it."""
+
+
 class Session:
     """A loaded model with its data.
+
+    Args:
+        config: The experiment.
+        source: Gives model and tokenizer; by default they are found by `config.model`.
 
     Attributes:
         model: Facts for the record.
@@ -105,8 +120,7 @@ class Session:
         learning_rate: As used.
     """
 
-    def __init__(self, config: ExperimentConfig) -> None:
-        silence_libraries()
+    def __init__(self, config: ExperimentConfig, source: Source | None = None) -> None:
         self._config = config
         device = pick_device(config.device)
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
@@ -121,7 +135,7 @@ class Session:
         training_arguments(config, config.gradient_accumulation_steps[0], 1e-3, device, ".")
         set_seed(config.seed)
         # Config, tokenizer and rows come before the weights: what is wrong with them costs no load.
-        source = ModelSource(config)
+        source = source or ModelSource(config)
         tokenizer = source.load_tokenizer()
         self._rows = make_rows(open_source(config), tokenizer, config)
         self.data = self._rows.facts
@@ -137,8 +151,16 @@ class Session:
         autocast = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
         self._oracle = Oracle(model, collator, autocast)
         loss_func = import_object(config.compute_loss_func) if config.compute_loss_func else None
+        trainer_class = import_trainer(config.trainer_class) if config.trainer_class else None
         self._runner = PassRunner(
-            config, self.learning_rate, model, self._rows, collator, self._oracle, compute_loss_func=loss_func
+            config,
+            self.learning_rate,
+            model,
+            self._rows,
+            collator,
+            self._oracle,
+            making=Making(trainer_class, tokenizer) if trainer_class else Making(),
+            compute_loss_func=loss_func,
         )
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
         self.hardware = HardwareFacts(

@@ -8,10 +8,12 @@ Trainer followed by a float32 one on the same model gives bfloat16 digits unless
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 
 
 class Snapshot:
@@ -20,20 +22,13 @@ class Snapshot:
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
         self._tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
-        self._attributes = [(module, _shallow_state(module)) for module in model.modules()]
+        self._modules = [Kept(module) for module in model.modules()]
         self._environment = dict(os.environ)
 
     def remove_traces(self) -> None:
         """Undo what a Trainer put on the model, on accelerate and into the environment; keep the weights."""
-        for module, attributes in self._attributes:
-            state = vars(module)
-            for name in state.keys() - attributes.keys():
-                del state[name]
-            for name, (value, entries) in attributes.items():
-                state[name] = value
-                if entries is not None and value != entries:
-                    value.clear()
-                    value.update(entries)
+        for module in self._modules:
+            module.restore()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         for name in os.environ.keys() - self._environment.keys():
@@ -49,12 +44,39 @@ class Snapshot:
                 tensor.grad = None
 
 
-def _shallow_state(module: torch.nn.Module) -> dict[str, tuple[Any, dict[Any, Any] | None]]:
-    """Copy the module's attributes, and the contents of its hook registries.
+class Kept:
+    """An object's attributes at one moment, and what its lists and dictionaries hold."""
 
-    The registries of parameters, buffers and submodules are left out: their entries are restored in place.
-    """
-    return {
-        name: (value, dict(value) if name.endswith("_hooks") and isinstance(value, dict) else None)
-        for name, value in vars(module).items()
-    }
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+        self._attributes = {name: (value, _contents(value)) for name, value in vars(thing).items()}
+
+    def restore(self) -> None:
+        """Put them back, in place: others may hold the same lists and dictionaries."""
+        state = vars(self._thing)
+        for name in state.keys() - self._attributes.keys():
+            del state[name]
+        for name, (value, contents) in self._attributes.items():
+            state[name] = value
+            if contents is not None:
+                value.clear()
+                (value.update if isinstance(value, dict) else value.extend)(contents)
+
+
+def _contents(value: Any) -> dict[Any, Any] | list[Any] | None:
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else None
+
+
+@contextmanager
+def accelerate_kept() -> Iterator[None]:
+    """Put accelerate's process-wide state and the environment back: somebody else's training may rely on them."""
+    states = [(cls, dict(cls._shared_state)) for cls in (PartialState, AcceleratorState, GradientState)]
+    environment = dict(os.environ)
+    try:
+        yield
+    finally:
+        for cls, state in states:
+            cls._shared_state.clear()
+            cls._shared_state.update(state)
+        os.environ.clear()
+        os.environ.update(environment)

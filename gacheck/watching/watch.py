@@ -55,17 +55,17 @@ class Watch:
     def finish(self) -> None:
         """Let go of the Trainer, and tell what was seen if the training ended early."""
         if not self._is_over:
-            self._let_go()
+            self.let_go()
             self._seen(self._facts(), True)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         self._is_over = True
         self._probe.stop()
 
     def _step_done(self) -> None:
         is_last = len(self._probe.steps) >= self._num_steps
         if is_last:
-            self._let_go()
+            self.let_go()
         self._seen(self._facts(), is_last)
 
     def _gather(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:

@@ -1,0 +1,166 @@
+"""gacheck in code: watch a Trainer before it trains, or check a model or a Trainer once."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gacheck.config import ExperimentConfig
+from gacheck.core.analysis import Analysis, analyse
+from gacheck.errors import ConfigError, FaultError, NothingSeenError
+from gacheck.experiment import measure_auto
+from gacheck.journal import save_record
+from gacheck.observed import record_of
+from gacheck.reporters.terminal import render_quiet
+
+if TYPE_CHECKING:
+    from gacheck.facts import WatchedTraining
+
+OnFault = Literal["warn", "raise"]
+
+# Several micro-batches, each of several rows.
+ACCUMULATION_STEPS = 4
+
+
+class FaultWarning(UserWarning):
+    """A training normalises its loss wrongly, or nothing can be said of it."""
+
+
+class Attachment:
+    """A Trainer under watch.
+
+    Attributes:
+        analysis: What was found so far; None before the end of the first optimizer step.
+    """
+
+    def __init__(self, trainer: Any, *, steps: int, on_fault: OnFault, out: Path | None) -> None:
+        from gacheck.watching.watch import Watch
+
+        self.analysis: Analysis | None = None
+        self._on_fault = on_fault
+        self._out = out
+        self._watch = Watch(trainer, num_steps=steps, seen=self._seen, name=f"attach-{id(type(self))}")
+        train, had_own = trainer.train, "train" in vars(trainer)
+
+        @functools.wraps(train)
+        def trained(*args: Any, **kwargs: Any) -> Any:
+            if had_own:
+                trainer.train = train
+            else:
+                del trainer.train
+            result = train(*args, **kwargs)
+            self._watch.finish()
+            return result
+
+        trainer.train = trained
+
+    def __repr__(self) -> str:
+        return f"<Attachment: {self.analysis!r}>" if self.analysis else "<Attachment: nothing seen yet>"
+
+    def _seen(self, facts: WatchedTraining, is_last: bool) -> None:
+        record = record_of(facts, tuple(sys.argv))
+        self.analysis = analyse(record)
+        verdict = self.analysis.verdict
+        # What no rule explains may be explained by the steps to come.
+        is_certain = is_last or verdict.code != "UNEXPLAINED"
+        stops = self._on_fault == "raise" and verdict.severity == "fail" and is_certain
+        if (is_last or stops) and self._watch.rank == 0:
+            if self._out is not None:
+                self._out.mkdir(parents=True, exist_ok=True)
+                save_record(record, self._out)
+            if not stops:
+                self._tell()
+        if stops:
+            self._watch.let_go()
+            words = verdict.words
+            raise FaultError(f"{verdict.code}: {words.summary}", why=words.cause, fix=words.fix.split("\n")[0])
+
+    def _tell(self) -> None:
+        assert self.analysis is not None
+        text = render_quiet(self.analysis).rstrip()
+        if self.analysis.ok:
+            print(f"gacheck: {text.splitlines()[0]}", file=sys.stderr)
+        else:
+            warnings.warn(f"gacheck:\n{text}", FaultWarning, stacklevel=2)
+
+
+def attach(trainer: Any, *, steps: int = 2, on_fault: OnFault = "warn", out: str | Path | None = None) -> Attachment:
+    """Watch the first optimizer steps of a Trainer; call it before `trainer.train()`.
+
+    The training itself stays as it is, bit for bit. With several processes call it in each; rank 0 speaks.
+
+    Args:
+        trainer: A `transformers.Trainer` or an instance of any subclass.
+        steps: How many optimizer steps to observe.
+        on_fault: `warn` warns with the verdict; `raise` ends the training at the first step that shows a fault.
+        out: Folder for record.json, which `gacheck report` reads; none is written without.
+
+    Returns:
+        A handle, whose `analysis` is there once the first step is done.
+
+    Raises:
+        ConfigError: A value is out of range.
+        FaultError: From within `trainer.train()`, with `on_fault="raise"`.
+    """
+    if steps < 1 or on_fault not in ("warn", "raise"):
+        wrong = f"steps is {steps}" if steps < 1 else f"on_fault is {on_fault!r}"
+        raise ConfigError(f"{wrong}.", why="Nothing can be watched so.", fix='steps=2, on_fault="warn" or "raise"')
+    return Attachment(trainer, steps=steps, on_fault=on_fault, out=None if out is None else Path(out))
+
+
+def check(
+    model_or_trainer: Any, *, tokenizer: Any = None, gradient_accumulation_steps: int = ACCUMULATION_STEPS
+) -> Analysis:
+    """Check a model or a Trainer once; `assert gacheck.check(model).ok` is a test.
+
+    A model is trained for one step on text of Python's own, under the Trainer of the installed transformers, at
+    `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first step, on its own data.
+    Both are as they were afterwards: weights, random state, hooks, the Trainer's state.
+
+    Args:
+        model_or_trainer: A causal language model, or a `transformers.Trainer` that has not trained yet.
+        tokenizer: The model's; without it one of bytes is made on the spot. A Trainer needs none.
+        gradient_accumulation_steps: For a model; a Trainer has its own.
+
+    Returns:
+        The analysis: `ok`, and `verdict` with code, words and mend.
+
+    Raises:
+        ModelError: The model cannot be trained on text.
+        NothingSeenError: The Trainer came to no end of an optimizer step.
+    """
+    if not hasattr(model_or_trainer, "training_step"):
+        return _check_model(model_or_trainer, tokenizer, gradient_accumulation_steps)
+    from gacheck.training.undoing import watch_first_step
+
+    facts = watch_first_step(model_or_trainer)
+    if facts is None:
+        raise NothingSeenError(
+            "The Trainer came to no end of an optimizer step.",
+            why="Its training ended before, or its train() is not that of transformers.Trainer.",
+            fix="check that it has rows to train on",
+        )
+    return analyse(record_of(facts, tuple(sys.argv)))
+
+
+def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:
+    from gacheck.training.live import LiveModel
+    from gacheck.training.session import Session
+    from gacheck.training.undoing import model_kept
+
+    first = next(model.parameters())
+    config = ExperimentConfig.model_validate(
+        {
+            "model": str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
+            "gradient_accumulation_steps": (gradient_accumulation_steps,),
+            "effective_batch_size": 4 * gradient_accumulation_steps,
+            "max_steps": 1,
+            "device": str(first.device),
+            "dtype": str(first.dtype).removeprefix("torch."),
+        }
+    )
+    with model_kept(model):
+        return analyse(measure_auto(config, Session(config, LiveModel(model, tokenizer))))
