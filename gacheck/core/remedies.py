@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gacheck.config import LossKwargs
 from gacheck.core.impact import percent
 from gacheck.core.verdict import Case
 
@@ -36,11 +37,22 @@ def fix(case: Case) -> str:
         )
         left = f" Left over: {_leftover(case.remaining)}." if case.remaining else ""
         return "\n".join(filter(None, (f"{_trainer_line(case)}   # before trainer.train()", (result + left).strip())))
+    if case.record.attached is not None and case.code in _ATTACHED_FIXES:
+        return _ATTACHED_FIXES[case.code](case)
     return _FIXES.get(case.code, _no_line)(case)
 
 
+def _suggested_flag(case: Case) -> LossKwargs | None:
+    """Return the value that mends it: tried, or, where only one value can be seen, the one that the rule asks for."""
+    if case.better_flag is not None or case.record.attached is None or case.auto is None:
+        return case.better_flag
+    if case.code == "SCALED_BY_ACCUMULATION" and case.auto.flag == "on" and not case.record.config.compute_loss_func:
+        return "off"
+    return "on" if case.code == "DIVIDED_TWICE" and case.auto.flag == "off" else None
+
+
 def _trainer_line(case: Case) -> str:
-    return f"trainer.model_accepts_loss_kwargs = {case.better_flag == 'on'}"
+    return f"trainer.model_accepts_loss_kwargs = {_suggested_flag(case) == 'on'}"
 
 
 def _leftover(code: str | None) -> str:
@@ -69,6 +81,57 @@ def _none_needed(case: Case) -> str:
         "LOSS_KWARGS_REJECTED": "the model refuses the argument",
     }.get(other.codes[0], other.codes[0])
     return f"None. Do not set the flag to {value} here: {reason}{size}."
+
+
+def _attached_flag_fix(case: Case) -> str:
+    """Give the line that the rule asks for, which a training that is only watched cannot try."""
+    if _suggested_flag(case) is None:
+        return _no_line(case) if case.record.config.compute_loss_func else _owner_fix(case)
+    own = f" Or {_owner_fix(case)[0].lower()}{_owner_fix(case)[1:]}" if case.subclass else ""
+    return f"{_trainer_line(case)}   # before trainer.train()\nNot tried here: attach again to see it.{own}"
+
+
+def _owner_fix(case: Case) -> str:
+    if case.subclass:
+        return f"Divide in {case.subclass}.compute_loss: the summed loss / num_items_in_batch, and by nothing else."
+    return "Upgrade transformers, or train with gradient_accumulation_steps 1."
+
+
+def _attached_means_fix(case: Case) -> str:
+    if case.per_process:
+        return "average_tokens_across_devices=True in the training arguments: all processes then share one count."
+    return (
+        f"Try both values of the flag:  {_run(case)}\n"
+        "Where the model's class uses num_items_in_batch, the flag on is right; else pack rows to equal length."
+    )
+
+
+def _run(case: Case) -> str:
+    """Return the command that measures the same model, or one of its type where it has no name."""
+    model = case.record.model
+    return f"gacheck run --model {model.name if model.name != model.class_name else f'tiny:{model.model_type}'}"
+
+
+def _attached_world_size_fix(case: Case) -> str:
+    attached = case.record.attached
+    average = attached.average_tokens_across_devices if attached is not None else None
+    own = f" Or take the number of processes out of {case.subclass}.compute_loss." if case.subclass else ""
+    if average is None:
+        return f"Upgrade transformers.{own}"
+    return f"Try average_tokens_across_devices={not average} in the training arguments, or upgrade transformers.{own}"
+
+
+def _attached_inconclusive_fix(case: Case) -> str:
+    return f"measure the model by itself:  {_run(case)}"
+
+
+_ATTACHED_FIXES: dict[str, Callable[[Case], str]] = {
+    "SCALED_BY_ACCUMULATION": _attached_flag_fix,
+    "DIVIDED_TWICE": _attached_flag_fix,
+    "MEAN_OF_MEANS": _attached_means_fix,
+    "WORLD_SIZE_SCALED": _attached_world_size_fix,
+    "INCONCLUSIVE": _attached_inconclusive_fix,
+}
 
 
 def _mean_of_means_fix(case: Case) -> str:
@@ -153,9 +216,10 @@ _FIXES: dict[str, Callable[[Case], str]] = {
 
 def remedy(case: Case) -> Remedy:
     """Give the line for each place where a user may be."""
-    if case.better_flag is None:
+    flag = _suggested_flag(case)
+    if flag is None:
         return Remedy(None, None, None, None)
-    value = case.better_flag == "on"
+    value = flag == "on"
     line = _trainer_line(case)
     name = case.record.model.class_name
     is_read = case.record.model.declaration_is_read is not False

@@ -19,6 +19,8 @@ from gacheck.record import RunRecord
 
 Affects = Literal["log", "gradient", "both", "none"]
 
+_TRAINER_FILE = "transformers/trainer.py"
+
 RULE_CODES = frozenset(code for rule in rule_table(world_size=2, auxiliary=True) for code in rule.codes if code != "OK")
 """The codes that a rule can stand for."""
 
@@ -67,6 +69,19 @@ class Case:
                 if each is not None and each.rule is not None and self.code in each.rule.codes:
                     return p
         return None
+
+    @property
+    def subclass(self) -> str | None:
+        """Name the Trainer's subclass whose own `compute_loss` computes the loss; None where it is the model."""
+        frames, name = self.record.oracle.loss_location, self.record.config.trainer_class
+        is_own = bool(frames) and frames[0].function == "compute_loss" and not frames[0].file.endswith(_TRAINER_FILE)
+        return name.rsplit(":", 1)[-1] if name is not None and is_own else None
+
+    @property
+    def per_process(self) -> bool:
+        """Whether each process takes its own mean, and the mean over the processes is what remains."""
+        found = self.auto.forward if self.auto is not None else None
+        return found is not None and found.rule is not None and "per_process" in found.rule.name
 
     @property
     def only_tails(self) -> bool:

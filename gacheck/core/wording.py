@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gacheck.core.impact import impact, percent
+from gacheck.core.notes import certainty, notes
 from gacheck.core.remedies import Remedy, fix, remedy
 from gacheck.core.verdict import Case
 
 DOCS = "docs/faults.md"
-
-# Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
-UNUSUAL_FLOAT32 = 1e-5
-UNUSUAL_HALF = 1e-2
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,11 @@ def word(case: Case) -> Words:
         summary = f"the log looks right, but in the gradient {summary}"
     return Words(
         summary=summary,
-        cause=" ".join(part for part in (cause, _certainty(case)) if part),
+        cause=" ".join(part for part in (cause, certainty(case)) if part),
         impact=impact(case),
         fix=fix(case),
         remedy=remedy(case),
-        notes=_notes(case),
+        notes=notes(case),
         docs=f"{DOCS}#{case.code.lower()}",
     )
 
@@ -52,10 +49,12 @@ def _location(case: Case) -> str:
 
 
 def _ok(case: Case) -> tuple[str, str]:
-    if max(case.record.config.gradient_accumulation_steps) == 1:
+    if max(case.record.config.gradient_accumulation_steps) == case.record.hardware.world_size == 1:
         return "the loss is right at gradient_accumulation_steps 1", "One micro-batch a step: nothing to weigh."
     on = case.auto is not None and case.auto.flag == "on"
-    if on and case.flag.used_num_items_in_batch:
+    if on and case.record.attached is not None:
+        cause = "The Trainer hands out num_items_in_batch, and the loss is divided by it."
+    elif on and case.flag.used_num_items_in_batch:
         cause = "The Trainer hands num_items_in_batch to the model and the model uses it."
     elif on:
         cause = "The loss that comes out is the token-weighted mean, though the model drops num_items_in_batch."
@@ -78,6 +77,12 @@ def _reason_to_differ(case: Case) -> str:
 
 
 def _mean_of_means(case: Case) -> tuple[str, str]:
+    if case.per_process:
+        return (
+            "processes with few target tokens weigh too much",
+            "Each process divides by its own count, and the mean over the processes is taken: a target token in a "
+            "process with few of them counts for more than one in a process with many.",
+        )
     return (
         "short micro-batches weigh too much",
         "The loss is averaged per micro-batch, then over the k of them: a target token in a short micro-batch "
@@ -123,9 +128,13 @@ def _scaled(case: Case) -> tuple[str, str]:
     else:
         cause = (
             "The Trainer hands num_items_in_batch to the model and does not divide by k; "
-            f"the model drops it and takes a mean per micro-batch{_location(case)}."
+            f"{_dropper(case)} drops it and takes a mean per micro-batch{_location(case)}."
         )
     return "the loss is k times too large", cause
+
+
+def _dropper(case: Case) -> str:
+    return f"{case.subclass}.compute_loss" if case.subclass else "the model"
 
 
 def _divided_twice(case: Case) -> tuple[str, str]:
@@ -202,6 +211,9 @@ def _unexplained(case: Case) -> tuple[str, str]:
 
 
 def _inconclusive(case: Case) -> tuple[str, str]:
+    attached = case.record.attached
+    if attached is not None and (case.auto is None or case.auto.forward is None):
+        return "nothing could be judged", f"It could not be seen: {'; '.join(attached.unseen) or 'no step came'}."
     if not case.record.passes:
         return "no pass has run yet", "Nothing was measured but the right answer."
     if case.auto is None:
@@ -234,56 +246,3 @@ _STATEMENTS: dict[str, Callable[[Case], tuple[str, str]]] = {
     "UNEXPLAINED": _unexplained,
     "INCONCLUSIVE": _inconclusive,
 }
-
-
-def _power(share: float) -> str:
-    """Write a small share as 8e-9."""
-    return f"{share:.0e}".replace("e-0", "e-")
-
-
-def _certainty(case: Case) -> str:
-    found = case.auto.forward if case.auto else None
-    if case.auto is not None and case.affects == "gradient":
-        found = case.auto.backward
-    if case.only_tails and case.telling is not None:
-        found = case.telling.forward
-    if found is None or found.rule is None:
-        return ""
-    what = "the right answer " if found.rule.right else ""
-    exactly = f"Fits {what}exactly" if found.relative_error == 0 else f"Fits {what}to {_power(found.relative_error)}"
-    if found.runner_up_error is None:
-        return f"{exactly}."
-    return f"{exactly}; next best is {percent(found.runner_up_error)} off."
-
-
-def _limits(case: Case) -> Iterator[str]:
-    """Say what makes the measurement coarser than its arithmetic."""
-    noise, hardware = case.record.oracle.noise, case.record.hardware
-    natural = UNUSUAL_FLOAT32 if hardware.dtype == "float32" and hardware.autocast is None else UNUSUAL_HALF
-    if noise.repeat > natural:
-        yield f"Two identical forwards differ by {percent(noise.repeat)}: something random could not be switched off."
-    if noise.regrouping > natural:
-        yield (
-            f"A row's loss changes by {percent(noise.regrouping)} with the rows beside it: batch normalisation, expert "
-            "capacity or the like. Then no grouping gives exactly the loss of another."
-        )
-
-
-def _notes(case: Case) -> tuple[str, ...]:
-    notes = list(_limits(case))
-    found = case.auto.forward if case.auto else None
-    if found is not None and found.rule is not None and found.equivalent:
-        names = ", ".join(rule.label for rule in found.equivalent)
-        if max(case.record.config.gradient_accumulation_steps) == 1:
-            data = "an accumulation step above 1 would tell them apart"
-        else:
-            data = "rows of unequal length would tell them apart"
-        notes.append(f"On this data the same is predicted by: {names}; {data}.")
-    if case.auto is not None:
-        failed = [f.id for f in case.figures if f.status == "failed" and f.loss_kwargs == case.auto.flag]
-        if failed and case.code != "LOSS_KWARGS_REJECTED":
-            notes.append(f"Failed, so not judged: {', '.join(failed)}.")
-    others = [code for code in case.codes[1:] if code != "OK"]
-    if others:
-        notes.append(f"Also: {', '.join(others)}.")
-    return tuple(notes)

@@ -21,7 +21,7 @@ from gacheck.training.data import Collator
 from gacheck.watching.batches import Batch, batch_fingerprints, count_labels, count_targets
 from gacheck.watching.crossentropy import find_logits, gradient_nodes, resolution, row_sums, sum_nats
 from gacheck.watching.location import LossWatch
-from gacheck.watching.ownloss import find_loss, own_loss
+from gacheck.watching.ownloss import find_loss, own_loss, own_mean
 from gacheck.watching.probe import gradient_norm
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
@@ -124,7 +124,7 @@ class Oracle:
             plain_loss_nats=None if plain is None else float(plain),
             counted_loss_nats=counted,
             counted_loss_error=refusal,
-            loss_location=self._loss_location(group),
+            loss_location=self._loss_location(group, trainer, shifts=shifts),
         )
 
     @torch.no_grad()
@@ -224,10 +224,11 @@ class Oracle:
             return None, str(error)
         return (None if loss is None else float(loss)), None
 
-    def _loss_location(self, batch: Batch) -> tuple[CodeLocation, ...]:
-        with torch.no_grad(), self.precision(), LossWatch(self._model) as watch:
-            loss = find_loss(self._model(**batch))
-        return () if loss is None else watch.location_of(loss)
+    def _loss_location(self, batch: Batch, trainer: Any, *, shifts: bool) -> tuple[CodeLocation, ...]:
+        watch = LossWatch(self._model, trainer)
+        with torch.no_grad(), self.precision(), watch:
+            loss = own_mean(trainer, batch, shifts=shifts)
+        return watch.location_of(loss)
 
     def _gradient_norms(
         self, batches: Sequence[Batch], step_sizes: Sequence[int], trainer: Any, *, shifts: bool

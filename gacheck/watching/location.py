@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from gacheck.facts import CodeLocation
 
 _TORCH = str(Path(torch.__file__).parent)
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parents[1])
 
 
 class LossWatch(TorchFunctionMode):
@@ -44,7 +44,9 @@ class LossWatch(TorchFunctionMode):
         lines: list[CodeLocation] = []
         while frame is not None:
             code = frame.f_code
-            if not code.co_filename.startswith((_TORCH, _OURS)):
+            if code.co_filename.startswith(_OURS):
+                break  # we asked: from here on the lines are ours and those of whoever called us
+            if not code.co_filename.startswith(_TORCH):
                 lines.append(CodeLocation(file=code.co_filename, line=frame.f_lineno, function=code.co_name))
                 if id(frame.f_locals.get("self")) in self._owners:
                     break

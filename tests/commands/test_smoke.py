@@ -49,12 +49,12 @@ Smoke = Callable[..., int]
 @pytest.fixture
 def smoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Smoke:
     """Run `gacheck smoke` in an empty folder and return its exit code."""
-    import gacheck.commands.measuring
+    import gacheck.experiment
     import gacheck.training.session
 
     monkeypatch.setattr(gacheck.training.session, "Session", FakeSession)
     # The release is part of what is printed.
-    monkeypatch.setattr(gacheck.commands.measuring, "read_environment", lambda: run_record([]).environment)
+    monkeypatch.setattr(gacheck.experiment, "read_environment", lambda: run_record([]).environment)
     monkeypatch.setattr(FakeSession, "ran", [])
     monkeypatch.setattr(FakeSession, "configs", [])
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
