@@ -14,6 +14,7 @@ from gacheck.environment import Environment
 from gacheck.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
 from gacheck.plan import PassSpec
 from gacheck.record import (
+    Attached,
     DataFacts,
     GradientEvidence,
     HardwareFacts,
@@ -245,6 +246,29 @@ def run_record(
         oracle=oracle_record or oracle(),
         passes=tuple(p for p in passes if not p.tail),
         tail_passes=tuple(p for p in passes if p.tail),
+    )
+
+
+def attached_run(
+    rule: str, *, k: int = 4, flag: LossKwargs = "on", unseen: Sequence[str] = (), **attached: object
+) -> RunRecord:
+    """Make the record of a training that was watched: one pass, its own k and flag, every step observed."""
+    made = pass_record(k, flag, rule, auto=flag == "on", heldout=0.0)
+    first = made.steps[0]
+    steps = tuple(replace(first, step=number) for number in (1, 2))
+    facts = {"average_tokens_across_devices": True, "chosen_loss_kwargs": True, "num_steps": 2, "num_processes_seen": 1}
+    record = run_record(
+        [made.model_copy(update={"steps": steps, "heldout_loss_nats": None})],
+        config={"per_device_train_batch_size": 2, "effective_batch_size": None, "trainer_class": "train:MyTrainer"},
+        oracle_record=oracle().model_copy(update={"rows": (), "shift_errors": None, "gradient_norms": {}}),
+    )
+    return record.model_copy(
+        update={
+            "kind": "attach",
+            "command": ("gacheck", "attach", "--", "python", "train.py"),
+            "data": record.data.model_copy(update={"min_length": None, "max_length": None}),
+            "attached": Attached.model_validate({**facts, "unseen": tuple(unseen), **attached}),
+        }
     )
 
 

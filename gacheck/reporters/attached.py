@@ -15,7 +15,7 @@ def header(analysis: Analysis, attached: Attached) -> list[tuple[str, str]]:
     """Return label and text of every line above the table, the versions apart."""
     return [
         ("model  ", _model(analysis)),
-        ("trainer ", (analysis.record.config.trainer_class or "a class without a name").replace(":", ".")),
+        ("under  ", (analysis.record.config.trainer_class or "a class without a name").replace(":", ".")),
         ("flag   ", _flag(analysis, attached)),
         ("data   ", _data(analysis)),
         ("steps  ", f"{_num_observed(analysis)} of {attached.num_steps} observed; dropout as the training has it"),

@@ -75,7 +75,8 @@ def _rows(analysis: Analysis) -> Iterator[dict[str, Cell]]:
         if not figures.steps:
             yield cells
         for step in figures.steps:
-            yield cells | _step_cells(step) | (_first_step_cells(figures) if step is figures.steps[0] else {})
+            first = step is figures.steps[0]
+            yield cells | _step_cells(step) | ({"grad_norm_ratio": figures.grad_norm_ratio} if first else {})
     recorded = {(p.accumulation_steps, p.loss_kwargs) for p in analysis.passes}
     config = analysis.record.config
     for k in config.gradient_accumulation_steps:
@@ -111,12 +112,10 @@ def _pass_cells(figures: PassFigures) -> dict[str, Cell]:
 
 
 def _step_cells(step: StepFigures) -> dict[str, Cell]:
-    return {"step": step.step, "reported_loss": step.reported_loss, "grad_norm": step.grad_norm}
-
-
-def _first_step_cells(figures: PassFigures) -> dict[str, Cell]:
     return {
-        "reference_loss": figures.reference_loss,
-        "ratio": figures.ratio,
-        "grad_norm_ratio": figures.grad_norm_ratio,
+        "step": step.step,
+        "reported_loss": step.reported_loss,
+        "grad_norm": step.grad_norm,
+        "reference_loss": step.reference_loss,
+        "ratio": step.ratio,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis
-from gacheck.core.figures import PassFigures
+from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.core.findings import FlagFinding, PassFinding
 from gacheck.record import SCHEMA_VERSION, GradientEvidence
 
@@ -23,7 +23,7 @@ def render_json(analysis: Analysis) -> str:
     record, flag = analysis.record, analysis.flag
     objectives = {f.flag: f.hypothesis for f in analysis.findings}
     document = {
-        "kind": "run",
+        "kind": record.kind,
         "schema_version": SCHEMA_VERSION,
         "complete": record.complete,
         "model": {
@@ -53,6 +53,7 @@ def render_json(analysis: Analysis) -> str:
             }
             for d in analysis.divergence
         ],
+        "attached": _attached(analysis),
         "verdict": _verdict(analysis),
     }
     return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
@@ -102,8 +103,32 @@ def _pass(figures: PassFigures, objective: str) -> dict[str, Any]:
         "objective": objective if forward is not None else None,
         "rule": forward.rule.name if forward and forward.rule else None,
         "match": match,
-        "steps": [{"step": s.step, "reported_loss": s.reported_loss, "grad_norm": s.grad_norm} for s in figures.steps],
+        "steps": [_step(step) for step in figures.steps],
         "heldout_loss": figures.heldout_loss,
+    }
+
+
+def _step(step: StepFigures) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "reported_loss": step.reported_loss,
+        "reference_loss": step.reference_loss,
+        "ratio": step.ratio,
+        "grad_norm": step.grad_norm,
+    }
+
+
+def _attached(analysis: Analysis) -> dict[str, Any] | None:
+    attached = analysis.record.attached
+    if attached is None:
+        return None
+    return {
+        "trainer_class": analysis.record.config.trainer_class,
+        "chosen_loss_kwargs": attached.chosen_loss_kwargs,
+        "average_tokens_across_devices": attached.average_tokens_across_devices,
+        "num_processes_seen": attached.num_processes_seen,
+        "num_steps": attached.num_steps,
+        "unseen": list(attached.unseen),
     }
 
 

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from gacheck.config import ExperimentConfig, LossKwargs
 from gacheck.core.analysis import Analysis
 from gacheck.core.figures import PassFigures
+from gacheck.reporters.attached import step_table
 from gacheck.reporters.table import (
     ERROR_COLUMNS,
     find_pass,
-    is_default,
+    flag_title,
     name_passes,
     num_passes,
     right_answer,
@@ -113,10 +114,12 @@ def _table(analysis: Analysis) -> list[str]:
     """Lay out one row a k; the flag values side by side."""
     if not analysis.passes:
         return []
+    if analysis.record.attached is not None:
+        return ["\n".join(["```text", *step_table(analysis), "```"])]
     flags = tried_flags(analysis)
     header = ["k", "right answer"]
     for flag in flags:
-        header += [f"loss, flag {flag}{' (default)' if is_default(analysis, flag) else ''}", "ratio", "grad", "rule"]
+        header += [f"loss, {flag_title(analysis, flag)}", "ratio", "grad", "rule"]
     rows = [header, ["---:", "---:", *["---:", "---:", "---:", "---"] * len(flags)]]
     for k in tried_steps(analysis):
         cells = [cell for flag in flags for cell in _cells(find_pass(analysis, k, flag))]
@@ -162,7 +165,7 @@ def _verdict(analysis: Analysis) -> Iterator[str]:
     yield f"**Why:** {_escape(words.cause)}"
     yield f"**Training:** {_escape(words.impact)}"
     if words.remedy.trainer is None:
-        yield f"**Fix:** {_escape(words.fix)}"
+        yield f"**Fix:** {' '.join(map(_escape, words.fix.splitlines()))}"
     else:
         yield "**Fix:**"
         yield _fence("python", words.remedy.trainer)

@@ -21,7 +21,16 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 from gacheck.config import LossKwargs
 from gacheck.core.analysis import Analysis
 from gacheck.core.figures import PassFigures
-from gacheck.reporters.table import FLAGS, find_pass, is_default, name_passes, right_answer, tried_flags, tried_steps
+from gacheck.reporters.table import (
+    FLAGS,
+    find_pass,
+    flag_title,
+    is_default,
+    name_passes,
+    right_answer,
+    tried_flags,
+    tried_steps,
+)
 from gacheck.reporters.text import ascii_only, clean, figure, shorten
 
 # Okabe and Ito's colours: told apart by all eyes, and of unequal lightness.
@@ -106,7 +115,7 @@ def _draw_against_k(axes: Axes, analysis: Analysis) -> None:
     axes.plot(ks, answers, color=RIGHT_COLOR, linewidth=6, alpha=0.55, marker="D", markersize=9, label="right answer")
     for flag in tried_flags(analysis):
         losses = [_first_loss(analysis, k, flag) for k in ks]
-        label = f"flag {flag}{' (default)' if is_default(analysis, flag) else ''}"
+        label = flag_title(analysis, flag)
         _plot(axes, ks, losses, flag, marker=MARKERS[flag], label=label)
     axes.set_xscale("log", base=2)
     axes.set_xlim(min(ks) / 1.35, max(ks) * 1.35)

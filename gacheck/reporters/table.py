@@ -82,6 +82,12 @@ def is_default(analysis: Analysis, flag: LossKwargs) -> bool:
     return analysis.flag.auto is not None and analysis.flag.auto == (flag == "on")
 
 
+def flag_title(analysis: Analysis, flag: LossKwargs) -> str:
+    """Name a value of the flag, and say of the one that the Trainer chooses itself that it does."""
+    is_chosen = is_default(analysis, flag) and analysis.record.attached is None
+    return f"flag {flag}{' (default)' if is_chosen else ''}"
+
+
 def find_pass(analysis: Analysis, k: int, flag: LossKwargs) -> PassFigures | None:
     """Return the pass at one (k, flag), if it is recorded."""
     return next((p for p in analysis.passes if (p.accumulation_steps, p.loss_kwargs) == (k, flag)), None)
@@ -161,7 +167,7 @@ def _flag_group(analysis: Analysis, flag: LossKwargs, ks: Sequence[int], *, answ
     titles = ("loss", *(("right",) if answer else ()), "ratio", "grad")
     rows = [_cells(find_pass(analysis, k, flag), answer=answer) for k in ks]
     finding = next((f for f in analysis.findings if f.flag == flag), None)
-    title = f"flag {flag}{' (default)' if is_default(analysis, flag) else ''}"
+    title = flag_title(analysis, flag)
     label = _column_label(finding)
     return Group(title, (titles, *rows), (label,) if label else ())
 

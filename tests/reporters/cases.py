@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gacheck.config import LossKwargs
 from gacheck.record import PassRecord, RunRecord
-from tests.builders import ROWS, failed_pass, full_run, gradient_evidence, pass_record, run_record
+from tests.builders import ROWS, attached_run, failed_pass, full_run, gradient_evidence, pass_record, run_record
 
 KS = (1, 2, 4, 8)
 
@@ -106,5 +106,8 @@ RECORDS: dict[str, RunRecord] = {
         + [pass_record(k, "off", "mean_of_means") for k in KS]
     ),
     "tail": tail_run(),
+    "attached": attached_run("sum_of_means"),
+    "attached, flag set": attached_run("mean_of_means", flag="off"),
+    "attached, in part": attached_run("token_mean", unseen=("ValueError: one micro-batch held no labels",)),
     "hostile": hostile_run(),
 }

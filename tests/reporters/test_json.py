@@ -35,7 +35,15 @@ PASS_TREE = {
         "backward_rule": (str, None),
         "gradient": (dict, None),
     },
-    "steps": [{"step": int, "reported_loss": (float, None), "grad_norm": (float, None)}],
+    "steps": [
+        {
+            "step": int,
+            "reported_loss": (float, None),
+            "reference_loss": (float, None),
+            "ratio": (float, None),
+            "grad_norm": (float, None),
+        }
+    ],
     "heldout_loss": (float, None),
 }
 
@@ -107,6 +115,7 @@ TREE: dict[str, Any] = {
             "max_abs_on_minus_off": (float, None),
         }
     ],
+    "attached": (dict, None),
     "verdict": {
         "code": str,
         "codes": [str],
