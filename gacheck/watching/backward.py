@@ -34,7 +34,9 @@ def watching_backward() -> Iterator[BackwardWatch]:
     def noted(tensors: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal depth
         if depth == 0:
-            single = isinstance(tensors, torch.Tensor) and tensors.numel() == 1
+            weight = args[0] if args else kwargs.get("grad_tensors")
+            # A gradient that is handed in weighs the loss.
+            single = isinstance(tensors, torch.Tensor) and tensors.numel() == 1 and weight is None
             watch.roots.append(float(tensors.detach()) if single else None)
         depth += 1
         try:

@@ -40,12 +40,14 @@ def watch_class(trainer_class: Any) -> None:
 
     @functools.wraps(train)
     def trained(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watch = _begin(self)
+        watch: Watch | None = _guarded(lambda: _begin(self))
         try:
             return train(self, *args, **kwargs)
         finally:
             if watch is not None:
                 _guarded(watch.finish)
+                for error in watch.trouble:
+                    _leave_error(error)
 
     trainer_class.__init__, trainer_class.train = made, trained
     _leave("transformers")
@@ -60,16 +62,13 @@ def _begin(trainer: Any) -> Watch | None:
     name = str(len(_watched))
 
     def seen(facts: WatchedTraining, is_last: bool) -> None:
-        if watch is not None and watch.rank == 0:
+        if watch.rank == 0:
             _guarded(lambda: _write(facts, name))
         if is_last and os.environ.get(STOP):
             _end()
 
-    def start() -> Watch:
-        steps, chosen = int(os.environ[STEPS]), _chosen.get(trainer)
-        return Watch(trainer, num_steps=steps, seen=seen, name=name, chosen_loss_kwargs=chosen)
-
-    watch: Watch | None = _guarded(start)
+    steps, chosen = int(os.environ[STEPS]), _chosen.get(trainer)
+    watch = Watch(trainer, num_steps=steps, seen=seen, name=name, chosen_loss_kwargs=chosen)
     return watch
 
 
@@ -78,7 +77,7 @@ def _guarded(act: Callable[[], Any]) -> Any:
     try:
         return act()
     except Exception as error:
-        _leave("trouble", f"{type(error).__name__}: {error}\n")
+        _leave_error(error)
         return None
 
 
@@ -95,6 +94,10 @@ def _end() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _leave_error(error: Exception) -> None:
+    _leave("trouble", f"{type(error).__name__}: {error}\n")
 
 
 def _leave(name: str, text: str = "") -> None:

@@ -86,7 +86,7 @@ class Probe:
         if self._had_own_step:
             self._trainer.training_step = self._training_step
         else:
-            del self._trainer.training_step
+            vars(self._trainer).pop("training_step", None)
 
     def _watched_step(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         num_items = args[0] if args else kwargs.get("num_items_in_batch")
@@ -169,26 +169,25 @@ class Probe:
         if spreads.get(best, 1.0) > CLEAR_SPREAD and watch.watches[True].last_is_free is not None:
             # No plain cross-entropy: what it scores at the last position tells.
             best = bool(watch.watches[True].last_is_free)
-        self.shifts = best
+        if count_labels(watch.watches[False].labels):
+            self.shifts = best
         return best
 
     def _close_step(self) -> None:
-        norm = gradient_norm(self._trainer.model)
-        if self._keep_gradients and not self.steps:
-            self.first_gradients = copy_gradients(self._trainer.model, self._loss_scale)
-        micro_batches = self._micro_batches
+        micro_batches, norm = self._micro_batches, None
+        try:
+            norm = gradient_norm(self._trainer.model)
+            norm = norm / self._loss_scale if norm is not None else None
+            if self._keep_gradients and not self.steps:
+                self.first_gradients = copy_gradients(self._trainer.model, self._loss_scale)
+        except Exception as error:
+            self.trouble.append(error)
         if len(self.steps) < self._observed_steps:
             try:
                 micro_batches = self._complete(micro_batches)
             except Exception as error:
                 self.trouble.append(error)
-        self.steps.append(
-            StepRecord(
-                step=len(self.steps) + 1,
-                micro_batches=tuple(micro_batches),
-                grad_norm=norm / self._loss_scale if norm is not None else None,
-            )
-        )
+        self.steps.append(StepRecord(len(self.steps) + 1, tuple(micro_batches), norm))
         self._micro_batches, self._watches = [], []
         if self._step_done is not None:
             self._step_done()
@@ -205,12 +204,17 @@ class Probe:
         if any(m.observation is None for m in known):
             return known
         watches = [watch for watch in self._watches if watch is not None]
-        k, tolerance = self._trainer.args.gradient_accumulation_steps, max(self.resolution, self.noise)
+        k = self._trainer.args.gradient_accumulation_steps
+        # The noise is each process's own; the resolution is the same in all.
+        tolerance = max(self.resolution, self.noise) if self._gather is None else self.resolution
         if not explains(known, k, tolerance):
-            known = self._gathered([self._with_own_loss(m, w) for m, w in zip(own, watches, strict=True)]) or own
+            known = self._gathered([self._with_own_loss(m, w) for m, w in zip(own, watches, strict=True)]) or known
         if self._locate and not is_right(known, k, tolerance):
             self._locate = False
-            self.location = ask_location(self._trainer, watches[-1], shifts=bool(self.shifts))
+            try:
+                self.location = ask_location(self._trainer, watches[-1], shifts=bool(self.shifts))
+            except Exception as error:
+                self.trouble.append(error)
         return known
 
     def _gathered(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
@@ -254,5 +258,7 @@ def copy_gradients(model: torch.nn.Module, scale: float = 1.0) -> Gradients:
 
 def gradient_norm(model: torch.nn.Module) -> float | None:
     """Return the norm over all gradients as they stand, None if there are none."""
-    norms = [torch.linalg.vector_norm(p.grad.detach().float()).cpu() for p in model.parameters() if p.grad is not None]
+    gradients = [p.grad.detach() for p in model.parameters() if p.grad is not None]
+    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    norms = [torch.linalg.vector_norm(g.float()).cpu() for g in dense]
     return float(torch.linalg.vector_norm(torch.stack(norms).double())) if norms else None

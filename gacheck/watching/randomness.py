@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
 from collections import deque
@@ -54,30 +53,35 @@ def undisturbed(model: torch.nn.Module, start: RandomState | None = None) -> Ite
     """Leave random state and buffers as they were: an extra forward must not change the training.
 
     Args:
-        model: Whose buffers are put back.
+        model: Its forwards get copies of its buffers to work on. The originals are not touched, not even to put them
+            back: a graph that is still to be differentiated may have saved them.
         start: What the block draws from, so that it repeats an earlier forward; by default the present state.
     """
     before = RandomState.now(model)
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    if start is not None:
-        start.restore()
+    copies: dict[int, torch.Tensor] = {}
+    held = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
+    for registry, originals in held:
+        for name, buffer in originals.items():
+            if buffer is not None:
+                registry[name] = copies.setdefault(id(buffer), buffer.detach().clone())
     try:
+        if start is not None:
+            start.restore()
         yield
     finally:
+        for registry, originals in held:
+            registry.update(originals)
         before.restore()
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
 
 
 @contextmanager
 def books_kept(trainer: Any) -> Iterator[None]:
     """Put back what a Trainer counts and collects for its log: a question must not be logged as a training."""
-    books = {name: copy.deepcopy(value) for name, value in vars(trainer).items() if _is_book(value)}
+    books = {name: (value, _contents(value)) for name, value in vars(trainer).items() if _is_book(value)}
     try:
         yield
     finally:
-        vars(trainer).update(books)
+        vars(trainer).update({name: _put_back(value, contents) for name, (value, contents) in books.items()})
 
 
 def _is_book(value: Any) -> bool:
@@ -88,3 +92,28 @@ def _is_book(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, deque)):
         return all(map(_is_book, value))
     return value is None or isinstance(value, (int, float, str))
+
+
+def _contents(value: Any) -> Any:
+    """Copy what a book holds: every entry with what it holds in turn."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: (entry, _contents(entry)) for name, entry in value.items()}
+    return [(entry, _contents(entry)) for entry in value] if isinstance(value, (list, set, deque)) else None
+
+
+def _put_back(value: Any, contents: Any) -> Any:
+    """Put a book back in place, since others may hold it too, and return it."""
+    if isinstance(value, torch.Tensor):
+        with torch.no_grad():
+            value.copy_(contents)
+    elif isinstance(value, dict):
+        entries = {name: _put_back(entry, held) for name, (entry, held) in contents.items()}
+        value.clear()
+        value.update(entries)
+    elif contents is not None:
+        items = [_put_back(entry, held) for entry, held in contents]
+        value.clear()
+        (value.update if isinstance(value, set) else value.extend)(items)
+    return value

@@ -25,6 +25,9 @@ class Watch:
             last. In the process of rank 0 alone they hold the steps of all.
         name: The same in all processes of the training, and no other watch's.
         chosen_loss_kwargs: The flag that the Trainer chose when it was made; None where that was not seen.
+
+    Attributes:
+        trouble: What kept the facts from being told.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Watch:
         self._processes = Processes(name)
         self._started = time.perf_counter()
         self._is_over = False
+        self.trouble: list[Exception] = []
         self._described: dict[str, Any] | None = None
         self._probe = Probe(
             trainer,
@@ -56,7 +60,7 @@ class Watch:
         """Let go of the Trainer, and tell what was seen if the training ended early."""
         if not self._is_over:
             self.let_go()
-            self._seen(self._facts(), True)
+            self._tell(True)
 
     def let_go(self) -> None:
         self._is_over = True
@@ -66,7 +70,15 @@ class Watch:
         is_last = len(self._probe.steps) >= self._num_steps
         if is_last:
             self.let_go()
-        self._seen(self._facts(), is_last)
+        self._tell(is_last)
+
+    def _tell(self, is_last: bool) -> None:
+        try:
+            facts = self._facts()
+        except Exception as error:  # the training goes on; nothing can be told of it
+            self.trouble.append(error)
+            return
+        self._seen(facts, is_last)
 
     def _gather(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
         everybody = self._processes.exchange([asdict(m) for m in own])
