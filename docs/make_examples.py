@@ -83,6 +83,7 @@ RUNS = (
     example("packed-4.57.6", "4.57.6", "run --model tiny:gemma3 --packing"),
     example("smoke-newest", NEWEST, "smoke"),
     example("smoke-4.50.3", "4.50.3", "smoke"),
+    example("attach-newest", NEWEST, "attach -- python my_training.py"),
 )
 PICTURE = "gemma3-4.50.3"
 
@@ -94,18 +95,21 @@ def run(each: Example, folder: Path) -> str:
         RuntimeError: It gave no verdict.
     """
     program, *arguments = each.command
+    executables = _executables(each.release)
     done = subprocess.run(
-        [str(_executables(each.release) / program), *arguments],
+        [str(executables / program), *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         encoding="utf-8",
         check=False,
-        env={**os.environ, **SURROUNDINGS},
+        env={**os.environ, **SURROUNDINGS, "PATH": f"{executables}{os.pathsep}{os.environ['PATH']}"},
     )
     if done.returncode in COULD_NOT_RUN or not done.stdout:
         raise RuntimeError(f"{each.name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return f"$ {folded(shlex.join(each.command))}\n{normalise(done.stdout)}"
+    # What stands on stdout is then the training's own.
+    output = done.stderr[done.stderr.rindex("\ngacheck ") + 1 :] if arguments[0] == "attach" else done.stdout
+    return f"$ {folded(shlex.join(each.command))}\n{normalise(output)}"
 
 
 def folded(command: str) -> str:
@@ -121,7 +125,7 @@ def _executables(release: str) -> Path:
         return Path(sys.executable).parent
     # The tests' environments serve here too. A script's own folder is on the path, the checkout is not.
     sys.path.insert(0, str(CHECKOUT))
-    from tests.releases.environments import environment_for
+    from tests.environments import environment_for
 
     return environment_for(release)
 

@@ -399,7 +399,8 @@ def unknown_words(text: str) -> Iterator[str]:
         if target and target[1] not in targets():
             yield f"there is no target {target[1]}"
         # A line may join several programs; other programs' options are their own business.
-        for part in code.split(" && "):
+        for joined in code.split(" && "):
+            part = joined.split(" -- ")[0]  # `gacheck attach` stands in front of another program
             command = re.match(r"gacheck ([a-z]+)\b", part)
             if command and command[1] not in known:
                 yield f"there is no command {command[1]}"

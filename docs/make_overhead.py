@@ -1,0 +1,135 @@
+"""Measures what being watched costs a training, and writes docs/overhead.md.
+
+    make overhead
+
+Trainings of one model of about 60 million parameters, watched and not in turns, in one process. Every optimizer step
+is timed by a callback; what is compared are steps of the same number, so that warming up counts for both.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+from gacheck.watching.watch import Watch
+
+PAGE = Path(__file__).parent / "overhead.md"
+ROUNDS = 6
+OBSERVED, AFTER = 2, 4
+ACCUMULATION_STEPS, ROWS, TOKENS = 4, 2, 128
+
+
+class Clock(TrainerCallback):
+    """Times every optimizer step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._started)
+
+
+def make_model() -> LlamaForCausalLM:
+    """Make a Llama with a vocabulary of a usual size."""
+    config = LlamaConfig(
+        vocab_size=32_000,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+    )
+    return LlamaForCausalLM(config)
+
+
+def train(model: LlamaForCausalLM, rows: list[dict[str, list[int]]], *, watched: bool) -> list[float]:
+    """Train a few steps; return their seconds."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        args = TrainingArguments(
+            folder,
+            per_device_train_batch_size=ROWS,
+            gradient_accumulation_steps=ACCUMULATION_STEPS,
+            max_steps=OBSERVED + AFTER,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        trainer = Trainer(model=model, args=args, train_dataset=rows, callbacks=[clock])
+        if watched:
+            Watch(trainer, num_steps=OBSERVED, seen=lambda facts, is_last: None)
+        trainer.train()
+    return clock.seconds
+
+
+def ratios(alone: list[list[float]], watched: list[list[float]], steps: range) -> list[float]:
+    """Return watched over alone for the sum of these steps, a ratio a round."""
+    return [sum(w[i] for i in steps) / sum(a[i] for i in steps) for a, w in zip(alone, watched, strict=True)]
+
+
+def page(model: LlamaForCausalLM, alone: list[list[float]], watched: list[list[float]]) -> str:
+    """Write the page."""
+    observed, after = ratios(alone, watched, range(OBSERVED)), ratios(alone, watched, range(OBSERVED, OBSERVED + AFTER))
+    sums = [sum(each[OBSERVED:]) for each in alone]
+    noise = (max(sums) - min(sums)) / statistics.median(sums)
+    rows = [("observed", observed), ("after them", after)]
+    table = "\n".join(
+        f"| {name} | {statistics.median(r) - 1:+.1%} | {min(r) - 1:+.1%} to {max(r) - 1:+.1%} |" for name, r in rows
+    )
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    return f"""<!-- Made by docs/make_overhead.py: run  make overhead  instead of editing. -->
+
+# What being watched costs
+
+Measured by `make overhead` with transformers {transformers.__version__}, torch {torch.__version__}, CPU,
+{os.cpu_count()} cores, {platform.machine()}: a Llama of {parameters:.0f} million parameters with a vocabulary of
+32,000; micro-batches of {ROWS} × {TOKENS} tokens, k = {ACCUMULATION_STEPS}; {ROUNDS} rounds, each a training
+that is watched and one that is not, in turns. Seconds per optimizer step, watched against not:
+
+| steps | median | smallest to largest |
+| --- | ---: | ---: |
+{table}
+
+Trainings that are not watched differ among each other by up to {noise:.1%} over the same steps.
+"""
+
+
+def main() -> None:
+    """Measure and write."""
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    model = make_model()
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for _ in range((OBSERVED + AFTER) * ACCUMULATION_STEPS * ROWS):
+        ids = torch.randint(0, 32_000, (TOKENS,), generator=generator).tolist()
+        rows.append({"input_ids": ids, "labels": ids})
+    train(model, rows, watched=False)  # warms up
+    alone, watched = [], []
+    for number in range(ROUNDS):
+        # Which comes first changes from round to round.
+        for is_watched in (False, True) if number % 2 else (True, False):
+            (watched if is_watched else alone).append(train(model, rows, watched=is_watched))
+    PAGE.write_text(page(model, alone, watched), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
