@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from gacheck.config import OBJECT_NAME, ExperimentConfig
 from gacheck.environment import Environment, read_environment
+from gacheck.errors import RecordError
 from gacheck.facts import WatchedTraining
 from gacheck.plan import PassSpec
 from gacheck.record import (
@@ -27,8 +28,19 @@ from gacheck.record import (
 
 
 def read_training(text: str) -> WatchedTraining:
-    """Read what the process of a training wrote."""
-    return TypeAdapter(WatchedTraining).validate_python(json.loads(text))
+    """Read what the process of a training wrote.
+
+    Raises:
+        RecordError: It makes no sense.
+    """
+    try:
+        return TypeAdapter(WatchedTraining).validate_python(json.loads(text))
+    except ValueError as error:  # pydantic's own errors are of this kind
+        raise RecordError(
+            f"What the training told cannot be read: {' '.join(str(error).split())[:300]}",
+            why="It comes from gacheck's own watch in the training's process.",
+            fix="report it with the output of gacheck env",
+        ) from error
 
 
 def record_of(training: WatchedTraining, command: tuple[str, ...]) -> RunRecord:

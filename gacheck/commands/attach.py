@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from gacheck.commands.folders import check_free, make_folder, new_folder
 from gacheck.commands.output import exit_code, show_error, speaks_unicode
 from gacheck.core.analysis import Analysis, analyse
 from gacheck.core.codes import SEVERITY_RANK
-from gacheck.errors import NothingSeenError
-from gacheck.journal import RECORD_NAME, load_record, save_record
+from gacheck.errors import GacheckError, NothingSeenError
+from gacheck.journal import RECORD_NAME, save_record
 from gacheck.observed import read_training, record_of
+from gacheck.record import RunRecord
 from gacheck.reporters.terminal import render_quiet, render_terminal
 
 
@@ -50,12 +53,18 @@ def attach(
     """
     if out is not None:
         check_free(out, force=force)
+        make_folder(out)
     with tempfile.TemporaryDirectory(prefix="gacheck-attach-") as facts:
         keeper = _Keeper(Path(facts), tuple(sys.argv[1:]), out)
-        code = run_watched(command, Path(facts), steps=steps, stop=stop_after_check, meanwhile=keeper.keep)
-        for folder in keeper.folders:
-            _show(analyse(load_record(folder)), folder, quiet=quiet)
-        judged = [analysis for folder in keeper.folders if (analysis := analyse(load_record(folder))).record.num_steps]
+        try:
+            code = run_watched(command, Path(facts), steps=steps, stop=stop_after_check, meanwhile=keeper.keep)
+        finally:
+            keeper.tidy()
+        for kept in keeper.all:
+            _show(kept, quiet=quiet)
+        judged = [kept.analysis for kept in keeper.all if kept.record.num_steps]
+        if keeper.error is not None:
+            show_error(keeper.error)
         if not judged:
             show_error(keeper.nothing_seen())
         elif stop_after_check:
@@ -72,48 +81,79 @@ def _exit_code(judged: Sequence[Analysis], fail_on: FailOn | None, code: int) ->
     return exit_code(gravest, strict=fail_on is FailOn.WARN) or code
 
 
-def _show(analysis: Analysis, folder: Path, *, quiet: bool) -> None:
-    ascii = not speaks_unicode(sys.stderr)
-    saved = f"{folder}/   {RECORD_NAME}"
-    text = (
-        render_quiet(analysis, saved=saved, ascii=ascii)
-        if quiet
-        else render_terminal(analysis, saved=saved, ascii=ascii)
-    )
-    print(f"\n{text.rstrip()}", file=sys.stderr)
+@dataclass(frozen=True)
+class _Kept:
+    """What one training told; the folder is None where it could not be saved."""
+
+    told_at: int
+    record: RunRecord
+    folder: Path | None
+
+    @property
+    def analysis(self) -> Analysis:
+        return analyse(self.record)
+
+
+def _show(kept: _Kept, *, quiet: bool) -> None:
+    ascii, render = not speaks_unicode(sys.stderr), render_quiet if quiet else render_terminal
+    saved = None if kept.folder is None else f"{kept.folder}/   {RECORD_NAME}"
+    print(f"\n{render(kept.analysis, saved=saved, ascii=ascii).rstrip()}", file=sys.stderr)
 
 
 class _Keeper:
-    """Turns what the processes of a training leave into records, while it runs."""
+    """Turns what the processes of a training leave into records, while it runs.
+
+    Attributes:
+        error: Why a record could not be saved; the training has gone on.
+    """
 
     def __init__(self, facts: Path, command: tuple[str, ...], out: Path | None) -> None:
         self._facts = facts
         self._command = ("gacheck", *command)
         self._out = out
-        self._kept: dict[Path, tuple[int, Path]] = {}
+        self._kept: dict[Path, _Kept] = {}
+        self.error: GacheckError | None = None
 
     @property
-    def folders(self) -> list[Path]:
-        """The folders of the records, in the order in which the trainings began."""
-        return [folder for _, folder in self._kept.values()]
+    def all(self) -> list[_Kept]:
+        """What was kept, in the order in which the trainings began."""
+        return list(self._kept.values())
 
     def keep(self) -> None:
         """Save the records of what is new since the last time."""
         for path in sorted(self._facts.glob("training-*.json"), key=lambda found: found.stat().st_mtime_ns):
-            time = path.stat().st_mtime_ns
-            before, folder = self._kept.get(path, (None, None))
-            if time == before:
+            told_at, before = path.stat().st_mtime_ns, self._kept.get(path)
+            if before is not None and before.told_at == told_at:
                 continue
-            training = read_training(path.read_text(encoding="utf-8"))
-            folder = folder or self._new_folder(training.model_name)
-            save_record(record_of(training, self._command), folder)
-            self._kept[path] = time, folder
+            try:
+                training = read_training(path.read_text(encoding="utf-8"))
+                record = record_of(training, self._command)
+            except GacheckError as error:
+                self.error = error
+                continue
+            folder = self._save(record, before.folder if before else None)
+            self._kept[path] = _Kept(told_at, record, folder)
+
+    def _save(self, record: RunRecord, folder: Path | None) -> Path | None:
+        try:
+            folder = folder or self._new_folder(record.model.name)
+            save_record(record, folder)
+        except GacheckError as error:
+            self.error = error
+            return None
+        return folder
 
     def _new_folder(self, model: str) -> Path:
         if self._out is None:
             return make_folder(new_folder(model))
         number = len(self._kept) + 1
         return make_folder(self._out if number == 1 else self._out.with_name(f"{self._out.name}-{number}"))
+
+    def tidy(self) -> None:
+        """Leave no empty folder behind."""
+        if self._out is not None and not self._kept:
+            with suppress(OSError):
+                self._out.rmdir()
 
     def nothing_seen(self) -> NothingSeenError:
         """Say how far the watch came."""

@@ -67,6 +67,8 @@ def _begin(trainer: Any) -> Watch | None:
         if is_last and os.environ.get(STOP):
             _end()
 
+    if os.environ.get(STOP):
+        trainer.add_callback(_SavesNothing())
     steps, chosen = int(os.environ[STEPS]), _chosen.get(trainer)
     watch = Watch(trainer, num_steps=steps, seen=seen, name=name, chosen_loss_kwargs=chosen)
     return watch
@@ -87,6 +89,19 @@ def _write(facts: WatchedTraining, name: str) -> None:
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(asdict(facts)), encoding="utf-8")
     unfinished.replace(path)
+
+
+class _SavesNothing:
+    """A callback for a training that is to end after the check: steps before that leave no checkpoint."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        control.should_save = False
+        return control
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("on_"):
+            return lambda *args, **kwargs: None
+        raise AttributeError(name)
 
 
 def _end() -> None:
