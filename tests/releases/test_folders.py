@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.releases.environments import CHECKOUT
+from tests.environments import CHECKOUT
 from tests.releases.test_releases import NEWEST, run_in
 
 pytestmark = pytest.mark.releases
