@@ -1,0 +1,218 @@
+"""`gacheck attach` as a shell meets it. The children are one-line scripts; tests/integrations has real trainings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from gacheck.facts import MicroBatchRecord, Observation, StepRecord, WatchedTraining
+from gacheck.journal import load_record, save_record
+from tests.builders import attached_run
+
+GACHECK = (sys.executable, "-m", "gacheck.cli")
+
+
+def attach(*arguments: str, folder: Path, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GACHECK, "attach", *arguments],
+        cwd=folder,
+        input=input,
+        env={**os.environ, "PYTHONPATH": "", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code)
+
+
+def training(rule: str = "sum_of_means") -> WatchedTraining:
+    """Return what the process of a training tells whose losses follow a rule."""
+    record = attached_run(rule)
+    return WatchedTraining(
+        python="3.9.1",
+        platform="Linux",
+        packages={"torch": "2.13.0", "transformers": "4.50.3"},
+        model_name="/models/mine",
+        model_class="MineForCausalLM",
+        model_type="mine",
+        num_parameters=1234,
+        adapter=None,
+        accepts_loss_kwargs_declared=None,
+        forward_has_kwargs=True,
+        trainer_class="train:MyTrainer",
+        compute_loss_func="train:<lambda>",
+        arguments={"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2, "learning_rate": 1e-3},
+        chosen_loss_kwargs=True,
+        loss_kwargs=True,
+        device="cpu",
+        device_name="cpu",
+        dtype="float32",
+        autocast=None,
+        num_processes=1,
+        num_processes_seen=1,
+        shifts=True,
+        resolution=2.4e-7,
+        noise=1e-8,
+        num_steps=2,
+        steps=record.passes[0].steps,
+        loss_location=(),
+        unseen=(),
+        seconds=1.0,
+    )
+
+
+def telling(folder: Path, *trainings: WatchedTraining, exit_code: int = 0) -> tuple[str, ...]:
+    """Return a command that tells of these trainings, as the watch in its process would."""
+    source = folder / "told"
+    source.mkdir()
+    for number, each in enumerate(trainings, 1):
+        (source / f"training-1-{number}.json").write_text(json.dumps(asdict(each)))
+    code = f"import os, shutil, sys; shutil.copytree({str(source)!r}, os.environ['GACHECK_ATTACH_FOLDER'], "
+    return python(f"{code}dirs_exist_ok=True); sys.exit({exit_code})")
+
+
+@pytest.mark.parametrize("dashes", [("--",), ()], ids=["with --", "without"])
+def test_the_command_is_run_as_it_is(tmp_path: Path, dashes: tuple[str, ...]) -> None:
+    code = "import sys; print(sys.argv[1:], sys.stdin.read()); print('aside', file=sys.stderr); sys.exit(7)"
+    done = attach(*dashes, *python(code), "--steps", "x", "--", "y", folder=tmp_path, input="words")
+
+    assert done.stdout == "['--steps', 'x', '--', 'y'] words\n"
+    assert done.stderr.startswith("aside\n")
+    assert done.returncode == 7
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_s_code_is_that_of_a_shell(tmp_path: Path) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+
+    assert attach("--", *python(code), folder=tmp_path).returncode == 128 + 15
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (python("pass"), "imported transformers.Trainer"),
+        ((sys.executable, "-I", "-c", "pass"), "python -I"),
+        (("true",), "python -I"),
+    ],
+    ids=["no Trainer", "isolated", "no Python"],
+)
+def test_where_nothing_is_seen_it_says_so(tmp_path: Path, command: tuple[str, ...], said: str) -> None:
+    done = attach("--", *command, folder=tmp_path)
+
+    assert done.returncode == 3
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--", "no-such-program"), ("--steps", "0", "--", "true"), ("--out", "/proc/x", "--", "true")]
+)
+def test_what_cannot_be_carried_out_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = attach(*arguments, folder=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_path_of_the_user_is_kept(tmp_path: Path) -> None:
+    code = "import sys, os; print([p for p in sys.path if 'startup' in p], sys.path[1], os.environ['PYTHONPATH'])"
+    done = attach("--", *python(code), folder=tmp_path, PYTHONPATH="/somewhere")
+    found, first, variable = done.stdout.split()
+
+    assert (found, first) == ("[]", "/somewhere")
+    assert variable.endswith(f"startup{os.pathsep}/somewhere")
+
+
+def test_the_verdict_stands_on_stderr_and_the_record_in_its_folder(tmp_path: Path) -> None:
+    done = attach("--out", "mine", "--", *telling(tmp_path, training()), folder=tmp_path)
+    record = load_record(tmp_path / "mine")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "FAIL  SCALED_BY_ACCUMULATION" in done.stderr
+    assert "saved     mine/   record.json" in done.stderr
+    assert (record.kind, record.model.name, record.environment.python) == ("attach", "/models/mine", "3.9.1")
+    assert record.config.trainer_class == "train:MyTrainer"
+    assert record.config.compute_loss_func is None  # a lambda has no name that can be imported
+    shown = subprocess.run([*GACHECK, "report", "mine"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "exit_code", "wanted"),
+    [
+        ("sum_of_means", (), 0, 0),
+        ("sum_of_means", (), 5, 5),
+        ("sum_of_means", ("--fail-on", "fail"), 0, 1),
+        ("sum_of_means", ("--fail-on", "fail"), 5, 1),
+        ("mean_of_means", ("--fail-on", "fail"), 0, 0),
+        ("mean_of_means", ("--fail-on", "warn"), 0, 1),
+        ("token_mean", ("--fail-on", "warn"), 0, 0),
+        ("token_mean", ("--fail-on", "warn"), 5, 5),
+    ],
+)
+def test_exit_codes(tmp_path: Path, rule: str, options: tuple[str, ...], exit_code: int, wanted: int) -> None:
+    command = telling(tmp_path, training(rule), exit_code=exit_code)
+
+    assert attach(*options, "--", *command, folder=tmp_path).returncode == wanted
+
+
+def test_what_could_not_be_judged_is_inconclusive(tmp_path: Path) -> None:
+    told = training()
+    blind = tuple(
+        replace(s, micro_batches=tuple(replace(m, observation=None) for m in s.micro_batches)) for s in told.steps
+    )
+    command = telling(tmp_path, replace(told, steps=blind, unseen=("ValueError: no labels",)))
+    done = attach("--fail-on", "fail", "--", *command, folder=tmp_path)
+
+    assert done.returncode == 3
+    assert "INCONCLUSIVE: nothing could be judged" in done.stderr
+    assert "ValueError: no labels" in done.stderr
+
+
+def test_several_trainings_have_a_folder_each(tmp_path: Path) -> None:
+    command = telling(tmp_path, training("token_mean"), training("sum_of_means"))
+    done = attach("--out", "mine", "--fail-on", "fail", "--quiet", "--", *command, folder=tmp_path)
+
+    assert done.returncode == 1
+    assert [(tmp_path / name / "record.json").is_file() for name in ("mine", "mine-2")] == [True, True]
+
+
+def test_an_earlier_record_is_kept_unless_it_may_go(tmp_path: Path) -> None:
+    save_record(attached_run("token_mean"), tmp_path)
+    command = telling(tmp_path, training())
+    refused = attach("--out", ".", "--", *command, folder=tmp_path)
+    kept = load_record(tmp_path).model.name
+    replaced = attach("--out", ".", "--force", "--", *command, folder=tmp_path)
+
+    assert (refused.returncode, kept) == (2, attached_run("token_mean").model.name)
+    assert (replaced.returncode, load_record(tmp_path).model.name) == (0, "/models/mine")
+
+
+def test_a_loss_that_is_no_number_comes_through(tmp_path: Path) -> None:
+    seen = Observation(("a",), 3, 4, float("inf"), None, float("nan"), None, None, None)
+    step = StepRecord(1, (MicroBatchRecord(float("nan"), None, seen),), float("inf"))
+    done = attach("--out", "mine", "--", *telling(tmp_path, replace(training(), steps=(step,))), folder=tmp_path)
+
+    assert "NONFINITE" in done.stderr
+    assert load_record(tmp_path / "mine").passes[0].steps[0].grad_norm == float("inf")
+
+
+def test_facts_that_make_no_sense_do_not_end_in_a_traceback(tmp_path: Path) -> None:
+    code = "import os; open(os.environ['GACHECK_ATTACH_FOLDER'] + '/training-1-1.json', 'w').write('{}')"
+    done = attach("--", *python(code), folder=tmp_path)
+
+    assert done.returncode == 3
+    assert "cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
