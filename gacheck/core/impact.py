@@ -23,6 +23,8 @@ def impact(case: Case) -> str:
         return "The gradients are not finite either, or not to be trusted."
     if case.only_tails:
         return "Only the steps at the end of an epoch have this fault, in the log and in the gradient."
+    if case.record.attached is not None and auto.backward is None:
+        return "The gradient was not seen."
     if case.affects == "none":
         return "Gradients agree too."
     parts = [_gradient_sentence(case, worst)]

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gacheck.core.analysis import analyse
 from gacheck.core.findings import FlagFinding, Tolerance, explain_alone, find, measure_tolerance, optimizer_step
 from gacheck.core.measured import Hypothesis
 from gacheck.core.rules import RULES, RULES_BY_NAME, Rule, rule_table
+from gacheck.facts import MicroBatchRecord
 from gacheck.record import Noise, OracleRecord, PassRecord
-from tests.builders import ROWS, failed_pass, gradient_evidence, oracle, pass_record, run_record
+from tests.builders import ROWS, attached_run, failed_pass, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, edit_micro_batches, noisy_oracle, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
@@ -511,3 +513,72 @@ def test_a_batch_that_grows_with_k_has_another_mean_at_each() -> None:
     passes = [pass_record(2, "on", "token_mean", rows=few), pass_record(4, "on", "token_mean", rows=many)]
 
     assert found([with_observed(p, weight_spread=0.8) for p in passes]).codes == ("OTHER_OBJECTIVE",)
+
+
+def with_backward_losses(record: PassRecord, factor: float) -> PassRecord:
+    """Let `backward` have been called on the reported losses times a factor, and no logits have been seen."""
+
+    def edit(_: int, m: MicroBatchRecord) -> MicroBatchRecord:
+        if m.observation is None:
+            return m
+        seen = replace(m.observation, weight=None, weight_spread=None, backward_loss_nats=factor * m.reported_loss_nats)
+        return replace(m, observation=seen)
+
+    return edit_micro_batches(record, edit)
+
+
+@pytest.mark.parametrize(
+    ("factor", "affects", "rule"),
+    [(1.0, "both", "sum_of_means"), (1 / 4, "log", "mean_of_means")],
+    ids=["the reported loss", "a quarter of it"],
+)
+def test_where_no_weight_was_seen_the_loss_of_backward_speaks(factor: float, affects: str, rule: str) -> None:
+    record = attached_run("sum_of_means", k=4)
+    passes = (with_backward_losses(record.passes[0], factor),)
+    analysis = analyse(record.model_copy(update={"passes": passes}))
+    backward = analysis.findings[0].backward
+
+    assert (analysis.verdict.code, analysis.verdict.affects) == ("SCALED_BY_ACCUMULATION", affects)
+    assert backward is not None
+    assert backward.rule is not None
+    assert backward.rule.name == rule
+
+
+def test_nothing_is_said_of_a_gradient_that_was_not_seen() -> None:
+    record = attached_run("sum_of_means")
+    passes = (with_observed(record.passes[0], weight=None, weight_spread=None),)
+
+    assert analyse(record.model_copy(update={"passes": passes})).verdict.words.impact == "The gradient was not seen."
+
+
+def test_every_observed_step_is_judged() -> None:
+    record = attached_run("token_mean")
+    [first] = record.passes
+    assert [p.number for p in analyse(record).findings[0].passes] == [0, 1]
+
+    second = with_losses(first, lambda _, loss: 3 * loss, step=2)
+    analysis = analyse(record.model_copy(update={"passes": (second,)}))
+    assert analysis.verdict.code == "UNEXPLAINED"
+    assert [step.ratio for step in analysis.passes[0].steps] == pytest.approx([1, 3])
+
+
+def of_two_processes(record: PassRecord) -> PassRecord:
+    """Let a second process have done and returned the same."""
+    steps = [
+        replace(s, micro_batches=(*s.micro_batches, *(replace(m, process=1) for m in s.micro_batches)))
+        for s in record.steps
+    ]
+    return record.model_copy(update={"steps": tuple(steps)})
+
+
+def test_what_each_process_returned_counts_by_their_number() -> None:
+    # Each divides by its own count, which is half of both: the mean of the two is right, as the counts are equal.
+    record = attached_run("token_mean")
+    hardware = record.hardware.model_copy(update={"world_size": 2})
+    passes = (of_two_processes(record.passes[0]),)
+    analysis = analyse(record.model_copy(update={"passes": passes, "hardware": hardware}))
+
+    assert analysis.verdict.code == "OK"
+    assert analysis.passes[0].reported_loss == pytest.approx(analysis.passes[0].reference_loss)
+    assert analysis.findings[0].forward is not None
+    assert [rule.name for rule in analysis.findings[0].forward.equivalent][:1] == ["token_mean_per_process"]

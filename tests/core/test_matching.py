@@ -373,3 +373,21 @@ def test_what_cannot_be_compared_fits_nothing(values: tuple[float, ...]) -> None
     found = match([Measured(STEP, values)], TOLERANCE)
 
     assert (found.rule, found.ambiguous, found.relative_error, found.separation) == (None, False, math.inf, None)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("rule", rule_table(world_size=3, num_processes=3), ids=lambda rule: rule.name)
+def test_every_rule_of_several_processes_is_recovered(rule: Rule, backward: bool) -> None:
+    # Three processes with four micro-batches each, no two counts alike; three, lest W and k be mistaken.
+    micro_batches = tuple(
+        MicroBatch(10.0 + 3 * i, 3 + i * i, 5 + i * i + i, 1001.0 + process, process=process)
+        for process in range(3)
+        for i in range(4 * process, 4 * process + 4)
+    )
+    kept = [m for i, m in enumerate(micro_batches) if i % 4 != 3] if rule.name.startswith("short") else micro_batches
+    step = OptimizerStep(tuple(kept), 4)
+    found = match([made_by(rule, step, backward=backward)], TOLERANCE, rule_table(world_size=3, num_processes=3))
+
+    assert found.rule is not None
+    assert found.rule.name == rule.name
+    assert found.equivalent == ()

@@ -287,3 +287,67 @@ def test_weight_times_sum_is_contribution(step: OptimizerStep, rule: Rule) -> No
 
     assert rule.contributions(given_step) == close(products)
     assert all(math.isfinite(w) and w > 0 for w in rule.weights(given_step))
+
+
+# Two processes, two micro-batches each: S = 12, 10 and 6, 20, n = 3, 5 and 2, 10, u = n + 1; N = 20, N_r = 8 and 12.
+BY_TWO = OptimizerStep(
+    (
+        MicroBatch(12.0, 3, 4),
+        MicroBatch(10.0, 5, 6),
+        MicroBatch(6.0, 2, 3, process=1),
+        MicroBatch(20.0, 10, 11, process=1),
+    ),
+    2,
+)
+OF_TWO = {rule.name: rule for rule in rule_table(world_size=2, num_processes=2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("token_mean", (1 / 20, 1 / 20, 1 / 20, 1 / 20)),  # 1/N over both
+        ("token_mean_per_process", (1 / 16, 1 / 16, 1 / 24, 1 / 24)),  # 1/(2·8), 1/(2·12)
+        ("unshifted_token_mean", (1 / 24, 1 / 24, 1 / 24, 1 / 24)),  # 1/U: 4 + 6 + 3 + 11
+        ("unshifted_token_mean_per_process", (1 / 20, 1 / 20, 1 / 28, 1 / 28)),  # 1/(2·10), 1/(2·14)
+        ("mean_of_means", (1 / 12, 1 / 20, 1 / 8, 1 / 40)),  # 1/(4 n): over all four
+        ("sum_of_means", (1 / 6, 1 / 10, 1 / 4, 1 / 20)),  # 1/(2 n): the sum in each process, the mean over both
+        ("token_mean_over_k", (1 / 40,) * 4),
+        ("token_mean*W", (1 / 10,) * 4),
+        ("token_mean/W", (1 / 40,) * 4),
+        ("token_mean_per_process*W", (1 / 8, 1 / 8, 1 / 12, 1 / 12)),
+    ],
+)
+def test_several_processes_by_hand(name: str, weights: tuple[float, ...]) -> None:
+    assert OF_TWO[name].weights(BY_TWO) == close(weights)
+
+
+def test_parts_of_several_processes_by_hand() -> None:
+    assert (BY_TWO.num_processes, BY_TWO.num_target_tokens, BY_TWO.mean_nats) == (2, 20, 48 / 20)
+    assert [BY_TWO.of_process(p).num_target_tokens for p in (0, 1)] == [8, 12]
+    assert not BY_TWO.short
+    assert replace(BY_TWO, micro_batches=BY_TWO.micro_batches[:3]).short
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights"),
+    [
+        ((7.0, 7.0, 7.0, 7.0), (1 / 7,) * 4),  # gathered, and wrong
+        ((7.0, 7.0, 9.0, 9.0), (1 / 14, 1 / 14, 1 / 18, 1 / 18)),  # each its own, and wrong
+        ((20.0,) * 4, (math.nan,) * 4),  # N: that is right
+        ((8.0, 8.0, 12.0, 12.0), (math.nan,) * 4),  # N_r: that is the mean of the processes' means
+    ],
+)
+def test_a_foreign_count_of_several_processes(counts: tuple[float, ...], weights: tuple[float, ...]) -> None:
+    micro_batches = (replace(m, num_items_in_batch=c) for m, c in zip(BY_TWO.micro_batches, counts, strict=True))
+    step = replace(BY_TWO, micro_batches=tuple(micro_batches))
+
+    assert OF_TWO["misaligned_count"].weights(step) == pytest.approx(weights, nan_ok=True)
+
+
+def test_rules_of_processes_are_for_several_alone() -> None:
+    names = {rule.name for rule in rule_table(world_size=2)}
+
+    assert not {name for name in names if "per_process" in name}
+    assert {name for name in OF_TWO if name not in names} == {
+        f"{unshifted}token_mean_per_process{w}" for unshifted in ("", "unshifted_") for w in ("", "*W", "/W")
+    }
