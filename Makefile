@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy selftest help demo test check format test-versions docs reference clean
+.PHONY: accuracy overhead selftest help demo test check format test-versions test-integrations docs reference clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ format: $(VENV)/.installed ## rewrite the code in the house's format
 test-versions: $(VENV)/.installed ## the verdicts under real transformers releases, each in an environment of its own
 	$(BIN)/python -m pytest tests/releases -m releases
 
+test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, torchrun and accelerate
+	$(BIN)/python -m pytest tests/integrations -m integrations
+
 docs: $(VENV)/.installed ## run the documented examples under real releases; insert their output in README and docs
 	$(BIN)/python docs/make_examples.py
 
@@ -51,6 +54,9 @@ RUNS ?= 1000
 
 accuracy: $(VENV)/.installed ## how often gacheck is wrong: right models accused, faults missed (twenty minutes)
 	$(BIN)/python docs/make_accuracy.py $(RUNS)
+
+overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (four minutes)
+	$(BIN)/python docs/make_overhead.py
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

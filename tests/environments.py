@@ -1,4 +1,4 @@
-"""Environments with one transformers release each, cached outside the checkout."""
+"""Environments with one release each of what is tested, cached outside the checkout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0"
 TEST_TOOLS = ("pytest>=8", "hypothesis>=6.100", "peft>=0.13", "pillow")
+# gacheck is in none of them: what watches a training may need no more than the training has. The torch is named
+# again, lest another package draw one with gigabytes of libraries; pyarrow 20 breaks the datasets of this release.
+INTEGRATIONS = {
+    "llamafactory-0.9.3": ("llamafactory==0.9.3", "transformers==4.50.3", TORCH, "pyarrow<20", "pillow"),
+    "trl": ("trl", "transformers", "peft", TORCH, "pillow"),
+}
 
 
 def cache_folder() -> Path:
@@ -19,23 +25,44 @@ def cache_folder() -> Path:
 
 
 def environment_for(release: str) -> Path:
-    """Return the folder of executables of an environment with this release and this checkout in it.
+    """Return the folder of executables of an environment with this transformers release and this checkout in it.
 
     It is made as a user would: `pip install -e . "transformers==X"`. A stamp says for which pyproject.toml and
     which checkout it was made.
     """
-    folder = cache_folder() / f"transformers-{release}"
-    binaries = folder / "bin"
-    stamp = folder / "gacheck-stamp"
-    wanted = hashlib.sha256((CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    wanted = (CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()
+    install = ("--editable", str(CHECKOUT), f"transformers=={release}", *TEST_TOOLS)
+    return _environment(f"transformers-{release}", install, wanted)
+
+
+def integration(name: str) -> Path:
+    """Return the folder of executables of an environment with what gacheck is to be put in front of, without gacheck.
+
+    The newest of what has no release is that of the day on which the environment was made.
+    """
+    requirements = INTEGRATIONS[name]
+    return _environment(name, ("--upgrade", *requirements), "\n".join(requirements).encode())
+
+
+def _environment(name: str, install: tuple[str, ...], wanted: bytes) -> Path:
+    """Return the folder of executables; make the environment, or complete it, where its stamp is not that of `wanted`.
+
+    Args:
+        name: Of its folder.
+        install: Arguments of `pip install`, after torch.
+        wanted: Of what the stamp is the hash.
+    """
+    folder = cache_folder() / name
+    binaries, stamp = folder / "bin", folder / "gacheck-stamp"
+    digest = hashlib.sha256(wanted).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
         return binaries
     if not (binaries / "python").exists():
         _run(sys.executable, "-m", "venv", str(folder))
     pip = (str(binaries / "python"), "-m", "pip", "install", "--quiet")
     _run(*pip, TORCH)
-    _run(*pip, "--editable", str(CHECKOUT), f"transformers=={release}", *TEST_TOOLS)
-    stamp.write_text(wanted)
+    _run(*pip, *install)
+    stamp.write_text(digest)
     return binaries
 
 

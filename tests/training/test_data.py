@@ -15,11 +15,10 @@ from gacheck.training.data import (
     NUM_HELDOUT_ROWS,
     Collator,
     Rows,
-    batch_fingerprints,
     make_rows,
-    row_fingerprint,
 )
 from gacheck.training.sources import Source, open_source
+from gacheck.watching.batches import batch_fingerprints, row_fingerprint
 from tests.training.models import small_config, stand_in_tokenizer
 
 

@@ -1,0 +1,90 @@
+"""Pretraining with LLaMA-Factory 0.9.3, which is bound to a transformers with faults; for some models it sets the flag.
+
+A gemma3 whose folder has no processor is not among them: LLaMA-Factory refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integrations.trainings import Pair, check_same, check_seen, train_both
+
+pytestmark = pytest.mark.integrations
+
+ENVIRONMENT = "llamafactory-0.9.3"
+ARGUMENTS = {
+    "stage": "pt",
+    "finetuning_type": "full",
+    "do_train": True,
+    "dataset": "text",
+    "template": "default",
+    "cutoff_len": 128,
+    "packing": False,
+    "max_samples": 64,
+    "output_dir": "out",
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 4,
+    "max_steps": 4,
+    "logging_steps": 1,
+    "learning_rate": 1.0e-3,
+    "save_strategy": "no",
+    "report_to": "none",
+    "use_cpu": True,
+}
+# Model → verdict, rule, the flag that the Trainer chose, the flag in force.
+EXPECTED = {
+    "llama": ("UNSHIFTED_TOKEN_COUNT", "unshifted_token_mean", True, "on"),
+    "gemma3": ("MEAN_OF_MEANS", "mean_of_means", True, "off"),
+}
+BY_ITS_OWN_CODE = "set by the training's own code"
+
+
+@pytest.fixture(scope="module")
+def trained(material: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
+    @cache
+    def train_it(model: str) -> Pair:
+        made, folder = material(ENVIRONMENT), tmp_path_factory.mktemp(model)
+        config = folder / "pretraining.json"
+        folders = {"model_name_or_path": str(made / model), "dataset_dir": str(made)}
+        config.write_text(json.dumps({**ARGUMENTS, **folders}))
+        command = ("llamafactory-cli", "train", str(config))
+        return train_both(ENVIRONMENT, folder / "both", *command, DISABLE_VERSION_CHECK="1")
+
+    return train_it
+
+
+@pytest.mark.parametrize("model", EXPECTED)
+def test_the_training_is_the_same(trained: Any, model: str) -> None:
+    watched, alone = trained(model).watched, trained(model).alone
+    check_same(watched, alone)
+    assert losses_shown(watched.folder) == losses_shown(alone.folder)
+
+
+def losses_shown(folder: Path) -> list[tuple[int, float | None]]:
+    """Return what LLaMA-Factory's own log, which its web page draws, says of every step."""
+    lines = (folder / "out" / "trainer_log.jsonl").read_text().splitlines()
+    entries = [(entry["current_steps"], entry.get("loss")) for entry in map(json.loads, lines)]
+    assert len(entries) > 3
+    return entries
+
+
+@pytest.mark.parametrize("model", EXPECTED)
+def test_verdict(trained: Any, model: str) -> None:
+    watched = trained(model).watched
+    check_seen(watched)
+    code, rule, chosen, in_force = EXPECTED[model]
+    analysis = watched.analysis
+    assert (analysis.verdict.code, analysis.verdict.auto_rule) == (code, rule)
+    (only,) = analysis.record.passes
+    assert analysis.record.attached is not None
+    assert (analysis.record.attached.chosen_loss_kwargs, only.loss_kwargs) == (chosen, in_force)
+    told = " ".join(watched.stderr.split())
+    assert (BY_ITS_OWN_CODE in told) == (in_force == "off")
+    assert analysis.record.config.trainer_class == "llamafactory.train.pt.trainer:CustomTrainer"
+    assert analysis.record.environment.packages["llamafactory"] == "0.9.3"

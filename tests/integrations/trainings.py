@@ -1,0 +1,136 @@
+"""Runs a training command twice, with `gacheck attach` in front of it and without, and reads what they left.
+
+gacheck runs in the tests' own environment, the training in one that has no gacheck.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gacheck.core.analysis import Analysis, analyse
+from gacheck.facts import Observation
+from gacheck.journal import load_record
+from tests.environments import integration
+
+HERE = Path(__file__).resolve().parent
+GACHECK = str(Path(sys.executable).parent / "gacheck")
+ACCUMULATION_STEPS = 4
+TIMES = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One that has ended; it ran in `folder` and wrote to the folder `out` in it."""
+
+    folder: Path
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def files(self) -> set[str]:
+        """What it saved."""
+        out = self.folder / "out"
+        return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+
+    @property
+    def weights(self) -> bytes:
+        """The weights that it saved: of the model, or of the adapter."""
+        (path,) = (self.folder / "out").glob("*.safetensors")
+        return path.read_bytes()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """What its Trainer logged, without what differs from one run to the next: how long it took."""
+        state = json.loads((self.folder / "out" / "trainer_state.json").read_text())
+        return [{name: value for name, value in entry.items() if name not in TIMES} for entry in state["log_history"]]
+
+    @property
+    def printed_losses(self) -> list[str]:
+        """The log as it was printed, step by step."""
+        return [line for line in self.stdout.splitlines() if line.startswith("{'loss'")]
+
+    @property
+    def analysis(self) -> Analysis:
+        """What gacheck found."""
+        return analyse(load_record(self.folder / "check"))
+
+    @property
+    def observations(self) -> list[Observation]:
+        """What gacheck saw of every micro-batch of the observed steps."""
+        (only,) = self.analysis.record.passes
+        seen = [m.observation for step in only.steps for m in step.micro_batches]
+        return [observation for observation in seen if observation is not None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same training, watched and not."""
+
+    watched: Training
+    alone: Training
+
+
+def train(environment: str, folder: Path, *command: str, **variables: str) -> Training:
+    """Run a command of an environment in a new folder."""
+    folder.mkdir(parents=True)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PATH": f"{integration(environment)}{os.pathsep}{os.environ['PATH']}",
+            "HF_HOME": str(folder / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            # The models are tiny: more threads than one only get in each other's way.
+            "OMP_NUM_THREADS": "1",
+            **variables,
+        },
+    )
+    return Training(folder, done.returncode, done.stdout, done.stderr)
+
+
+def attached(*command: str, options: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Put `gacheck attach` in front of a command."""
+    return (GACHECK, "attach", "--out", "check", *options, "--", *command)
+
+
+def train_both(environment: str, folder: Path, *command: str, **variables: str) -> Pair:
+    """Run a command with gacheck in front of it and without, side by side: most of their time they import."""
+    with ThreadPoolExecutor() as both:
+        watched = both.submit(train, environment, folder / "watched", *attached(*command), **variables)
+        alone = both.submit(train, environment, folder / "alone", *command, **variables)
+    return Pair(watched.result(), alone.result())
+
+
+def check_same(watched: Training, alone: Training) -> None:
+    """Check that the watched training went as it does alone, to the last bit."""
+    for training in (watched, alone):
+        assert training.exit_code == 0, training.stdout[-2000:] + training.stderr[-3000:]
+    assert watched.weights == alone.weights, "other weights"
+    assert watched.files == alone.files, "other files"
+    assert len(alone.log) > 2
+    assert watched.log == alone.log, "another log"
+    assert watched.printed_losses == alone.printed_losses, "another log was printed"
+
+
+def check_seen(training: Training, *, num_processes: int = 1) -> None:
+    """Check that everything was seen of both observed steps, of all processes."""
+    record = training.analysis.record
+    assert record.attached is not None
+    assert record.attached.unseen == ()
+    assert (record.num_steps, record.hardware.world_size) == (2, num_processes)
+    assert record.attached.num_processes_seen == num_processes
+    assert len(training.observations) == 2 * ACCUMULATION_STEPS * num_processes
+    # Rows of equal length would tell no rule from another.
+    assert len({seen.num_target_tokens for seen in training.observations}) > 2
