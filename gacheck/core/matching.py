@@ -73,9 +73,7 @@ def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> flo
     if len(measured) != len(predicted) or not all(map(math.isfinite, (*measured, *predicted))):
         return math.inf
     typical = sum(map(abs, predicted)) / len(predicted)
-    errors = [
-        abs(value - wanted) / (abs(wanted) or typical or 1.0) for value, wanted in zip(measured, predicted, strict=True)
-    ]
+    errors = [abs(value - wanted) / (abs(wanted) or typical or 1.0) for value, wanted in zip(measured, predicted)]
     return max(errors)
 
 

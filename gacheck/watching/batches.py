@@ -33,6 +33,5 @@ def batch_fingerprints(batch: Batch) -> tuple[str, ...]:
     input_ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
     mask = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(input_ids).bool()
     return tuple(
-        row_fingerprint(ids[kept].tolist(), marked[kept].tolist())
-        for ids, marked, kept in zip(input_ids, labels, mask, strict=True)
+        row_fingerprint(ids[kept].tolist(), marked[kept].tolist()) for ids, marked, kept in zip(input_ids, labels, mask)
     )

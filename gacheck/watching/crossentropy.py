@@ -82,8 +82,8 @@ def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.
     most = max(1, PIECE // logits.shape[-1])
     counts = alignment.positions.sum(1).tolist()
     by_row = torch.split(alignment.targets, counts)
-    for row, chosen, targets in zip(logits, alignment.positions, by_row, strict=True):
-        for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most), strict=True):
+    for row, chosen, targets in zip(logits, alignment.positions, by_row):
+        for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most)):
             if len(wanted):
                 yield row[places], wanted
 

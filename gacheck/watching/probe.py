@@ -208,7 +208,7 @@ class Probe:
         # The noise is each process's own; the resolution is the same in all.
         tolerance = max(self.resolution, self.noise) if self._gather is None else self.resolution
         if not explains(known, k, tolerance):
-            known = self._gathered([self._with_own_loss(m, w) for m, w in zip(own, watches, strict=True)]) or known
+            known = self._gathered([self._with_own_loss(m, w) for m, w in zip(own, watches)]) or known
         if self._locate and not is_right(known, k, tolerance):
             self._locate = False
             try:
