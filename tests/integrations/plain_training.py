@@ -1,6 +1,6 @@
 """A training with transformers' Trainer, right or with a fault planted; needs torch and transformers alone.
 
-python plain_training.py right|micro_batch_means|world_size [--per-process] [--gemma3 FOLDER] [--seed N]
+python plain_training.py right|micro_batch_means|world_size [--per-process] [--gemma3 FOLDER]
 """
 
 from __future__ import annotations
@@ -86,10 +86,9 @@ def main() -> None:
     parser.add_argument("trainer", choices=TRAINERS)
     parser.add_argument("--per-process", action="store_true")
     parser.add_argument("--gemma3", metavar="FOLDER")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    torch.manual_seed(options.seed)
+    torch.manual_seed(0)
     if options.gemma3 is not None:
         model, collator = Gemma3ForConditionalGeneration.from_pretrained(options.gemma3), collate_for_gemma3
     else:
