@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,11 @@ def test_accelerate_launch(trained: Any, tmp_path_factory: pytest.TempPathFactor
     check_same(watched, trained(("right",)).alone)
     check_seen(watched, num_processes=NUM_PROCESSES)
     assert watched.analysis.verdict.code == "OK"
+
+
+def test_all_processes_end_after_a_check_and_nothing_is_saved(tmp_path: Path) -> None:
+    command = attached(*TORCHRUN, SCRIPT, "right", options=("--stop-after-check",))
+    stopped = train("trl", tmp_path / "run", *command)
+    assert (stopped.exit_code, stopped.files) == (0, set()), stopped.stderr[-3000:]
+    check_seen(stopped, num_processes=NUM_PROCESSES)
+    assert stopped.analysis.verdict.code == "OK"

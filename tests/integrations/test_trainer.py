@@ -91,6 +91,22 @@ def test_a_right_training_that_was_stopped_ends_with_0(tmp_path: Path) -> None:
     assert stopped.analysis.verdict.code == "OK"
 
 
+def test_without_fail_on_a_check_ends_with_0_whatever_the_verdict(tmp_path: Path) -> None:
+    options = ("--stop-after-check",)
+    stopped = train("trl", tmp_path / "run", *attached("python", SCRIPT, "micro_batch_means", options=options))
+    assert (stopped.exit_code, stopped.files) == (0, set())
+    assert stopped.analysis.verdict.code == "SCALED_BY_ACCUMULATION"
+
+
+def test_a_python_that_lets_nobody_in_trains_to_its_end_and_that_is_said(trained: Any, tmp_path: Path) -> None:
+    missed = train("trl", tmp_path / "run", *attached("python", "-I", SCRIPT, "right"))
+    assert missed.exit_code == 3
+    assert "No Python process of the command let gacheck in." in missed.stderr
+    assert not (missed.folder / "check" / "record.json").exists()
+    alone = trained("right").alone
+    assert (missed.weights, missed.files, missed.log) == (alone.weights, alone.files, alone.log)
+
+
 def test_the_comparison_sees_another_training(trained: Any) -> None:
     with pytest.raises(AssertionError, match="other weights"):
         check_same(trained("micro_batch_means").watched, trained("right").alone)
