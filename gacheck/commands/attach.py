@@ -65,6 +65,11 @@ def attach(
         judged = [kept.analysis for kept in keeper.all if kept.record.num_steps]
         if keeper.error is not None:
             show_error(keeper.error)
+        if keeper.speaks_elsewhere:
+            print(
+                "gacheck: rank 0 of this training runs on another machine; the verdict stands there.", file=sys.stderr
+            )
+            raise typer.Exit(code)
         if not judged:
             show_error(keeper.nothing_seen())
         elif stop_after_check:
@@ -118,6 +123,11 @@ class _Keeper:
     def all(self) -> list[_Kept]:
         """What was kept, in the order in which the trainings began."""
         return list(self._kept.values())
+
+    @property
+    def speaks_elsewhere(self) -> bool:
+        """Whether processes were watched here, and that of rank 0, which tells for all, was not among them."""
+        return not self._kept and (self._facts / "rank").exists()
 
     def keep(self) -> None:
         """Save the records of what is new since the last time."""

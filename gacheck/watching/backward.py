@@ -22,6 +22,12 @@ class BackwardWatch:
         return sum(known) if known and len(known) == len(self.roots) else None
 
 
+def _number(root: Any) -> float | None:
+    if not isinstance(root, torch.Tensor) or root.numel() != 1 or root.is_complex():
+        return None
+    return float(root.detach())
+
+
 @contextmanager
 def watching_backward() -> Iterator[BackwardWatch]:
     """Note what `backward` is called on within the block, and call on.
@@ -36,8 +42,7 @@ def watching_backward() -> Iterator[BackwardWatch]:
         if depth == 0:
             weight = args[0] if args else kwargs.get("grad_tensors")
             # A gradient that is handed in weighs the loss.
-            single = isinstance(tensors, torch.Tensor) and tensors.numel() == 1 and weight is None
-            watch.roots.append(float(tensors.detach()) if single else None)
+            watch.roots.append(_number(tensors) if weight is None else None)
         depth += 1
         try:
             original(tensors, *args, **kwargs)

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ def _begin(trainer: Any) -> Watch | None:
     def seen(facts: WatchedTraining, is_last: bool) -> None:
         if watch.rank == 0:
             _guarded(lambda: _write(facts, name))
-        if is_last and os.environ.get(STOP):
+        else:
+            _leave("rank")
+        # A training that failed ends as it would have.
+        if is_last and os.environ.get(STOP) and sys.exc_info()[0] is None:
             _end()
 
     if os.environ.get(STOP):
@@ -116,5 +120,6 @@ def _leave_error(error: Exception) -> None:
 
 
 def _leave(name: str, text: str = "") -> None:
-    with (Path(os.environ[FOLDER]) / name).open("a", encoding="utf-8") as file:
+    # The command that waits may be gone, and its folder with it.
+    with suppress(OSError), (Path(os.environ[FOLDER]) / name).open("a", encoding="utf-8") as file:
         file.write(text)

@@ -60,8 +60,12 @@ class MicroBatchWatch:
             yield
 
     def _before_forward(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if not self._is_replay:
+        if self._is_replay:
+            return
+        try:
             self._forward = kwargs, RandomState.now(module)
+        except Exception as error:
+            self.trouble = error
 
     def _after_forward(self, module: torch.nn.Module, args: Any, outputs: Any) -> None:
         if self._is_replay or not torch.is_grad_enabled():

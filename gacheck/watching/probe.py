@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -90,13 +91,10 @@ class Probe:
 
     def _watched_step(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         num_items = args[0] if args else kwargs.get("num_items_in_batch")
-        watch = self._begin(inputs) if len(self.steps) < self._observed_steps else None
         try:
-            if watch is None:
+            with ExitStack() as stack:
+                watch = self._begin(inputs, stack) if len(self.steps) < self._observed_steps else None
                 loss: torch.Tensor = self._training_step(model, inputs, *args, **kwargs)
-            else:
-                with watch.watching():
-                    loss = self._training_step(model, inputs, *args, **kwargs)
         except BaseException:
             # The Trainer may begin the step anew, with a smaller batch after it ran out of memory.
             self._micro_batches, self._watches = [], []
@@ -107,11 +105,11 @@ class Probe:
             self._close_step()
         return loss
 
-    def _begin(self, inputs: Batch) -> MicroBatchWatch | None:
+    def _begin(self, inputs: Batch, stack: ExitStack) -> MicroBatchWatch | None:
+        alignments = (True, False) if self.shifts is None else (self.shifts,)
         try:
-            watch = MicroBatchWatch(
-                self._trainer.model, inputs, (True, False) if self.shifts is None else (self.shifts,)
-            )
+            watch = MicroBatchWatch(self._trainer.model, inputs, alignments)
+            stack.enter_context(watch.watching())
         except Exception as error:  # whatever the inputs are, they are the training's, which goes on
             self.trouble.append(error)
             return None

@@ -82,6 +82,8 @@ def test_verdict(trained: Any, model: str) -> None:
     analysis = watched.analysis
     assert (analysis.verdict.code, analysis.verdict.auto_rule) == (code, rule)
     (only,) = analysis.record.passes
+    # Plain cross-entropy explained the losses: nothing had to be asked.
+    assert {seen.own_mean_nats for seen in watched.observations} == {None}
     assert analysis.record.attached is not None
     assert (analysis.record.attached.chosen_loss_kwargs, only.loss_kwargs) == (chosen, in_force)
     told = " ".join(watched.stderr.split())
