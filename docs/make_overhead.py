@@ -22,7 +22,7 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from gacheck.watching.watch import Watch
+from gacheck.watch.watch import Watch
 
 PAGE = Path(__file__).parent / "overhead.md"
 ROUNDS = 6

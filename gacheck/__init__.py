@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gacheck.api import Attachment, FaultWarning, attach, check
-    from gacheck.core.analysis import Analysis
+    from gacheck.words.analysis import Analysis
     from gacheck.errors import FaultError, GacheckError
 
 __version__ = "0.1.0"
 __all__ = ["Analysis", "Attachment", "FaultError", "FaultWarning", "GacheckError", "attach", "check"]
 
-_HOMES = {"Analysis": "gacheck.core.analysis", "FaultError": "gacheck.errors", "GacheckError": "gacheck.errors"}
+_HOMES = {"Analysis": "gacheck.words.analysis", "FaultError": "gacheck.errors", "GacheckError": "gacheck.errors"}
 
 
 def __getattr__(name: str) -> Any:

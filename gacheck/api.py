@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gacheck.config import ExperimentConfig
-from gacheck.core.analysis import Analysis, analyse
+from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, FaultError, NothingSeenError
-from gacheck.experiment import measure_auto
-from gacheck.journal import save_record
-from gacheck.observed import record_of
+from gacheck.measure.experiment import measure_auto
+from gacheck.record.journal import save_record
+from gacheck.attach.record import record_of
 from gacheck.reporters.terminal import render_quiet
 
 if TYPE_CHECKING:
-    from gacheck.facts import WatchedTraining
+    from gacheck.rules.facts import WatchedTraining
 
 OnFault = Literal["warn", "raise"]
 
@@ -37,7 +37,7 @@ class Attachment:
     """
 
     def __init__(self, trainer: Any, *, steps: int, on_fault: OnFault, out: Path | None) -> None:
-        from gacheck.watching.watch import Watch
+        from gacheck.watch.watch import Watch
 
         self.analysis: Analysis | None = None
         self._on_fault = on_fault
@@ -134,7 +134,7 @@ def check(
     """
     if not hasattr(model_or_trainer, "training_step"):
         return _check_model(model_or_trainer, tokenizer, gradient_accumulation_steps)
-    from gacheck.training.undoing import watch_first_step
+    from gacheck.measure.live_check import watch_first_step
 
     facts = watch_first_step(model_or_trainer)
     if facts is None:
@@ -147,9 +147,9 @@ def check(
 
 
 def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:
-    from gacheck.training.live import LiveModel
-    from gacheck.training.session import Session
-    from gacheck.training.undoing import model_kept
+    from gacheck.measure.models.live import LiveModel
+    from gacheck.measure.session import Session
+    from gacheck.measure.live_check import model_kept
 
     first = next(model.parameters())
     config = ExperimentConfig.model_validate(

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.core.rules import MicroBatch, OptimizerStep, Rule, rule_table
-from gacheck.environment import Environment
-from gacheck.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
-from gacheck.plan import PassSpec
-from gacheck.record import (
+from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
+from gacheck.record.environment import Environment
+from gacheck.rules.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import (
     Attached,
     DataFacts,
     GradientEvidence,

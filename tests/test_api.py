@@ -15,10 +15,10 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainingArguments
 
 import gacheck
-from gacheck.journal import load_record
-from gacheck.training.mutants import RightModel, RightTrainer
-from gacheck.training.snapshot import accelerate_kept
-from tests.training.models import bench, same_weights, tiny_model, weights_of
+from gacheck.record.journal import load_record
+from gacheck.measure.selftest.mutants import RightModel, RightTrainer
+from gacheck.measure.passes.snapshot import accelerate_kept
+from tests.measure.modelling import bench, same_weights, tiny_model, weights_of
 
 FAULT = "SCALED_BY_ACCUMULATION"
 

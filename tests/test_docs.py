@@ -21,9 +21,9 @@ import pytest
 import typer
 
 from gacheck.cli import app
-from gacheck.core.codes import SEVERITY
-from gacheck.core.rules import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, rule_table
-from gacheck.core.wording import DOCS
+from gacheck.rules.codes import SEVERITY
+from gacheck.rules.table import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, rule_table
+from gacheck.words.wording import DOCS
 from tests.test_layers import ALLOWED
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,9 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 import gacheck
-from gacheck.training.mutants import MUTANTS
-from gacheck.training.snapshot import accelerate_kept
-from tests.training.models import bench, tiny_model
+from gacheck.measure.selftest.mutants import MUTANTS
+from gacheck.measure.passes.snapshot import accelerate_kept
+from tests.measure.modelling import bench, tiny_model
 
 ROOT = Path(__file__).parents[1]
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

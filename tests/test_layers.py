@@ -49,37 +49,37 @@ def group(ours: set[str] | frozenset[str] = frozenset(), libraries: str = "", **
 
 CORE = frozenset({"gacheck.core"})
 # Pure arithmetic that is at hand also where nothing but torch is installed.
-ARITHMETIC = frozenset({"gacheck.core.rules", "gacheck.core.matching"})
-BELOW_COMMANDS = LAYER_1 | CORE | {"gacheck.experiment", "gacheck.reporters", "gacheck.training"}
+ARITHMETIC = frozenset({"gacheck.rules.table", "gacheck.rules.matching"})
+BELOW_COMMANDS = LAYER_1 | CORE | {"gacheck.measure.experiment", "gacheck.reporters", "gacheck.measure"}
 
 # Top down, as in the design. A module belongs to the group with the longest name that it begins with.
 ALLOWED: dict[str, Group] = {
     "gacheck": group(
-        {"gacheck.api", "gacheck.core.analysis", "gacheck.errors"}, late=frozenset({"gacheck.api", "gacheck.core"})
+        {"gacheck.api", "gacheck.words.analysis", "gacheck.errors"}, late=frozenset({"gacheck.api", "gacheck.core"})
     ),
     "gacheck.__main__": group({"gacheck.cli"}),
     "gacheck.cli": group({"gacheck.commands", "gacheck.errors"}, "typer click rich"),
-    "gacheck.commands": group(BELOW_COMMANDS, "typer click rich pydantic", late=frozenset({"gacheck.training"})),
+    "gacheck.commands": group(BELOW_COMMANDS, "typer click rich pydantic", late=frozenset({"gacheck.measure"})),
     "gacheck.api": group(
-        BELOW_COMMANDS | {"gacheck.watching"}, late=frozenset({"gacheck.training", "gacheck.watching"})
+        BELOW_COMMANDS | {"gacheck.watch"}, late=frozenset({"gacheck.measure", "gacheck.watch"})
     ),
-    "gacheck.experiment": group(LAYER_1 | CORE),
-    "gacheck.training": group(
-        LAYER_1 | CORE | {"gacheck.watching"},
+    "gacheck.measure.experiment": group(LAYER_1 | CORE),
+    "gacheck.measure": group(
+        LAYER_1 | CORE | {"gacheck.watch"},
         "torch transformers datasets accelerate tokenizers safetensors numpy huggingface_hub peft",
     ),
-    "gacheck.watching.startup": group({"gacheck.watching"}),
-    "gacheck.watching": group(ARITHMETIC | {"gacheck.facts"}, "torch"),
+    "gacheck.watch.startup": group({"gacheck.watch"}),
+    "gacheck.watch": group(ARITHMETIC | {"gacheck.rules.facts"}, "torch"),
     "gacheck.reporters": group(LAYER_1 | CORE, "rich matplotlib jinja2", no_calls=WRITING),
     "gacheck.core": group(LAYER_1, no_stdlib=EFFECTS, no_calls=WRITING),
-    "gacheck.observed": group(LAYER_1, "pydantic"),
-    "gacheck.journal": group(LAYER_1, "pydantic"),
-    "gacheck.record": group(LAYER_1, "pydantic yaml"),
-    "gacheck.plan": group({"gacheck.config"}),
+    "gacheck.attach.record": group(LAYER_1, "pydantic"),
+    "gacheck.record.journal": group(LAYER_1, "pydantic"),
+    "gacheck.record.run": group(LAYER_1, "pydantic yaml"),
+    "gacheck.record.plan": group({"gacheck.config"}),
     "gacheck.config": group({"gacheck.errors"}, "pydantic yaml"),
-    "gacheck.environment": group({"gacheck.errors", "gacheck.facts"}, "pydantic yaml"),
+    "gacheck.record.environment": group({"gacheck.errors", "gacheck.rules.facts"}, "pydantic yaml"),
     "gacheck.errors": group(),
-    "gacheck.facts": group(),
+    "gacheck.rules.facts": group(),
 }
 
 
@@ -187,7 +187,7 @@ every_file = pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_there_are_files_to_check() -> None:
     names = {module_name(path) for path in FILES}
 
-    assert {"gacheck.core.rules", "gacheck.record", "gacheck.core", "gacheck"} <= names
+    assert {"gacheck.rules.table", "gacheck.record.run", "gacheck.core", "gacheck"} <= names
 
 
 @every_file
@@ -226,36 +226,36 @@ def test_the_table_itself_points_down(name: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [
-        ("gacheck.core.rules", "import torch", "imports torch"),
-        ("gacheck.core.rules", "from pydantic import BaseModel", "imports pydantic"),
-        ("gacheck.core.rules", "import os.path", "imports os, which has effects"),
-        ("gacheck.core.rules", "def f():\n    import time", "imports time, which has effects"),
-        ("gacheck.core.rules", "if True:\n    from datetime import datetime", "imports datetime, which has effects"),
-        ("gacheck.core.rules", "def f(x):\n    print(x)", "calls print"),
-        ("gacheck.core.rules", "from gacheck.reporters.json import render", "imports gacheck.reporters.json"),
-        ("gacheck.core.rules", "from ..training import probe", "imports gacheck.training"),
-        ("gacheck.core.rules", "from gacheck import training", "imports gacheck.training"),
+        ("gacheck.rules.table", "import torch", "imports torch"),
+        ("gacheck.rules.table", "from pydantic import BaseModel", "imports pydantic"),
+        ("gacheck.rules.table", "import os.path", "imports os, which has effects"),
+        ("gacheck.rules.table", "def f():\n    import time", "imports time, which has effects"),
+        ("gacheck.rules.table", "if True:\n    from datetime import datetime", "imports datetime, which has effects"),
+        ("gacheck.rules.table", "def f(x):\n    print(x)", "calls print"),
+        ("gacheck.rules.table", "from gacheck.reporters.json import render", "imports gacheck.reporters.json"),
+        ("gacheck.rules.table", "from ..training import probe", "imports gacheck.measure"),
+        ("gacheck.rules.table", "from gacheck import training", "imports gacheck.measure"),
         ("gacheck.reporters.plot", "import numpy", "imports numpy"),
         ("gacheck.reporters.plot", "open('x')", "calls open"),
         ("gacheck.reporters.plot", "path.open('w')", "calls open"),
         ("gacheck.reporters.plot", "path.write_text('x')", "calls open"),
-        ("gacheck.reporters.plot", "from gacheck.experiment import run", "imports gacheck.experiment"),
-        ("gacheck.watching.probe", "from gacheck.experiment import PassSpec", "imports gacheck.experiment"),
-        ("gacheck.watching.probe", "import rich", "imports rich"),
-        ("gacheck.experiment", "import torch", "imports torch"),
-        ("gacheck.experiment", "def f():\n    from gacheck.training import passes", "imports gacheck.training"),
-        ("gacheck.commands.run", "from gacheck.training.passes import run_pass", "outside a function"),
-        ("gacheck.commands.run", "if True:\n    import gacheck.training.passes", "outside a function"),
+        ("gacheck.reporters.plot", "from gacheck.measure.experiment import run", "imports gacheck.measure.experiment"),
+        ("gacheck.watch.probe", "from gacheck.measure.experiment import PassSpec", "imports gacheck.measure.experiment"),
+        ("gacheck.watch.probe", "import rich", "imports rich"),
+        ("gacheck.measure.experiment", "import torch", "imports torch"),
+        ("gacheck.measure.experiment", "def f():\n    from gacheck.measure import passes", "imports gacheck.measure"),
+        ("gacheck.commands.run", "from gacheck.measure.passes.runner import run_pass", "outside a function"),
+        ("gacheck.commands.run", "if True:\n    import gacheck.measure.passes.runner", "outside a function"),
         (
             "gacheck.commands.run",
-            "if TYPE_CHECKING:\n    pass\nelse:\n    import gacheck.training",
+            "if TYPE_CHECKING:\n    pass\nelse:\n    import gacheck.measure",
             "outside a function",
         ),
-        ("gacheck.core.rules", "if TYPE_CHECKING:\n    import torch", "imports torch"),
+        ("gacheck.rules.table", "if TYPE_CHECKING:\n    import torch", "imports torch"),
         ("gacheck.commands.run", "def f():\n    import torch", "imports torch"),
         ("gacheck.commands.run", "from gacheck.cli import app", "imports gacheck.cli"),
-        ("gacheck.cli", "from gacheck.training import probe", "imports gacheck.training"),
-        ("gacheck.record", "from gacheck.core import rules", "imports gacheck.core"),
+        ("gacheck.cli", "from gacheck.measure import probe", "imports gacheck.measure"),
+        ("gacheck.record.run", "from gacheck.core import rules", "imports gacheck.core"),
         ("gacheck.errors", "import pydantic", "imports pydantic"),
         ("gacheck.helpers", "", "no place in ALLOWED"),
     ],
@@ -270,14 +270,14 @@ def test_a_planted_violation_is_found(module: str, source: str, complaint: str) 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("gacheck.core.rules", "import math\nfrom gacheck.record import RunRecord\nfrom gacheck.core import codes"),
-        ("gacheck.core.rules", "from . import codes\nfrom .codes import severity_of\nfrom ..errors import UsageError"),
-        ("gacheck.commands.run", "def f():\n    from gacheck.training.passes import run_pass\n    print(run_pass)"),
-        ("gacheck.commands.run", "if TYPE_CHECKING:\n    from gacheck.training.session import Session"),
-        ("gacheck.environment", "from gacheck import __version__\nfrom importlib import metadata"),
+        ("gacheck.rules.table", "import math\nfrom gacheck.record.run import RunRecord\nfrom gacheck.core import codes"),
+        ("gacheck.rules.table", "from . import codes\nfrom .codes import severity_of\nfrom ..errors import UsageError"),
+        ("gacheck.commands.run", "def f():\n    from gacheck.measure.passes.runner import run_pass\n    print(run_pass)"),
+        ("gacheck.commands.run", "if TYPE_CHECKING:\n    from gacheck.measure.session import Session"),
+        ("gacheck.record.environment", "from gacheck import __version__\nfrom importlib import metadata"),
         (
-            "gacheck.training.models",
-            "import torch\nfrom gacheck.core.rules import RULES\nfrom gacheck.training import data",
+            "gacheck.measure.models.folder",
+            "import torch\nfrom gacheck.rules.table import RULES\nfrom gacheck.measure import data",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from gacheck.cli import main
 from gacheck.config import RunConfig, load_config
-from gacheck.journal import load_record
+from gacheck.record.journal import load_record
 
 SAMPLES = Path(__file__).parents[1] / "sample_configs"
 FILES = sorted(SAMPLES.glob("*.yaml"))
@@ -34,7 +34,7 @@ def run(*arguments: str) -> int:
 
 def save_model(folder: Path) -> None:
     """Write a folder as a person would: model and tokenizer by `save_pretrained`."""
-    from tests.training.models import stand_in_tokenizer, tiny_model
+    from tests.measure.modelling import stand_in_tokenizer, tiny_model
 
     tiny_model(model_type="llama").save_pretrained(folder)
     stand_in_tokenizer().save_pretrained(folder)

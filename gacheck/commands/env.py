@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gacheck.environment import read_environment
+from gacheck.record.environment import read_environment
 
 
 def env() -> None:

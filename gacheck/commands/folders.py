@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gacheck.errors import ConfigError
-from gacheck.journal import RECORD_NAME
+from gacheck.record.journal import RECORD_NAME
 
 RUNS = Path("gacheck-runs")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gacheck.environment import installed_version
+from gacheck.record.environment import installed_version
 from gacheck.errors import UsageError
 
 OLDEST_TRANSFORMERS = (4, 46)

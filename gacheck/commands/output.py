@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from gacheck.core.codes import Severity
+from gacheck.rules.codes import Severity
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.reporters.text import clean
 

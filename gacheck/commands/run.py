@@ -16,11 +16,11 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
-from gacheck.core.analysis import Analysis, analyse
+from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, GacheckError, ResourceError
-from gacheck.experiment import begin_record, check_same_experiment, missing, run_passes
-from gacheck.journal import RECORD_NAME, load_record, save_record
-from gacheck.record import RunRecord
+from gacheck.measure.experiment import begin_record, check_same_experiment, missing, run_passes
+from gacheck.record.journal import RECORD_NAME, load_record, save_record
+from gacheck.record.run import RunRecord
 
 PICTURE_NAME = "loss.png"
 
@@ -77,7 +77,7 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
 def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
     with RunProgress(quiet=settings.quiet) as progress:
         progress.stage("loading torch and transformers")
-        from gacheck.training.session import Session, silence_libraries
+        from gacheck.measure.session import Session, silence_libraries
 
         silence_libraries()
         progress.stage(f"loading {settings.model}")

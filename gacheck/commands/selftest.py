@@ -17,8 +17,8 @@ def selftest(
     Exit code 1 if a fault is missed or the right twin is accused.
     """
     check_transformers()
-    from gacheck.training.selftest import outcomes
-    from gacheck.training.session import silence_libraries
+    from gacheck.measure.selftest.outcomes import outcomes
+    from gacheck.measure.session import silence_libraries
 
     silence_libraries()
     num_caught, num_measured = 0, 0

@@ -12,10 +12,10 @@ from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code
 from gacheck.config import ExperimentConfig, RunConfig, load_config
-from gacheck.core.analysis import Analysis, analyse
+from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ResourceError
-from gacheck.experiment import measure_auto
-from gacheck.record import RunRecord
+from gacheck.measure.experiment import measure_auto
+from gacheck.record.run import RunRecord
 
 # Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
 ACCUMULATION_STEPS = 4
@@ -55,7 +55,7 @@ def smoke(
 
 
 def _measure(config: ExperimentConfig) -> RunRecord:
-    from gacheck.training.session import Session, silence_libraries
+    from gacheck.measure.session import Session, silence_libraries
 
     silence_libraries()
     return measure_auto(config, Session(config))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gacheck.config import LossKwargs
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.facts import StepRecord
-from gacheck.record import RunRecord
+from gacheck.rules.facts import StepRecord
+from gacheck.record.run import RunRecord
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gacheck.config import LossKwargs
-from gacheck.core.codes import gravest_first
-from gacheck.core.matching import SLACK, Match, Measured, match
+from gacheck.rules.codes import gravest_first
+from gacheck.rules.matching import SLACK, Match, Measured, match
 from gacheck.core.measured import (
     HYPOTHESES,
     Hypothesis,
@@ -19,8 +19,8 @@ from gacheck.core.measured import (
     reported_losses,
     usable_spreads,
 )
-from gacheck.core.rules import OptimizerStep, rule_table
-from gacheck.record import OracleRecord, PassRecord, RunRecord
+from gacheck.rules.table import OptimizerStep, rule_table
+from gacheck.record.run import OracleRecord, PassRecord, RunRecord
 
 # A norm is one number for all parameters, so it is weaker evidence than the weights: it speaks only where it is
 # off by a per cent, and by more than regrouping the rows changes it.

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gacheck.config import LossKwargs
-from gacheck.core.codes import SEVERITY_RANK, Severity, severity_of
+from gacheck.rules.codes import SEVERITY_RANK, Severity, severity_of
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, PassFinding, Tolerance
-from gacheck.core.matching import Match
-from gacheck.core.rules import rule_table
-from gacheck.record import RunRecord
+from gacheck.rules.matching import Match
+from gacheck.rules.table import rule_table
+from gacheck.record.run import RunRecord
 
 Affects = Literal["log", "gradient", "both", "none"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import StepFigures
-from gacheck.record import Attached
+from gacheck.record.run import Attached
 from gacheck.reporters.table import rule_label
 from gacheck.reporters.text import figure
 

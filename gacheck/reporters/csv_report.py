@@ -11,7 +11,7 @@ import io
 import math
 from collections.abc import Iterator
 
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.reporters.text import clean
 

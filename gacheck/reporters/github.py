@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.reporters.smoke import finding
 from gacheck.reporters.text import clean
 

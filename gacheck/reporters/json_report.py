@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gacheck.config import LossKwargs
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.record import SCHEMA_VERSION, GradientEvidence
+from gacheck.record.run import SCHEMA_VERSION, GradientEvidence
 
 # A pass of any status has the same keys, so that a reader need not ask for the status first.
 _NO_FIRST_STEP = dict.fromkeys(("reported_loss", "reference_loss", "ratio", "grad_norm", "grad_norm_ratio"))

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.attached import step_table
 from gacheck.reporters.table import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.text import ascii_only, clean
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from rich.cells import cell_len
 
 from gacheck.config import LossKwargs
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.core.matching import Match
+from gacheck.rules.matching import Match
 from gacheck.reporters.text import NOT_MEASURED, clean, difference, figure, shorten, wrap
 
 FLAGS: tuple[LossKwargs, ...] = ("on", "off")

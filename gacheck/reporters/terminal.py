@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gacheck.config import LossKwargs
-from gacheck.core.analysis import Analysis
+from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.attached import header, step_table
 from gacheck.reporters.table import FLAGS, find_pass, num_passes, table, tried_steps

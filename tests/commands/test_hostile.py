@@ -15,8 +15,8 @@ from rich.cells import cell_len
 
 from gacheck.cli import main
 from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.plan import PassSpec
-from gacheck.record import OracleRecord, PassRecord
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import OracleRecord, PassRecord
 from gacheck.reporters.csv_report import COLUMNS
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
@@ -78,9 +78,9 @@ def gacheck(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str
 ) -> Gacheck:
     """Run the program in an empty folder and return what it prints."""
-    import gacheck.training.session
+    import gacheck.measure.session
 
-    monkeypatch.setattr(gacheck.training.session, "Session", FakeSession)
+    monkeypatch.setattr(gacheck.measure.session, "Session", FakeSession)
     monkeypatch.setattr(FakeSession, "name", name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
@@ -191,7 +191,7 @@ def test_the_command_to_copy_names_the_model_and_nothing_else(gacheck: Gacheck, 
 
 def test_a_real_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """The loader and the libraries below it treat the name as a name."""
-    from gacheck.training.standins import build_model, tiny_config
+    from gacheck.measure.models.stand_in import build_model, tiny_config
 
     folder = "".join(NAMES[key] for key in ("rich markup", "workflow", "control", "mathtext")).replace(
         "/", "\N{DIVISION SLASH}"

@@ -17,9 +17,9 @@ import pytest
 
 from gacheck.cli import main
 from gacheck.config import ExperimentConfig
-from gacheck.journal import load_record
-from gacheck.plan import PassSpec
-from gacheck.record import OracleRecord, PassRecord
+from gacheck.record.journal import load_record
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import OracleRecord, PassRecord
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
 
@@ -49,9 +49,9 @@ class FakeSession:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """Run the program in an empty folder and return its exit code."""
-    import gacheck.training.session
+    import gacheck.measure.session
 
-    monkeypatch.setattr(gacheck.training.session, "Session", FakeSession)
+    monkeypatch.setattr(gacheck.measure.session, "Session", FakeSession)
     monkeypatch.setattr(FakeSession, "ran", [])
     monkeypatch.chdir(tmp_path)
 

@@ -11,8 +11,8 @@ import pytest
 
 from gacheck.cli import main
 from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.plan import PassSpec
-from gacheck.record import OracleRecord, PassRecord
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import OracleRecord, PassRecord
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
 
@@ -49,12 +49,12 @@ Smoke = Callable[..., int]
 @pytest.fixture
 def smoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Smoke:
     """Run `gacheck smoke` in an empty folder and return its exit code."""
-    import gacheck.experiment
-    import gacheck.training.session
+    import gacheck.measure.experiment
+    import gacheck.measure.session
 
-    monkeypatch.setattr(gacheck.training.session, "Session", FakeSession)
+    monkeypatch.setattr(gacheck.measure.session, "Session", FakeSession)
     # The release is part of what is printed.
-    monkeypatch.setattr(gacheck.experiment, "read_environment", lambda: run_record([]).environment)
+    monkeypatch.setattr(gacheck.measure.experiment, "read_environment", lambda: run_record([]).environment)
     monkeypatch.setattr(FakeSession, "ran", [])
     monkeypatch.setattr(FakeSession, "configs", [])
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)

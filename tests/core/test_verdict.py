@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from gacheck.config import LossKwargs
-from gacheck.core.analysis import Analysis, Verdict, analyse
-from gacheck.core.codes import SEVERITY, gravest_first
-from gacheck.record import PassRecord, RunRecord
+from gacheck.words.analysis import Analysis, Verdict, analyse
+from gacheck.rules.codes import SEVERITY, gravest_first
+from gacheck.record.run import PassRecord, RunRecord
 from tests.builders import failed_pass, full_run, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed
 

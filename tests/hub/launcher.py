@@ -58,7 +58,7 @@ class Launcher:
 
 def serve() -> None:
     """Fork for every line of stdin and answer with the exit code."""
-    import gacheck.training.session  # noqa: F401 - what takes so long
+    import gacheck.measure.session  # noqa: F401 - what takes so long
 
     for line in sys.stdin:
         child = os.fork()

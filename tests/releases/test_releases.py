@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gacheck.environment import installed_version
+from gacheck.record.environment import installed_version
 from tests.environments import CHECKOUT, environment_for
 
 pytestmark = pytest.mark.releases
@@ -192,6 +192,6 @@ def test_half_precision_never_gives_a_wrong_code(case: Case, options: tuple[str,
 
 @pytest.mark.parametrize("release", [r for r in RELEASES if r != NEWEST])
 def test_the_training_layer_passes_its_own_tests(release: str) -> None:
-    tests = ("tests/training", "tests/watching", "--ignore", "tests/training/test_sources.py")
+    tests = ("tests/measure", "tests/watch", "--ignore", "tests/measure/text/test_sources.py")
     done = run_in(release, "python", "-m", "pytest", *tests, cwd=CHECKOUT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

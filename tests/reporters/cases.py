@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from gacheck.config import LossKwargs
-from gacheck.record import PassRecord, RunRecord
+from gacheck.record.run import PassRecord, RunRecord
 from tests.builders import ROWS, attached_run, failed_pass, full_run, gradient_evidence, pass_record, run_record
 
 KS = (1, 2, 4, 8)

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from gacheck.core.analysis import analyse
-from gacheck.record import RunRecord
+from gacheck.words.analysis import analyse
+from gacheck.record.run import RunRecord
 from gacheck.reporters.csv_report import COLUMNS, render_csv
 from tests.builders import failed_pass, run_record
 from tests.reporters.cases import RECORDS

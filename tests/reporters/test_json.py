@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gacheck.core.analysis import analyse
+from gacheck.words.analysis import analyse
 from gacheck.reporters.json_report import render_json
 from tests.reporters.cases import HOSTILE, KS, RECORDS
 

@@ -12,8 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from gacheck.core.analysis import analyse
-from gacheck.record import RunRecord
+from gacheck.words.analysis import analyse
+from gacheck.record.run import RunRecord
 from gacheck.reporters.markdown import render_markdown
 from gacheck.reporters.text import clean
 from tests.builders import failed_pass, full_run, pass_record, run_record

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gacheck.core.analysis import analyse
+from gacheck.words.analysis import analyse
 from gacheck.reporters import picture
 from gacheck.reporters.picture import render_picture
 from tests.builders import full_run

@@ -1,0 +1,108 @@
+"""A record is begun; the plan → run_pass(spec) → PassRecord, saved after every pass.
+
+A fake run_pass is a lambda: no torch here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.words.analysis import analyse
+from gacheck.record.environment import read_environment
+from gacheck.errors import ConfigError
+from gacheck.record.plan import PassSpec, plan
+from gacheck.record.run import DataFacts, HardwareFacts, ModelFacts, OracleRecord, PassRecord, RunRecord
+
+
+class Measuring(Protocol):
+    """A loaded model with its data, ready to be measured."""
+
+    model: ModelFacts
+    data: DataFacts
+    hardware: HardwareFacts
+    learning_rate: float
+
+    def measure_oracle(self) -> OracleRecord:
+        """Compute the right answer."""
+
+    def auto_loss_kwargs(self) -> LossKwargs:
+        """Return the value of the flag that the Trainer chooses itself."""
+
+    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
+        """Train once under the real Trainer."""
+
+
+def begin_record(config: ExperimentConfig, session: Measuring) -> RunRecord:
+    """Compute the right answer; return a record that lacks nothing but passes."""
+    return RunRecord(
+        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=("gacheck", *sys.argv[1:]),
+        config=config,
+        learning_rate=session.learning_rate,
+        environment=read_environment(),
+        hardware=session.hardware,
+        model=session.model,
+        data=session.data,
+        oracle=session.measure_oracle(),
+    )
+
+
+def measure_auto(config: ExperimentConfig, session: Measuring) -> RunRecord:
+    """Measure with the flag as the Trainer chooses it; with its other value only where that is not fine."""
+    auto = session.auto_loss_kwargs()
+    other: LossKwargs = "off" if auto == "on" else "on"
+    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
+    oracle = record.oracle
+    for flags in ((auto,), (auto, other)):
+        record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
+        record = run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)
+        if analyse(record).ok:
+            break
+    return record
+
+
+def missing(record: RunRecord) -> tuple[PassSpec, ...]:
+    """List the planned passes that the record lacks."""
+    done = {p.id for p in (*record.passes, *record.tail_passes)}
+    return tuple(spec for spec in plan(record.config) if spec.id not in done)
+
+
+def run_passes(
+    record: RunRecord, run_pass: Callable[[PassSpec], PassRecord], save: Callable[[RunRecord], object]
+) -> RunRecord:
+    """Run what is missing and save after every pass.
+
+    Args:
+        record: Complete but for passes.
+        run_pass: Trains once; a failure is a `PassRecord` too.
+        save: Keeps the record; called once before the first pass and after each.
+    """
+    save(record)
+    for spec in missing(record):
+        passes = "tail_passes" if spec.tail else "passes"
+        record = record.model_copy(update={passes: (*getattr(record, passes), run_pass(spec))})
+        save(record)
+    return record
+
+
+def check_same_experiment(earlier: RunRecord, now: RunRecord) -> None:
+    """Refuse to go on with a record under other conditions.
+
+    Raises:
+        ConfigError: Options, data, model, hardware or versions differ.
+    """
+    for name in ("config", "data", "model", "hardware", "environment"):
+        before, after = getattr(earlier, name).model_dump(), getattr(now, name).model_dump()
+        differing = [key for key in after if before.get(key) != after[key]]
+        if differing:
+            key = differing[0]
+            change = f"{name}.{key} was {before.get(key)!r}, now it is {after[key]!r}"
+            raise ConfigError(
+                f"The earlier run cannot be resumed: its {change}.",
+                why="Passes under different conditions cannot be compared.",
+                fix="repeat the earlier options, or start anew with another --out or with --force",
+            )

@@ -1,0 +1,80 @@
+"""Lets somebody's model or Trainer be used for a check, and puts everything back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from gacheck.rules.facts import WatchedTraining
+from gacheck.measure.passes.snapshot import Kept, accelerate_kept
+from gacheck.watch.restoring import RandomState
+from gacheck.watch.watch import Watch
+
+
+@contextmanager
+def model_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model back: gradients, buffers, mode, hooks, attributes; and random state, environment, accelerate's.
+
+    Weights are not copied: a check that changes them keeps a copy itself.
+    """
+    random, objects = RandomState.now(model), [*model.modules(), *_configs_of(model)]
+    kept = [Kept(each) for each in objects]
+    gradients = [(p, p.grad) for p in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    with accelerate_kept(), warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            for each in kept:
+                each.restore()
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+            random.restore()
+
+
+def _configs_of(model: torch.nn.Module) -> list[Any]:
+    """Return the configs of a model and of its parts, and the configs within them."""
+    found = [config for module in model.modules() if (config := getattr(module, "config", None)) is not None]
+    for config in found:
+        found += [each for each in vars(config).values() if hasattr(each, "model_type") and each not in found]
+    return found
+
+
+class _Seen(BaseException):
+    """The first step was seen. No `except Exception` of a Trainer is to hold it up."""
+
+
+def watch_first_step(trainer: Any) -> WatchedTraining | None:
+    """Let a Trainer come to the end of its first optimizer step, before the update, and undo that.
+
+    Its callbacks sleep meanwhile: nothing is logged, saved or reported.
+
+    Returns:
+        What was seen; None if the training ended before.
+    """
+    seen: list[WatchedTraining] = []
+
+    def noted(facts: WatchedTraining, is_last: bool) -> None:
+        seen.append(facts)
+        raise _Seen
+
+    objects = (trainer, trainer.control, trainer.callback_handler, trainer.accelerator)
+    kept = [Kept(each) for each in objects]
+    with model_kept(trainer.model):
+        try:
+            trainer.callback_handler.callbacks = []
+            Watch(trainer, num_steps=1, seen=noted, name="check")
+            trainer.train()
+        except _Seen:
+            pass
+        finally:
+            for each in kept:
+                each.restore()
+    return seen[0] if seen and seen[0].steps else None

@@ -1,0 +1,282 @@
+"""The right answer, computed outside the Trainer at the initial weights, and how exact it is.
+
+The naive way is to trust the model's own loss for one batch; but that is what is under test. So every row is
+scored by itself from the logits, by our own arithmetic: a row's sum does not depend on how rows are grouped.
+What correct arithmetic still varies by (grouping, repetition, the dtype) is measured here too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gacheck.rules.facts import CodeLocation
+from gacheck.record.run import Noise, OracleRecord, RowLoss
+from gacheck.measure.text.rows import Collator
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
+from gacheck.watch.cross_entropy import find_logits, gradient_nodes, resolution, row_sums, sum_nats
+from gacheck.watch.loss_location import LossWatch
+from gacheck.watch.own_loss import find_loss, own_loss, own_mean
+from gacheck.watch.probe import gradient_norm
+
+# The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
+PLAIN_SLACK = 10.0
+
+
+# A loss that is plain cross-entropy fits one alignment to rounding, and the other not: ten times better is clear.
+SHIFT_IS_CLEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One forward: the logits, and the model's own mean loss."""
+
+    logits: torch.Tensor
+    own_mean: torch.Tensor | None
+
+
+class Oracle:
+    """Scores rows at the model's present weights, in train mode, as the Trainer runs it.
+
+    Args:
+        model: On its device.
+        collator: Pads rows to batches.
+        autocast: Mixed precision of the passes, None for none.
+    """
+
+    def __init__(self, model: Any, collator: Collator, autocast: torch.dtype | None) -> None:
+        self._model = model
+        self._collator = collator
+        self._device = next(model.parameters()).device
+        self._autocast = autocast
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context under which the passes run their forwards."""
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._autocast)
+
+    def batch(self, rows: Sequence[dict[str, Any]]) -> Batch:
+        """Collate rows onto the model's device."""
+        return {name: tensor.to(self._device) for name, tensor in self._collator(rows).items()}
+
+    def mean_nats(self, rows: Sequence[dict[str, Any]], *, shifts: bool) -> float:
+        """Return the token-weighted mean over rows: the right answer, at the present weights."""
+        batches = [self.batch([row]) for row in rows]
+        total = math.fsum(row_sums(self._score(b).logits, b["labels"], shifts=shifts)[0] for b in batches)
+        return total / sum(count_targets(b["labels"], shifts=shifts) for b in batches)
+
+    def measure(
+        self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
+    ) -> OracleRecord:
+        """Measure everything that the rules need.
+
+        Args:
+            rows: In the order in which the Trainer feeds them.
+            micro_batch_sizes: Rows per micro-batch of the passes.
+            step_sizes: Rows per first optimizer step of the passes.
+            trainer: Asked for its own loss of a row, to see whether that is plain cross-entropy.
+        """
+        self._model.train()
+        singles = [self.batch([row]) for row in rows]
+        scores = [self._score(batch) for batch in singles]
+        shift_errors = (self._fit(singles, scores, shifts=True), self._fit(singles, scores, shifts=False))
+        shifts = shift_errors[0] <= shift_errors[1]
+        if min(shift_errors) > SHIFT_IS_CLEAR * max(shift_errors):
+            # The model adds something of its own, which can outweigh the difference: ask the gradient instead.
+            shifts = self._last_position_is_free(singles[0])
+        sums = [row_sums(s.logits, b["labels"], shifts=shifts)[0] for s, b in zip(scores, singles, strict=True)]
+        # The Trainer's own loss may come out coarser than the model's: its label smoother does not leave bfloat16.
+        dtypes = [s.own_mean.dtype for s in scores if s.own_mean is not None]
+        dtype = max(
+            [*dtypes, self._own_loss(singles[0], trainer, shifts=shifts).dtype], key=lambda each: torch.finfo(each).eps
+        )
+        group = self.batch(rows[: max(micro_batch_sizes)])
+        counted, refusal = self._counted(group, shifts=shifts)
+        plain = self._score(group).own_mean
+        noise = self._noise(rows, sums, micro_batch_sizes, dtype, min(shift_errors), shifts=shifts)
+        norms = self._gradient_norms(singles, step_sizes, trainer, shifts=shifts)
+        gradient_noise = self._gradient_noise(rows, max(micro_batch_sizes), norms, trainer, shifts=shifts)
+        return OracleRecord(
+            rows=tuple(
+                RowLoss(
+                    fingerprint=batch_fingerprints(b)[0],
+                    sum_nats=s,
+                    num_target_tokens=count_targets(b["labels"], shifts=shifts),
+                    num_label_tokens=count_labels(b["labels"]),
+                )
+                for b, s in zip(singles, sums, strict=True)
+            ),
+            shifts=shifts,
+            shift_errors=shift_errors,
+            noise=noise.model_copy(
+                update={
+                    "gradient_norm": gradient_noise,
+                    "own_loss": self._own_noise(rows, micro_batch_sizes, trainer, shifts=shifts),
+                }
+            ),
+            gradient_norms=norms,
+            plain_loss_nats=None if plain is None else float(plain),
+            counted_loss_nats=counted,
+            counted_loss_error=refusal,
+            loss_location=self._loss_location(group, trainer, shifts=shifts),
+        )
+
+    @torch.no_grad()
+    def _score(self, batch: Batch) -> Scored:
+        with self.precision():
+            outputs = self._model(**batch)
+            logits = find_logits(outputs)
+            if logits is None:
+                # A fused cross-entropy gives no logits where it is handed labels.
+                logits = find_logits(self._model(**{k: v for k, v in batch.items() if k != "labels"}))
+        if logits is None:
+            raise ValueError(f"{type(self._model).__name__} returns no logits of shape (rows, tokens, vocabulary)")
+        return Scored(logits, find_loss(outputs))
+
+    def _fit(self, batches: Sequence[Batch], scores: Sequence[Scored], *, shifts: bool) -> float:
+        """Return the largest relative error of the model's own loss against cross-entropy, shifted or not."""
+        errors = [
+            relative_difference(float(s.own_mean), float(sum_nats(s.logits, b["labels"], shifts=shifts)) / count)
+            for s, b in zip(scores, batches, strict=True)
+            if s.own_mean is not None and (count := count_targets(b["labels"], shifts=shifts))
+        ]
+        return max(errors, default=math.inf)
+
+    def _last_position_is_free(self, batch: Batch) -> bool:
+        """Whether the logits at the last position of a row receive no gradient: a shifted loss scores nothing there."""
+        with self.precision():
+            outputs = self._model(**batch)
+        logits, loss = find_logits(outputs), find_loss(outputs)
+        if logits is None or loss is None or not loss.requires_grad:
+            return True
+        edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
+        gradients = torch.autograd.grad(loss, edges, allow_unused=True)
+        seen = next((g for g in gradients if g is not None), None)
+        return seen is None or not bool(seen[:, -1].any())
+
+    def _noise(
+        self,
+        rows: Sequence[dict[str, Any]],
+        sums: Sequence[float],
+        micro_batch_sizes: Sequence[int],
+        dtype: torch.dtype,
+        own_error: float,
+        *,
+        shifts: bool,
+    ) -> Noise:
+        """Measure what correct arithmetic varies by: rows alone and grouped as the passes group them."""
+        regrouping, repeat = 0.0, 0.0
+        for size in sorted(set(micro_batch_sizes)):
+            batch = self.batch(rows[:size])
+            first, second = (row_sums(self._score(batch).logits, batch["labels"], shifts=shifts) for _ in range(2))
+            repeat = max(repeat, *map(relative_difference, first, second))
+            regrouping = max(regrouping, *map(relative_difference, first, sums))
+            scored = self._score(batch)
+            if scored.own_mean is not None:
+                mean = sum(sums[:size]) / count_targets(batch["labels"], shifts=shifts)
+                own_error = max(own_error, relative_difference(float(scored.own_mean), mean))
+        rounding = resolution(dtype)
+        plain = own_error <= PLAIN_SLACK * max(rounding, regrouping, repeat)
+        return Noise(
+            resolution=rounding,
+            regrouping=regrouping,
+            repeat=repeat,
+            plain_loss=own_error if plain else None,
+            gradient_norm=None,
+        )
+
+    @torch.no_grad()
+    def _own_loss(self, batch: Batch, trainer: Any, *, shifts: bool) -> torch.Tensor:
+        with self.precision():
+            return own_loss(trainer, batch, shifts=shifts)[0]
+
+    def _own_noise(
+        self, rows: Sequence[dict[str, Any]], sizes: Sequence[int], trainer: Any, *, shifts: bool
+    ) -> float | None:
+        """Measure what grouping changes about the loss of the Trainer's own code, which may round coarser than ours."""
+        noise = None
+        for size in sorted({each for each in sizes if each > 1}):
+            singles = [self.batch([row]) for row in rows[:size]]
+            counts = [count_targets(b["labels"], shifts=shifts) for b in singles]
+            if not all(counts):
+                continue
+            total = math.fsum(
+                float(self._own_loss(b, trainer, shifts=shifts)) * n for b, n in zip(singles, counts, strict=True)
+            )
+            grouped = float(self._own_loss(self.batch(rows[:size]), trainer, shifts=shifts))
+            noise = max(noise or 0.0, relative_difference(grouped, total / sum(counts)))
+        return noise
+
+    @torch.no_grad()
+    def _counted(self, batch: Batch, *, shifts: bool) -> tuple[float | None, str | None]:
+        """Hand the model twice the count of target tokens: it returns half its mean if it uses the count."""
+        count = torch.tensor(2 * count_targets(batch["labels"], shifts=shifts), device=self._device)
+        try:
+            with self.precision():
+                loss = find_loss(self._model(**batch, num_items_in_batch=count))
+        except (TypeError, ValueError) as error:
+            return None, str(error)
+        return (None if loss is None else float(loss)), None
+
+    def _loss_location(self, batch: Batch, trainer: Any, *, shifts: bool) -> tuple[CodeLocation, ...]:
+        watch = LossWatch(self._model, trainer)
+        with torch.no_grad(), self.precision(), watch:
+            loss = own_mean(trainer, batch, shifts=shifts)
+        return watch.location_of(loss)
+
+    def _gradient_norms(
+        self, batches: Sequence[Batch], step_sizes: Sequence[int], trainer: Any, *, shifts: bool
+    ) -> dict[int, float]:
+        """Return the norm of the right gradient over the first R rows, for every R in `step_sizes`.
+
+        The gradients of the sums add up; the right one is their sum over the target tokens.
+        """
+        norms: dict[int, float] = {}
+        self._model.zero_grad(set_to_none=True)
+        num_rows, num_targets = 0, 0
+        for batch in batches:
+            count = count_targets(batch["labels"], shifts=shifts)
+            num_rows += len(batch["labels"])
+            num_targets += count
+            if count:
+                torch.autograd.backward(self._objective(batch, count, trainer, shifts=shifts))
+            norm = gradient_norm(self._model) if num_rows in step_sizes else None
+            if norm is not None and num_targets:
+                norms[num_rows] = norm / num_targets
+        self._model.zero_grad(set_to_none=True)
+        return norms
+
+    def _gradient_noise(
+        self, rows: Sequence[dict[str, Any]], size: int, norms: dict[int, float], trainer: Any, *, shifts: bool
+    ) -> float | None:
+        """Measure what grouping rows into micro-batches changes about the right gradient's norm."""
+        most = max(norms, default=0)
+        groups = [self.batch(rows[start : start + size]) for start in range(0, most, size)]
+        grouped = self._gradient_norms(groups, [most], trainer, shifts=shifts)
+        return relative_difference(grouped[most], norms[most]) if most in grouped else None
+
+    def _objective(self, batch: Batch, count: int, trainer: Any, *, shifts: bool) -> torch.Tensor:
+        """Return a batch's summed loss with its graph: plain cross-entropy, or n times what the Trainer's code says."""
+        with self.precision():
+            own, outputs = own_loss(trainer, batch, shifts=shifts)
+            own_sum: torch.Tensor = own * count
+            logits = find_logits(outputs)
+            if logits is None:
+                return own_sum
+            total = sum_nats(logits, batch["labels"], shifts=shifts)
+        noise = 2 * resolution(own.dtype)
+        plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
+        return total if plain else own_sum
+
+
+def relative_difference(value: float, wanted: float) -> float:
+    """Return |value − wanted| / |wanted|; infinite where it has no meaning."""
+    if not math.isfinite(value) or not math.isfinite(wanted):
+        return math.inf
+    return abs(value - wanted) / abs(wanted) if wanted else (0.0 if value == wanted else math.inf)

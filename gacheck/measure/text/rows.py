@@ -1,0 +1,177 @@
+"""Text → rows → effective batches.
+
+Rows of the built-in text are of deliberately unequal length: with equal counts of target tokens the mean of means
+equals the token-weighted mean, and a wrong weighting cannot be seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
+
+from gacheck.config import ExperimentConfig
+from gacheck.errors import DataError
+from gacheck.record.run import DataFacts
+from gacheck.measure.text.sources import Source
+from gacheck.watch.batches import IGNORE_INDEX, Batch, row_fingerprint
+
+SHORTEST_ROW = 8
+SHORTEST_SAMPLE = 2  # one token to predict another from
+NUM_HELDOUT_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised rows.
+
+    Attributes:
+        train: What the Trainer is fed.
+        heldout: What no pass sees.
+        facts: For the record.
+        num_left_out: Samples of a single token, which came between those that became rows.
+    """
+
+    train: Dataset
+    heldout: Dataset
+    facts: DataFacts
+    num_left_out: int = 0
+
+
+def make_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> Rows:
+    """Make as many rows as the largest pass needs, and held-out rows after them, reading no further than that.
+
+    Packed, every row is `max_length` long. Otherwise a sample of the user's is a row, and the built-in text, whose
+    samples are pages, is cut into rows of unequal length.
+
+    Raises:
+        DataError: There is too little text for the plan, or it cannot be read.
+        ResourceError: The hub cannot be reached.
+    """
+    num_left_out = 0
+    if config.packing:
+        rows = _packed_rows(source, tokenizer, config)
+    elif config.dataset is None:
+        rows = _unequal_rows(source, tokenizer, config)
+    else:
+        rows, num_left_out = _sample_rows(source, tokenizer, config)
+    fingerprints = [row_fingerprint(ids, ids) for ids in rows]
+    facts = DataFacts(
+        source=source.name,
+        num_rows=config.num_rows,
+        num_heldout_rows=NUM_HELDOUT_ROWS,
+        min_length=min(map(len, rows)),
+        max_length=max(map(len, rows)),
+        fingerprint=hashlib.sha256("".join(fingerprints).encode()).hexdigest(),
+    )
+    fed = [{"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ids} for ids in rows]
+    train, heldout = Dataset.from_list(fed[: config.num_rows]), Dataset.from_list(fed[config.num_rows :])
+    return Rows(train, heldout, facts, num_left_out)
+
+
+def _num_needed(config: ExperimentConfig) -> int:
+    return config.num_rows + NUM_HELDOUT_ROWS
+
+
+def _unequal_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
+    longest = max(SHORTEST_ROW, config.max_length // 2)
+    generator = random.Random(config.seed)
+    lengths = [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
+    tokens = _concatenate(_tokenise(source, tokenizer, []), sum(lengths))
+    if len(tokens) < sum(lengths):
+        raise _too_few_tokens(source, len(tokens), len(lengths), sum(lengths))
+    ends = list(itertools.accumulate(lengths))
+    return [tokens[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _unequal_length(generator: random.Random, longest: int) -> int:
+    """Draw log-uniformly: short rows are as common as long ones, so micro-batches differ even after averaging."""
+    return round(SHORTEST_ROW * math.exp(generator.random() * math.log(longest / SHORTEST_ROW)))
+
+
+def _packed_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
+    """Concatenate the samples, each ended, and cut at `max_length`; what is left over is dropped.
+
+    Source: PretrainDatasetProcessor of LLaMA-Factory.
+    """
+    num_rows, length = _num_needed(config), config.max_length
+    tokens = _concatenate(_tokenise(source, tokenizer, _end(tokenizer)), num_rows * length)
+    if len(tokens) < num_rows * length:
+        raise _too_few_tokens(source, len(tokens), num_rows, num_rows * length)
+    return [tokens[start : start + length] for start in range(0, num_rows * length, length)]
+
+
+def _sample_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> tuple[list[list[int]], int]:
+    """Return a row for every sample, ended and then truncated, and how many were too short to predict anything."""
+    num_rows, num_left_out = _num_needed(config), 0
+    rows: list[list[int]] = []
+    for ids in _tokenise(source, tokenizer, _end(tokenizer)):
+        if len(ids) < SHORTEST_SAMPLE:
+            num_left_out += 1
+            continue
+        rows.append(ids[: config.max_length])
+        if len(rows) == num_rows:
+            return rows, num_left_out
+    left_out = f", besides {num_left_out} of a single token, in which nothing is predicted" if num_left_out else ""
+    raise DataError(
+        f"{source.name} has {len(rows)} samples{left_out}; the plan needs {num_rows} rows, one sample each.",
+        why=f"Every pass trains on {config.num_rows} fresh rows, and the held-out loss needs {NUM_HELDOUT_ROWS} more.",
+        fix="lower --max-steps or the batch size, or name more text with --dataset",
+    )
+
+
+def _too_few_tokens(source: Source, num_tokens: int, num_rows: int, num_needed: int) -> DataError:
+    return DataError(
+        f"{source.name} has {num_tokens} tokens; {num_rows} rows need {num_needed}.",
+        why="Every pass trains on fresh rows, and the held-out loss needs more.",
+        fix="lower --max-steps, --max-length or the batch size, or name more text with --dataset",
+    )
+
+
+def _end(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _tokenise(source: Source, tokenizer: Any, end: list[int]) -> Iterator[list[int]]:
+    """Yield the tokens of every sample, `end` after each."""
+    for text in source.texts():
+        yield tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] + end
+
+
+def _concatenate(samples: Iterator[list[int]], enough: int) -> list[int]:
+    """Join samples until there is enough."""
+    tokens: list[int] = []
+    for ids in samples:
+        tokens += ids
+        if len(tokens) >= enough:
+            break
+    return tokens[:enough]
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Pad rows on the right to the longest of the batch.
+
+    Attributes:
+        pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
+        zeros: Inputs that the model demands besides, all zero for text (`token_type_ids` of Gemma3).
+    """
+
+    pad_token_id: int
+    zeros: tuple[str, ...] = ()
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> Batch:
+        """Return (rows, tokens) tensors."""
+        fill = {"input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
+        batch = {
+            name: pad_sequence([torch.tensor(row[name]) for row in rows], True, fill.get(name, 0)) for name in rows[0]
+        }
+        return batch | {name: torch.zeros_like(batch["input_ids"]) for name in self.zeros}

@@ -1,0 +1,116 @@
+"""Which rule fits what was measured, and how surely.
+
+Sums alone are weak evidence: on a random net the mean of means differs from the token-weighted mean by
+a thousandth in the sum, by tens of per cent per micro-batch. So a rule is held against the vector of
+micro-batches, and against the vectors of all k jointly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gacheck.rules.table import RULES, OptimizerStep, Rule
+
+# The tolerance is the largest of a few dozen measured errors of correct arithmetic. Another error of the same
+# origin can be a little larger than the largest seen; a fault worth naming is larger by orders of magnitude.
+SLACK = 4.0
+
+# Predictions that differ by less than float64 can hold are the same prediction.
+SAME_PREDICTION = 1e-9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pass's first optimizer step, forward or backward: a measured vector and what explains it.
+
+    Attributes:
+        step: S_m, n_m, u_m and k.
+        values: Measured, one per micro-batch: reported losses (nats) or weights (1 / tokens).
+        backward: Whether `values` are weights.
+    """
+
+    step: OptimizerStep
+    values: tuple[float, ...]
+    backward: bool = False
+
+    def predict(self, rule: Rule) -> tuple[float, ...]:
+        """Return what `rule` predicts for `values`."""
+        return rule.weights(self.step) if self.backward else rule.contributions(self.step)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The rule that explains one or several passes.
+
+    Attributes:
+        rule: The mildest rule that fits; None if none does, or several that predict different things do.
+        equivalent: Other rules that predict the same on this data.
+        ambiguous: Several rules with different predictions fit within the tolerance.
+        relative_error: Largest relative error over the micro-batches of the best rule.
+        best: The rule with the smallest error, whether it fits or not.
+        runner_up: The best rule that predicts something else; None if all predict the same.
+        separation: Runner-up's error / max(own error, tolerance).
+    """
+
+    rule: Rule | None
+    equivalent: tuple[Rule, ...]
+    ambiguous: bool
+    relative_error: float
+    best: Rule
+    runner_up: Rule | None
+    runner_up_error: float | None
+    separation: float | None
+
+
+def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> float:
+    """Return the largest error over the micro-batches, each relative to its own prediction.
+
+    A micro-batch that scores nothing is predicted as 0; its error is taken relative to the mean prediction.
+    Infinite where the lengths differ or a value on either side is not finite.
+    """
+    if len(measured) != len(predicted) or not all(map(math.isfinite, (*measured, *predicted))):
+        return math.inf
+    typical = sum(map(abs, predicted)) / len(predicted)
+    errors = [abs(value - wanted) / (abs(wanted) or typical or 1.0) for value, wanted in zip(measured, predicted)]
+    return max(errors)
+
+
+def match(passes: Sequence[Measured], tolerance: float, rules: Sequence[Rule] = RULES) -> Match:
+    """Find the rule that explains all `passes` jointly.
+
+    Args:
+        passes: At least one.
+        tolerance: Relative error that correct arithmetic shows, measured.
+        rules: Mildest first.
+    """
+    # A rule that does not apply predicts NaN; where all do, a sum is not finite and nothing fits.
+    rules = [r for r in rules if all(map(math.isfinite, (v for p in passes for v in p.predict(r))))] or list(rules)
+    errors = {r.name: max(relative_error(p.values, p.predict(r)) for p in passes) for r in rules}
+    best = min(rules, key=lambda r: errors[r.name])
+    own = errors[best.name]
+    same = [r for r in rules if _same_prediction(passes, r, best)]
+    others = [r for r in rules if r not in same]
+    runner_up = min(others, key=lambda r: errors[r.name], default=None)
+    rival = errors[runner_up.name] if runner_up is not None else None
+    fits = own <= SLACK * tolerance
+    ambiguous = fits and rival is not None and rival <= SLACK * tolerance
+    return Match(
+        rule=same[0] if fits and not ambiguous else None,
+        equivalent=tuple(same[1:]),
+        ambiguous=ambiguous,
+        relative_error=own,
+        best=same[0],
+        runner_up=runner_up,
+        runner_up_error=rival,
+        separation=_separation(rival, max(own, tolerance)),
+    )
+
+
+def _separation(rival: float | None, noise: float) -> float | None:
+    return rival / noise if rival is not None and noise > 0 and math.isfinite(noise) else None
+
+
+def _same_prediction(passes: Sequence[Measured], one: Rule, other: Rule) -> bool:
+    return one is other or all(relative_error(p.predict(one), p.predict(other)) <= SAME_PREDICTION for p in passes)

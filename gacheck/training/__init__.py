@@ -1,1 +1,0 @@
-"""Effects: the only code that imports torch, transformers and datasets."""

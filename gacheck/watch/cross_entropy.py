@@ -1,0 +1,233 @@
+"""Plain cross-entropy from logits, by our own arithmetic, and the weight that a backward pass gave each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd.graph import Node
+from torch.nn.functional import cross_entropy
+
+from gacheck.watch.batches import IGNORE_INDEX
+
+# From the sum to the reported loss lie a sum, a division by the count, one by k and a product with the world
+# size: four roundings, each at most half an epsilon.
+ROUNDINGS = 4
+
+# Most elements of the logits that are copied at a time.
+PIECE = 2**24
+
+
+def _float_dtype(device: torch.device) -> torch.dtype:
+    """Return the widest float of the device; Metal has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def resolution(dtype: torch.dtype) -> float:
+    """Return the relative error that the roundings of a loss in this dtype can add up to."""
+    return ROUNDINGS * torch.finfo(dtype).eps / 2
+
+
+def find_logits(outputs: Any) -> torch.Tensor | None:
+    """Return the (rows, positions, vocabulary) logits of a model's outputs, None if there are none."""
+    named = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
+    candidates = [named] if named is not None else list(outputs) if isinstance(outputs, tuple) else []
+    return next((c for c in candidates if isinstance(c, torch.Tensor) and c.dim() == 3 and c.is_floating_point()), None)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Which logit scores which label in one micro-batch.
+
+    Attributes:
+        positions: Boolean (rows, positions of the logits): scored positions.
+        targets: (number of scored positions,) label ids, in the order of `positions`.
+    """
+
+    positions: torch.Tensor
+    targets: torch.Tensor
+
+
+def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignment:
+    """Pair the logits with the labels that they are scored on.
+
+    Logits and labels of unequal length are aligned at their ends: prompt tuning puts positions in front.
+    """
+    labels = labels.to(logits.device)
+    length = min(logits.shape[1], labels.shape[1])
+    labels = labels[:, labels.shape[1] - length :]
+    first = logits.shape[1] - length
+    wanted = torch.full(logits.shape[:2], IGNORE_INDEX, dtype=labels.dtype, device=labels.device)
+    if shifts:
+        wanted[:, first : first + length - 1] = labels[:, 1:]
+        if first:
+            wanted[:, first - 1] = labels[:, 0]
+    else:
+        wanted[:, first:] = labels
+    positions = wanted != IGNORE_INDEX
+    return Alignment(positions, wanted[positions])
+
+
+def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
+    """Return each target's negative log-likelihood, nats, (targets,), in float64 where the device has it."""
+    wide = _float_dtype(logits.device)
+    parts = [cross_entropy(scored.to(wide), t, reduction="none") for scored, t in _scored(logits, alignment)]
+    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=wide)
+
+
+def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield scored positions and their targets in pieces: a float64 copy of all could be larger than the model."""
+    most = max(1, PIECE // logits.shape[-1])
+    counts = alignment.positions.sum(1).tolist()
+    by_row = torch.split(alignment.targets, counts)
+    for row, chosen, targets in zip(logits, alignment.positions, by_row):
+        for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most)):
+            if len(wanted):
+                yield row[places], wanted
+
+
+def rounding_noise(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool, blur: float = 0.0) -> float:
+    """Measure by how much rounding changes S, relative: arithmetic in float32, and logits that are not exact.
+
+    Args:
+        logits: (rows, positions, vocabulary).
+        labels: (rows, tokens).
+        shifts: Whether the model scores label t+1 at position t.
+        blur: Relative error that the logits themselves may have.
+    """
+    alignment = align(logits, labels, shifts=shifts)
+    exact = rounded = blurred = 0.0
+    generator = torch.Generator(device=logits.device).manual_seed(0)
+    wide = _float_dtype(logits.device)
+    for scored, targets in _scored(logits.detach(), alignment):
+        exact += float(cross_entropy(scored.to(wide), targets, reduction="sum"))
+        rounded += float(cross_entropy(scored.float(), targets, reduction="sum"))
+        if blur:
+            noise = torch.empty(scored.shape, dtype=wide, device=scored.device).uniform_(-1, 1, generator=generator)
+            blurred += float(cross_entropy(scored.to(wide) * (1 + blur * noise), targets, reduction="sum"))
+    if not exact:
+        return 0.0
+    return max(abs(rounded - exact), abs(blurred - exact) if blur else 0.0) / abs(exact)
+
+
+def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
+    """Return the summed negative log-likelihood, nats, and keep its graph."""
+    return token_nats(logits, align(logits, labels, shifts=shifts)).sum()
+
+
+def row_sums(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> list[float]:
+    """Return the summed negative log-likelihood of every row, nats."""
+    return [float(sum_nats(logits[i : i + 1], labels[i : i + 1], shifts=shifts)) for i in range(len(labels))]
+
+
+def gradient_nodes(logits: torch.Tensor) -> list[tuple[Node, int]]:
+    """Return the places of the graph where the gradient of these logits can be seen: (node, output number).
+
+    Mixed precision hands out a float32 copy of the logits *after* the loss was taken from the original, and no
+    gradient reaches a copy; so the chain of casts is followed to the original.
+    """
+    nodes: list[tuple[Node, int]] = []
+    node, output = logits.grad_fn, logits.output_nr
+    while node is not None:
+        nodes.append((node, output))
+        if "ToCopy" not in node.name():
+            break
+        node, output = node.next_functions[0]
+    return nodes
+
+
+@dataclass(frozen=True)
+class TargetWeight:
+    """The weight that each target received in backward.
+
+    Attributes:
+        weight: Least-squares fit over the micro-batch's targets.
+        spread: Largest deviation from it, relative to the largest gradient.
+    """
+
+    weight: float
+    spread: float
+
+
+def fit_weight(gradients: torch.Tensor, directions: torch.Tensor) -> TargetWeight | None:
+    """Fit gradients = weight × directions.
+
+    Args:
+        gradients: ∂L/∂logit_y of every target y, (targets,).
+        directions: The same derivative of the target's own loss: p_y − 1 for plain cross-entropy.
+    """
+    gradients, directions = gradients.double(), directions.double()
+    square = float(directions @ directions)
+    if not square or not torch.isfinite(gradients).all():
+        return None
+    weight = float(gradients @ directions) / square
+    largest = abs(weight) * float(directions.abs().max())
+    spread = float((gradients - weight * directions).abs().max()) / largest if largest else 0.0
+    return TargetWeight(weight, spread)
+
+
+class LogitsWatch:
+    """Watches one forward and backward through the logits: S, and ∂L/∂logit_y of every target.
+
+    It reads; nothing of the training changes.
+
+    Attributes:
+        sum_nats: S.
+        directions: p_y − 1 of every target y, (targets,).
+        nodes: Where the gradient of the logits can be seen: (node of the graph, output number).
+        last_is_free: No gradient reached the last position of any row, where a shifted loss scores nothing.
+        trouble: Why the gradient could not be read.
+    """
+
+    def __init__(self, labels: torch.Tensor, *, shifts: bool) -> None:
+        self.labels = labels
+        self.shifts = shifts
+        self.sum_nats: float | None = None
+        self.directions: torch.Tensor | None = None
+        self.nodes: list[tuple[Node, int]] = []
+        self.last_is_free: bool | None = None
+        self.trouble: Exception | None = None
+        self._alignment: Alignment | None = None
+        self._gradients: torch.Tensor | None = None
+
+    def read(self, logits: torch.Tensor) -> None:
+        """Read the logits of a forward and wait for their gradient."""
+        self._alignment = align(logits, self.labels, shifts=self.shifts)
+        nats = token_nats(logits.detach(), self._alignment)
+        self.sum_nats = float(nats.sum())
+        self.directions = torch.exp(-nats) - 1  # p_y − 1
+        self.nodes = gradient_nodes(logits)
+        for node, output in self.nodes:
+            node.register_prehook(self._receiver(output))
+
+    def _receiver(self, output: int) -> Callable[[tuple[torch.Tensor, ...]], None]:
+        def receive(gradients: tuple[torch.Tensor | None, ...]) -> None:
+            gradient = gradients[output]
+            if self._gradients is not None or gradient is None:
+                return
+            try:
+                self._gradients = self.at_targets(gradient)
+                self.last_is_free = not bool(gradient[:, -1].any())
+            except Exception as error:  # the training goes on, whatever becomes of the watching
+                self.trouble = error
+
+        return receive
+
+    def at_targets(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Take ∂L/∂logit_y of every target out of the logits' gradient."""
+        assert self._alignment is not None
+        rows, positions = self._alignment.positions.nonzero(as_tuple=True)
+        return gradient[rows, positions, self._alignment.targets]
+
+    def weight(self, directions: torch.Tensor | None, scale: float = 1.0) -> TargetWeight | None:
+        """Return the weight in backward; None if no gradient passed through the logits.
+
+        Args:
+            directions: ∂(a target's own loss)/∂logit_y, (targets,).
+            scale: Factor by which mixed precision scaled the loss before backward.
+        """
+        if self._gradients is None or directions is None or not len(directions):
+            return None
+        return fit_weight(self._gradients / scale, directions)

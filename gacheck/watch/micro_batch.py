@@ -1,0 +1,121 @@
+"""Watches one `training_step`: the logits of its forward, and what backward did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from gacheck.watch.backward import BackwardWatch, watching_backward
+from gacheck.watch.batches import Batch
+from gacheck.watch.cross_entropy import LogitsWatch, find_logits, resolution, rounding_noise
+from gacheck.watch.restoring import RandomState, undisturbed
+
+# What a forward is given in order to compute a loss; without it, it returns logits.
+FOR_THE_LOSS = ("labels", "shift_labels", "num_items_in_batch")
+
+
+class MicroBatchWatch:
+    """What one `training_step` showed.
+
+    Args:
+        model: Whose forward is watched.
+        inputs: The micro-batch, as `training_step` is given it.
+        alignments: Whether the loss shifts the labels; both values where that is not known yet.
+
+    Attributes:
+        inputs: The micro-batch.
+        start: Random state before the step, so that it can be repeated.
+        watches: What was seen of the logits, under each alignment.
+        noise: What rounding changes about S, relative; measured where both alignments are watched.
+        replayed: The logits came from a forward of their own, since that of the training gave none.
+        backward: The loss whose gradient was taken.
+        trouble: Why something could not be seen.
+    """
+
+    def __init__(self, model: torch.nn.Module, inputs: Batch, alignments: Sequence[bool]) -> None:
+        self._model = model
+        # The Trainer takes the labels out of its inputs where it computes the loss itself.
+        self.inputs: Batch = dict(inputs)
+        labels, shifted = scored_labels(self.inputs)
+        self.start = RandomState.now(model)
+        self.watches = {shifts: LogitsWatch(labels, shifts=shifts) for shifts in ([False] if shifted else alignments)}
+        self.noise: float | None = None
+        self.replayed = False
+        self.backward = BackwardWatch()
+        self.trouble: Exception | None = None
+        self._forward: tuple[dict[str, Any], RandomState] | None = None
+        self._is_replay = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch what happens in the block."""
+        with ExitStack() as stack:
+            before = self._model.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+            stack.callback(before.remove)
+            stack.callback(self._model.register_forward_hook(self._after_forward).remove)
+            self.backward = stack.enter_context(watching_backward())
+            yield
+
+    def _before_forward(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        if self._is_replay:
+            return
+        try:
+            self._forward = kwargs, RandomState.now(module)
+        except Exception as error:
+            self.trouble = error
+
+    def _after_forward(self, module: torch.nn.Module, args: Any, outputs: Any) -> None:
+        if self._is_replay or not torch.is_grad_enabled():
+            return
+        try:
+            logits = find_logits(outputs)
+            self.replayed = logits is None
+            if logits is None:
+                logits = self._replay()
+            if logits is not None:
+                self._read(logits)
+        except Exception as error:  # the training goes on, whatever becomes of the watching
+            self.trouble = error
+
+    def _read(self, logits: torch.Tensor) -> None:
+        for watch in self.watches.values():
+            watch.read(logits)
+        if len(self.watches) > 1:
+            # A forward of its own may have multiplied its matrices in another order than the fused loss.
+            blur = resolution(logits.dtype) if self.replayed else 0.0
+            self.noise = rounding_noise(logits, self.watches[True].labels, shifts=True, blur=blur)
+
+    @torch.no_grad()
+    def _replay(self) -> torch.Tensor | None:
+        """Repeat the forward without labels: a fused cross-entropy gives no logits where it is handed them."""
+        assert self._forward is not None
+        given, start = self._forward
+        without = {name: value for name, value in given.items() if name not in FOR_THE_LOSS}
+        # A fused loss may have a switch among the arguments; the micro-batch alone asks for a plain forward.
+        plain = {name: value for name, value in without.items() if name in self.inputs or name == "use_cache"}
+        self._is_replay = True
+        try:
+            for arguments in (plain, without):
+                with undisturbed(self._model, start):
+                    logits = find_logits(self._model(**arguments))
+                if logits is not None:
+                    return logits
+        finally:
+            self._is_replay = False
+        return None
+
+
+def scored_labels(inputs: Batch) -> tuple[torch.Tensor, bool]:
+    """Return the labels of a micro-batch, (rows, tokens), and whether the collator has shifted them already.
+
+    Raises:
+        ValueError: There are none.
+    """
+    for name in ("shift_labels", "labels"):
+        labels = inputs.get(name)
+        if isinstance(labels, torch.Tensor) and labels.dim() == 2:
+            return labels, name == "shift_labels"
+    raise ValueError("its inputs hold no labels, so there is no cross-entropy to hold its loss against")

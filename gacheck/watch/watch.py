@@ -1,0 +1,119 @@
+"""Watches the first optimizer steps of a training that somebody runs, then lets go of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from gacheck.rules.facts import MicroBatchRecord, Observation, WatchedTraining
+from gacheck.watch.description import describe_training
+from gacheck.watch.probe import Probe
+from gacheck.watch.world import Processes
+
+Seen = Callable[[WatchedTraining, bool], None]
+
+
+class Watch:
+    """One Trainer under watch.
+
+    Args:
+        trainer: About to train.
+        num_steps: How many of its first optimizer steps to observe.
+        seen: Called after every observed step, before its update, with all facts so far and whether these are the
+            last. In the process of rank 0 alone they hold the steps of all.
+        name: The same in all processes of the training, and no other watch's.
+        chosen_loss_kwargs: The flag that the Trainer chose when it was made; None where that was not seen.
+
+    Attributes:
+        trouble: What kept the facts from being told.
+    """
+
+    def __init__(
+        self, trainer: Any, *, num_steps: int, seen: Seen, name: str = "0", chosen_loss_kwargs: bool | None = None
+    ) -> None:
+        self._trainer = trainer
+        self._num_steps = num_steps
+        self._seen = seen
+        self._chosen = chosen_loss_kwargs
+        self._processes = Processes(name)
+        self._started = time.perf_counter()
+        self._is_over = False
+        self.trouble: list[Exception] = []
+        self._described: dict[str, Any] | None = None
+        self._probe = Probe(
+            trainer,
+            shifts=None,
+            observed_steps=num_steps,
+            locate=True,
+            gather=self._gather if self._processes.size > 1 else None,
+            step_done=self._step_done,
+        )
+
+    @property
+    def rank(self) -> int:
+        """Of this process; 0 speaks for all."""
+        return self._processes.rank
+
+    def finish(self) -> None:
+        """Let go of the Trainer, and tell what was seen if the training ended early."""
+        if not self._is_over:
+            self.let_go()
+            self._tell(True)
+
+    def let_go(self) -> None:
+        self._is_over = True
+        self._probe.stop()
+
+    def _step_done(self) -> None:
+        is_last = len(self._probe.steps) >= self._num_steps
+        if is_last:
+            self.let_go()
+        self._tell(is_last)
+
+    def _tell(self, is_last: bool) -> None:
+        try:
+            facts = self._facts()
+        except Exception as error:  # the training goes on; nothing can be told of it
+            self.trouble.append(error)
+            return
+        self._seen(facts, is_last)
+
+    def _gather(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
+        everybody = self._processes.exchange([asdict(m) for m in own])
+        if everybody is None:
+            return None
+        return [micro_batch_from(facts) for process in everybody for facts in process]
+
+    def _facts(self) -> WatchedTraining:
+        probe, processes = self._probe, self._processes
+        if self._described is None:
+            self._described = describe_training(self._trainer)
+        seen = {m.process for step in probe.steps for m in step.micro_batches}
+        unseen = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}" for error in probe.trouble]
+        if len(seen) < processes.size and probe.steps:
+            unseen.append(
+                f"only {len(seen)} of {processes.size} processes answered, so the step's counts are not known"
+            )
+        return WatchedTraining(
+            **self._described,
+            chosen_loss_kwargs=self._chosen,
+            num_processes=processes.size,
+            num_processes_seen=len(seen),
+            shifts=probe.shifts is not False,
+            resolution=probe.resolution,
+            noise=probe.noise,
+            num_steps=self._num_steps,
+            steps=tuple(probe.steps),
+            loss_location=probe.location,
+            unseen=tuple(dict.fromkeys(unseen)),
+            seconds=time.perf_counter() - self._started,
+        )
+
+
+def micro_batch_from(facts: dict[str, Any]) -> MicroBatchRecord:
+    """Rebuild what another process told."""
+    seen = facts["observation"]
+    observation = None if seen is None else Observation(**{**seen, "rows": tuple(seen["rows"])})
+    return MicroBatchRecord(**{**facts, "observation": observation})

@@ -1,0 +1,353 @@
+"""The rule table, on numbers that a person can check, then on properties."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gacheck.rules.codes import SEVERITY, SEVERITY_RANK
+from gacheck.rules.table import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, Rule, rule_table
+from tests.builders import rule_named
+
+PROPERTY = settings(derandomize=True, max_examples=60, deadline=None)
+
+# S = (12, 10), n = (3, 5), u = (4, 6), k = 2; so N = 3 + 5 = 8 and U = 4 + 6 = 10.
+BY_HAND = OptimizerStep((MicroBatch(12.0, 3, 4), MicroBatch(10.0, 5, 6)), 2)
+# The same with c = 16 passed, and as the tail of an epoch at k = 4.
+COUNTED = OptimizerStep((MicroBatch(12.0, 3, 4, 16.0), MicroBatch(10.0, 5, 6, 16.0)), 2)
+SHORT = OptimizerStep(BY_HAND.micro_batches, 4)
+# The same with a = (0.5, 0.25): right is 2.75 + (0.5 + 0.25) / 2 = 3.125.
+ROUTED = OptimizerStep((MicroBatch(12.0, 3, 4, None, 0.5), MicroBatch(10.0, 5, 6, None, 0.25)), 2)
+STEPS = {"short_step_over_k": SHORT, "misaligned_count": COUNTED}
+
+#                        weights             contributions: 12 × the first, 10 × the second
+EXPECTED = {
+    "token_mean": ((1 / 8, 1 / 8), (1.5, 1.25)),  # 1/N; the sum is 22/8 = 2.75, the right answer
+    "mean_of_means": ((1 / 6, 1 / 10), (2.0, 1.0)),  # 1/(2·3), 1/(2·5); the sum is (12/3 + 10/5)/2 = 3
+    "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
+    "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
+    "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
+    "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
+    "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
+    "misaligned_count": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/c
+}
+
+MICRO_BATCH = st.tuples(st.floats(0.0, 1e4), st.integers(1, 500), st.integers(0, 20)).map(
+    lambda t: MicroBatch(t[0], t[1], t[1] + t[2])
+)
+STEP = st.lists(MICRO_BATCH, min_size=1, max_size=8).map(lambda m: OptimizerStep(tuple(m), len(m)))
+WORLD_SIZE = st.sampled_from([1, 2, 3])
+ANY_RULE = st.sampled_from(RULES)
+every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+
+
+def close(values: object) -> object:
+    return pytest.approx(values, rel=1e-12, abs=1e-300)
+
+
+def fit(step: OptimizerStep, rule: Rule) -> OptimizerStep:
+    """Make the step one to which the rule applies: a short one, or one with a count that is no N or U."""
+    if rule.name.startswith("short_step_over_k"):
+        return replace(step, accumulation_steps=len(step.micro_batches) + 1)
+    count = 2.0 * step.num_label_tokens + 1
+    return replace(step, micro_batches=tuple(replace(m, num_items_in_batch=count) for m in step.micro_batches))
+
+
+@every_rule
+def test_by_hand(rule: Rule) -> None:
+    weights, contributions = EXPECTED[rule.name]
+    step = STEPS.get(rule.name, BY_HAND)
+
+    assert rule.weights(step) == close(weights)
+    assert rule.contributions(step) == close(contributions)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("short_step_over_k", BY_HAND),  # a whole step: that is the mean of means
+        ("misaligned_count", BY_HAND),  # no count was passed
+        ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 3.0),), 1)),  # c = N: that is right
+        ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 4.0),), 1)),  # c = U: counted before the shift
+        ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 0.0),), 1)),  # nothing to divide by
+    ],
+)
+def test_a_rule_that_would_be_another_predicts_nothing(name: str, step: OptimizerStep) -> None:
+    assert all(map(math.isnan, RULES_BY_NAME[name].contributions(step)))
+
+
+def test_sums_of_the_step_by_hand() -> None:
+    assert (BY_HAND.num_target_tokens, BY_HAND.num_label_tokens, BY_HAND.mean_nats) == (8, 10, 2.75)
+
+
+def test_the_table_is_keyed_by_name_mildest_first() -> None:
+    ranks = [SEVERITY_RANK[SEVERITY[rule.code]] for rule in RULES]
+
+    assert [rule.name for rule in RULES] == list(RULES_BY_NAME) == list(EXPECTED)
+    assert ranks == sorted(ranks)
+    assert len({rule.label for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("token_mean", 12 / 8),
+        ("mean_of_means", 12 / (2 * 3)),  # the 2 that came, not the 4 configured
+        ("token_mean_over_k", 12 / (4 * 8)),  # the 4 configured
+        ("token_mean*k", 4 * 12 / 8),  # the 4 configured
+        ("short_step_over_k", 12 / (4 * 3)),  # the 4 configured
+        ("sum_of_means", 12 / 3),
+    ],
+)
+def test_a_short_step_at_k_4_by_hand(name: str, first: float) -> None:
+    assert RULES_BY_NAME[name].contributions(SHORT)[0] == close(first)
+
+
+def test_a_short_step_of_one_micro_batch_is_k_times_too_small() -> None:
+    one = OptimizerStep((MicroBatch(12.0, 3, 4),), 4)
+
+    assert RULES_BY_NAME["short_step_over_k"].contributions(one) == (1.0,)  # 12 / (4 · 3); 4 is right
+    assert one.mean_nats == 4.0
+
+
+@pytest.mark.parametrize(
+    ("name", "contributions"),
+    [
+        ("token_mean", (1.5 + 0.25, 1.25 + 0.125)),  # a/2 each; the sum is 3.125, the right answer
+        ("token_mean+aux_loss_sum", (1.5 + 0.5, 1.25 + 0.25)),  # a each; 3.5 is 0.375 too large
+        ("mean_of_means", (2.0 + 0.25, 1.0 + 0.125)),
+        ("sum_of_means+aux_loss_sum", (4.0 + 0.5, 2.0 + 0.25)),  # each micro-batch's own mean, the sum of both
+    ],
+)
+def test_an_auxiliary_loss_by_hand(name: str, contributions: tuple[float, ...]) -> None:
+    rule = rule_named(name)
+
+    assert rule.contributions(ROUTED) == close(contributions)
+    assert rule.weights(ROUTED) == rule_named(name.removesuffix("+aux_loss_sum")).weights(BY_HAND)
+    assert ROUTED.mean_nats == 3.125
+
+
+def test_each_micro_batch_is_divided_by_its_own_count() -> None:
+    # A step that straddles two epochs: the first micro-batch came with its step's 8, the second with 20.
+    straddling = OptimizerStep((MicroBatch(12.0, 3, 4, 8.0), MicroBatch(10.0, 5, 6, 20.0)), 2)
+
+    assert RULES_BY_NAME["misaligned_count"].contributions(straddling) == close((1.5, 0.5))
+
+
+def test_without_a_table_of_its_own_an_auxiliary_loss_is_left_out() -> None:
+    assert RULES_BY_NAME["token_mean"].contributions(ROUTED) == (1.5, 1.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "world_size", "contributions"),
+    [
+        ("token_mean*W", 2, (3.0, 2.5)),  # 2 × (1.5, 1.25)
+        ("token_mean/W", 2, (0.75, 0.625)),
+        ("sum_of_means*W", 3, (12.0, 6.0)),  # 3 × (4, 2)
+        ("mean_of_means/W", 4, (0.5, 0.25)),
+    ],
+)
+def test_world_size_by_hand(name: str, world_size: int, contributions: tuple[float, ...]) -> None:
+    assert rule_named(name, world_size).contributions(BY_HAND) == close(contributions)
+
+
+def test_world_size_scales_the_auxiliary_loss_too() -> None:
+    # 2 × (1.5 + 0.5, 1.25 + 0.25): what is multiplied is the loss as the model returned it.
+    assert rule_named("token_mean+aux_loss_sum*W", 2).contributions(ROUTED) == close((4.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("sum_of_means+aux_loss_sum*W", {"SCALED_BY_ACCUMULATION", "AUX_LOSS_SCALED", "WORLD_SIZE_SCALED"}),
+        ("token_mean", {"OK"}),
+        ("sum_of_means", {"SCALED_BY_ACCUMULATION"}),
+        ("token_mean*W", {"WORLD_SIZE_SCALED"}),
+        ("token_mean+aux_loss_sum", {"AUX_LOSS_SCALED"}),
+        ("sum_of_means/W", {"SCALED_BY_ACCUMULATION", "WORLD_SIZE_SCALED"}),
+        ("mean_of_means+aux_loss_sum", {"MEAN_OF_MEANS", "AUX_LOSS_SCALED"}),
+    ],
+)
+def test_a_combination_stands_for_both_faults(name: str, codes: set[str]) -> None:
+    rule = rule_named(name, world_size=2)
+
+    assert rule.codes == codes
+    assert rule.right == (codes == {"OK"})
+
+
+@pytest.mark.parametrize(
+    ("world_size", "auxiliary", "size"), [(1, False, 1), (1, True, 2), (2, False, 3), (3, True, 6)]
+)
+def test_the_table_has_every_combination_once(world_size: int, auxiliary: bool, size: int) -> None:
+    table = rule_table(world_size=world_size, auxiliary=auxiliary)
+
+    assert len({rule.name for rule in table}) == len({rule.label for rule in table}) == len(table) == size * len(RULES)
+    # What one fault explains is not explained by two.
+    assert [rule.name for rule in table[: len(RULES)]] == list(RULES_BY_NAME)
+
+
+@every_rule
+def test_an_empty_micro_batch_weighs_nothing(rule: Rule) -> None:
+    step = STEPS.get(rule.name, BY_HAND)
+    count = step.micro_batches[0].num_items_in_batch
+    empty = replace(step, micro_batches=(*step.micro_batches, MicroBatch(0.0, 0, 0, count)))
+
+    assert rule.contributions(empty)[2] == 0.0
+    if rule.name != "mean_of_means":  # its divisor is how many micro-batches came, whatever they held
+        assert rule.contributions(empty)[:2] == close(rule.contributions(step))
+
+
+@every_rule
+def test_a_step_that_scores_nothing_is_zero(rule: Rule) -> None:
+    nothing = OptimizerStep((MicroBatch(0.0, 0, 0), MicroBatch(0.0, 0, 0)), 2)
+
+    assert rule.contributions(fit(nothing, rule)) == (0.0, 0.0)
+    assert nothing.mean_nats == 0.0
+
+
+@PROPERTY
+@given(
+    rows=st.lists(MICRO_BATCH, min_size=1, max_size=12),
+    cuts=st.sets(st.integers(1, 11), max_size=6),
+)
+def test_token_mean_is_the_same_for_any_split_of_any_rows(rows: list[MicroBatch], cuts: set[int]) -> None:
+    edges = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
+    groups = [rows[a:b] for a, b in pairwise(edges)]
+    step = OptimizerStep(
+        tuple(
+            MicroBatch(
+                sum(r.sum_nats for r in g), sum(r.num_target_tokens for r in g), sum(r.num_label_tokens for r in g)
+            )
+            for g in groups
+        ),
+        len(groups),
+    )
+    # Exact rational arithmetic: the right answer owes nothing to the code under test.
+    exact = sum(Fraction(r.sum_nats) for r in rows) / sum(r.num_target_tokens for r in rows)
+
+    assert sum(RULES_BY_NAME["token_mean"].contributions(step)) == close(float(exact))
+    assert step.mean_nats == close(float(exact))
+
+
+@PROPERTY
+@given(sums=st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8), count=st.integers(1, 500))
+def test_equal_counts_make_mean_of_means_right(sums: list[float], count: int) -> None:
+    step = OptimizerStep(tuple(MicroBatch(s, count, count + 1) for s in sums), len(sums))
+
+    right, means = (RULES_BY_NAME[name].contributions(step) for name in ("token_mean", "mean_of_means"))
+    assert means == close(right)
+
+
+@PROPERTY
+@given(sums=st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8), world_size=WORLD_SIZE, a=st.floats(0.0, 10.0))
+def test_equal_counts_make_means_right_in_every_combination(sums: list[float], world_size: int, a: float) -> None:
+    step = OptimizerStep(tuple(MicroBatch(s, 7, 8, None, a) for s in sums), len(sums))
+    table = {rule.name: rule for rule in rule_table(world_size=world_size, auxiliary=True)}
+
+    for name, rule in table.items():
+        if name.startswith("mean_of_means"):
+            right = table[name.replace("mean_of_means", "token_mean")]
+            assert rule.contributions(step) == close(right.contributions(step))
+
+
+@PROPERTY
+@given(step=STEP, rule=ANY_RULE, data=st.data())
+def test_order_moves_contributions_and_changes_none(step: OptimizerStep, rule: Rule, data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(len(step.micro_batches))))
+    given_step = fit(step, rule)
+    shuffled = replace(given_step, micro_batches=tuple(given_step.micro_batches[i] for i in order))
+
+    assert rule.contributions(shuffled) == close([rule.contributions(given_step)[i] for i in order])
+
+
+@PROPERTY
+@given(step=STEP, rule=ANY_RULE, factor=st.floats(1e-3, 1e3))
+def test_scaling_the_losses_scales_contributions_alone(step: OptimizerStep, rule: Rule, factor: float) -> None:
+    given_step = fit(step, rule)
+    scaled = replace(
+        given_step,
+        micro_batches=tuple(replace(m, sum_nats=m.sum_nats * factor) for m in given_step.micro_batches),
+    )
+
+    assert rule.weights(scaled) == rule.weights(given_step)
+    assert rule.contributions(scaled) == close([c * factor for c in rule.contributions(given_step)])
+
+
+@PROPERTY
+@given(step=STEP, rule=ANY_RULE)
+def test_weight_times_sum_is_contribution(step: OptimizerStep, rule: Rule) -> None:
+    given_step = fit(step, rule)
+    products = [w * m.sum_nats for w, m in zip(rule.weights(given_step), step.micro_batches, strict=True)]
+
+    assert rule.contributions(given_step) == close(products)
+    assert all(math.isfinite(w) and w > 0 for w in rule.weights(given_step))
+
+
+# Two processes, two micro-batches each: S = 12, 10 and 6, 20, n = 3, 5 and 2, 10, u = n + 1; N = 20, N_r = 8 and 12.
+BY_TWO = OptimizerStep(
+    (
+        MicroBatch(12.0, 3, 4),
+        MicroBatch(10.0, 5, 6),
+        MicroBatch(6.0, 2, 3, process=1),
+        MicroBatch(20.0, 10, 11, process=1),
+    ),
+    2,
+)
+OF_TWO = {rule.name: rule for rule in rule_table(world_size=2, num_processes=2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("token_mean", (1 / 20, 1 / 20, 1 / 20, 1 / 20)),  # 1/N over both
+        ("token_mean_per_process", (1 / 16, 1 / 16, 1 / 24, 1 / 24)),  # 1/(2·8), 1/(2·12)
+        ("unshifted_token_mean", (1 / 24, 1 / 24, 1 / 24, 1 / 24)),  # 1/U: 4 + 6 + 3 + 11
+        ("unshifted_token_mean_per_process", (1 / 20, 1 / 20, 1 / 28, 1 / 28)),  # 1/(2·10), 1/(2·14)
+        ("mean_of_means", (1 / 12, 1 / 20, 1 / 8, 1 / 40)),  # 1/(4 n): over all four
+        ("sum_of_means", (1 / 6, 1 / 10, 1 / 4, 1 / 20)),  # 1/(2 n): the sum in each process, the mean over both
+        ("token_mean_over_k", (1 / 40,) * 4),
+        ("token_mean*W", (1 / 10,) * 4),
+        ("token_mean/W", (1 / 40,) * 4),
+        ("token_mean_per_process*W", (1 / 8, 1 / 8, 1 / 12, 1 / 12)),
+    ],
+)
+def test_several_processes_by_hand(name: str, weights: tuple[float, ...]) -> None:
+    assert OF_TWO[name].weights(BY_TWO) == close(weights)
+
+
+def test_parts_of_several_processes_by_hand() -> None:
+    assert (BY_TWO.num_processes, BY_TWO.num_target_tokens, BY_TWO.mean_nats) == (2, 20, 48 / 20)
+    assert [BY_TWO.of_process(p).num_target_tokens for p in (0, 1)] == [8, 12]
+    assert not BY_TWO.short
+    assert replace(BY_TWO, micro_batches=BY_TWO.micro_batches[:3]).short
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights"),
+    [
+        ((7.0, 7.0, 7.0, 7.0), (1 / 7,) * 4),  # gathered, and wrong
+        ((7.0, 7.0, 9.0, 9.0), (1 / 14, 1 / 14, 1 / 18, 1 / 18)),  # each its own, and wrong
+        ((20.0,) * 4, (math.nan,) * 4),  # N: that is right
+        ((8.0, 8.0, 12.0, 12.0), (math.nan,) * 4),  # N_r: that is the mean of the processes' means
+    ],
+)
+def test_a_foreign_count_of_several_processes(counts: tuple[float, ...], weights: tuple[float, ...]) -> None:
+    micro_batches = (replace(m, num_items_in_batch=c) for m, c in zip(BY_TWO.micro_batches, counts, strict=True))
+    step = replace(BY_TWO, micro_batches=tuple(micro_batches))
+
+    assert OF_TWO["misaligned_count"].weights(step) == pytest.approx(weights, nan_ok=True)
+
+
+def test_rules_of_processes_are_for_several_alone() -> None:
+    names = {rule.name for rule in rule_table(world_size=2)}
+
+    assert not {name for name in names if "per_process" in name}
+    assert {name for name in OF_TWO if name not in names} == {
+        f"{unshifted}token_mean_per_process{w}" for unshifted in ("", "unshifted_") for w in ("", "*W", "/W")
+    }

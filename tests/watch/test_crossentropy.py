@@ -1,0 +1,185 @@
+"""Cross-entropy on logits so plain that the answer is known beforehand."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from gacheck.watch.batches import count_targets
+from gacheck.watch.cross_entropy import (
+    LogitsWatch,
+    align,
+    find_logits,
+    fit_weight,
+    gradient_nodes,
+    row_sums,
+    sum_nats,
+    token_nats,
+)
+
+IGNORED = -100
+# Two tokens with logits 0 and ln 3 have the probabilities 1/4 and 3/4, at every position.
+QUARTER = torch.tensor([[[0.0, math.log(3.0)]]])
+
+
+def uniform(rows: int, positions: int, vocabulary: int) -> torch.Tensor:
+    return torch.full((rows, positions, vocabulary), 0.7)
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+@pytest.mark.parametrize("vocabulary", [2, 10, 300])
+def test_uniform_logits_cost_ln_of_the_vocabulary(vocabulary: int, shifts: bool) -> None:
+    labels = torch.tensor([[1, 0, 1, 1], [0, 1, IGNORED, IGNORED]])
+    logits = uniform(2, 4, vocabulary)
+    counts = [3, 1] if shifts else [4, 2]
+    assert row_sums(logits, labels, shifts=shifts) == pytest.approx([n * math.log(vocabulary) for n in counts])
+    assert float(sum_nats(logits, labels, shifts=shifts)) == pytest.approx(sum(counts) * math.log(vocabulary))
+    assert count_targets(labels, shifts=shifts) == sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "labels", "nats"),
+    [
+        (False, [0, 1, 1], [math.log(4), math.log(4 / 3), math.log(4 / 3)]),
+        (True, [0, 1, 1], [math.log(4 / 3), math.log(4 / 3)]),
+        (True, [1, 0, 1], [math.log(4), math.log(4 / 3)]),
+        (True, [1, IGNORED, 0], [math.log(4)]),
+        (False, [1, IGNORED, 0], [math.log(4 / 3), math.log(4)]),
+        (True, [1, IGNORED, IGNORED], []),
+        (False, [IGNORED] * 3, []),
+    ],
+)
+def test_two_tokens_by_hand(shifts: bool, labels: list[int], nats: list[float]) -> None:
+    logits, given_labels = QUARTER.expand(1, 3, 2), torch.tensor([labels])
+    assert token_nats(logits, align(logits, given_labels, shifts=shifts)).tolist() == pytest.approx(nats)
+    assert float(sum_nats(logits, given_labels, shifts=shifts)) == pytest.approx(sum(nats))
+    assert count_targets(given_labels, shifts=shifts) == len(nats)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_sums_are_taken_in_float64(dtype: torch.dtype) -> None:
+    logits = uniform(1, 3, 300).to(dtype)
+    nats = token_nats(logits, align(logits, torch.tensor([[0, 1, 2]]), shifts=True))
+    assert nats.dtype == torch.float64
+    assert nats.tolist() == pytest.approx([math.log(300)] * 2, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("positions", "shifts", "labels", "scored"),
+    [
+        (3, True, [7, 8, 9], {0: 8, 1: 9}),
+        (3, False, [7, 8, 9], {0: 7, 1: 8, 2: 9}),
+        (5, True, [7, 8, 9], {1: 7, 2: 8, 3: 9}),  # two positions in front: now the first label is predicted too
+        (5, False, [7, 8, 9], {2: 7, 3: 8, 4: 9}),
+        (5, True, [IGNORED, 8, IGNORED], {2: 8}),
+        (2, True, [7, 8, 9], {0: 9}),  # and labels longer than the logits lose their first
+    ],
+)
+def test_align_pairs_ends(positions: int, shifts: bool, labels: list[int], scored: dict[int, int]) -> None:
+    alignment = align(uniform(1, positions, 10), torch.tensor([labels]), shifts=shifts)
+    assert alignment.positions[0].nonzero().flatten().tolist() == list(scored)
+    assert alignment.targets.tolist() == list(scored.values())
+
+
+@given(st.lists(st.lists(st.sampled_from([IGNORED, 0, 1, 2]), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_sum_is_torch_s_own(labels: list[list[int]]) -> None:
+    rows = torch.tensor(labels)
+    logits = torch.randn((len(labels), 5, 3), generator=torch.Generator().manual_seed(0))
+    flat, wanted = logits[:, :-1].reshape(-1, 3).double(), rows[:, 1:].reshape(-1)
+    expected = float(functional.cross_entropy(flat, wanted, ignore_index=IGNORED, reduction="sum"))
+    assert float(sum_nats(logits, rows, shifts=True)) == pytest.approx(expected, abs=1e-12)
+    assert sum(row_sums(logits, rows, shifts=True)) == pytest.approx(expected, abs=1e-12)
+
+
+LOGITS = uniform(1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"),
+    [
+        (SimpleNamespace(logits=LOGITS), True),
+        ({"loss": torch.tensor(1.0), "logits": LOGITS}, True),
+        ((torch.tensor(1.0), LOGITS), True),
+        ((torch.tensor(1.0), torch.ones(1, 2, 3, dtype=torch.long)), False),
+        (SimpleNamespace(logits=None), False),
+        (SimpleNamespace(logits=LOGITS[0]), False),
+        ((), False),
+        (None, False),
+    ],
+)
+def test_find_logits(outputs: object, found: bool) -> None:
+    assert find_logits(outputs) is (LOGITS if found else None)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "directions", "weight", "spread"),
+    [
+        ([-0.25, -0.05], [-1.0, -0.2], 0.25, 0.0),
+        ([0.0, 0.0], [-1.0, -0.5], 0.0, 0.0),
+        # g·d / d·d = (1·1 + 3·1) / 2 = 2; each lies 1 off, relative to 2.
+        ([1.0, 3.0], [1.0, 1.0], 2.0, 0.5),
+    ],
+)
+def test_fit_weight_by_hand(gradients: list[float], directions: list[float], weight: float, spread: float) -> None:
+    fitted = fit_weight(torch.tensor(gradients), torch.tensor(directions))
+    assert fitted is not None
+    assert (fitted.weight, fitted.spread) == (pytest.approx(weight), pytest.approx(spread, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("gradients", "directions"),
+    [([1.0, 1.0], [0.0, 0.0]), ([math.nan, 1.0], [1.0, 1.0]), ([math.inf, 1.0], [1.0, 1.0])],
+)
+def test_nothing_to_fit(gradients: list[float], directions: list[float]) -> None:
+    assert fit_weight(torch.tensor(gradients), torch.tensor(directions)) is None
+
+
+LABELS = torch.tensor([[1, 2, 0, 2], [0, 1, IGNORED, IGNORED]])
+
+
+def watched_logits(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    weights = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0), requires_grad=True)
+    return (weights * 1.0).to(dtype) * 1.0
+
+
+@pytest.mark.parametrize("factor", [1 / 4, 1 / 30, 1.0], ids=["mean", "counted", "sum"])
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+@pytest.mark.parametrize(
+    ("dtype", "copied", "error"),
+    [(torch.float32, False, 1e-6), (torch.float32, True, 1e-6), (torch.bfloat16, True, 2e-2)],
+    ids=["as handed out", "float32 copy of float32", "float32 copy of bfloat16"],
+)
+def test_watch_sees_the_weight(factor: float, scale: float, dtype: torch.dtype, copied: bool, error: float) -> None:
+    # Mixed precision hands out a copy: the loss is not taken from it, and no gradient reaches it.
+    logits = watched_logits(dtype)
+    watch = LogitsWatch(LABELS, shifts=True)
+    handed_out = logits.float() if copied else logits
+    watch.read(handed_out)
+    (sum_nats(logits, LABELS, shifts=True) * factor * scale).backward()
+
+    assert watch.sum_nats == pytest.approx(float(sum_nats(handed_out.detach(), LABELS, shifts=True)))
+    seen = watch.weight(watch.directions, scale)
+    assert seen is not None
+    assert seen.weight == pytest.approx(factor, rel=error)
+    assert seen.spread < error
+
+
+def test_casts_are_followed_to_the_original() -> None:
+    logits = watched_logits(torch.bfloat16)
+    [(node, output)] = gradient_nodes(logits)
+    assert (node, output) == (logits.grad_fn, 0)
+    assert [node for node, _ in gradient_nodes(logits.float())][1:] == [node]
+    assert gradient_nodes(logits.detach()) == []
+
+
+@pytest.mark.parametrize("directions", ["own", None, "empty"])
+def test_watch_without_a_gradient(directions: str | None) -> None:
+    watch = LogitsWatch(LABELS, shifts=True)
+    watch.read(watched_logits())
+    assert watch.weight({"own": watch.directions, None: None, "empty": torch.zeros(0)}[directions]) is None

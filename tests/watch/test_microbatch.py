@@ -1,0 +1,288 @@
+"""One training step under watch: which logits are read, and a forward of their own where there are none."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from gacheck.watch.cross_entropy import PIECE, resolution, rounding_noise, sum_nats
+from gacheck.watch.micro_batch import MicroBatchWatch, scored_labels
+
+LABELS = torch.tensor([[1, 2, 0, 2], [0, 1, -100, -100]])
+INPUTS = {"input_ids": torch.tensor([[1, 2, 0, 2], [0, 1, 2, 2]]), "labels": LABELS}
+
+
+class Fused(torch.nn.Module):
+    """Gives a loss and no logits where it is handed labels, as a fused cross-entropy does."""
+
+    def __init__(self, dropout: float = 0.5) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(3, 8)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.head = torch.nn.Linear(8, 3)
+        self.asked: list[set[str]] = []
+        self.logits: list[torch.Tensor] = []
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any) -> SimpleNamespace:
+        self.asked.append({"input_ids", *kwargs, *(["labels"] if labels is not None else [])})
+        logits = self.head(self.dropout(self.embedding(input_ids)))
+        self.logits.append(logits.detach())
+        if labels is None and "skip_logits" not in kwargs:
+            return SimpleNamespace(loss=None, logits=logits)
+        loss = sum_nats(logits.float(), LABELS, shifts=True) / 10
+        return SimpleNamespace(loss=loss, logits=None)
+
+
+class Open(Fused):
+    """The same, and it gives its logits."""
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any) -> SimpleNamespace:
+        out = super().forward(input_ids)
+        loss = sum_nats(out.logits, LABELS, shifts=True) / 10
+        return SimpleNamespace(loss=loss, logits=out.logits)
+
+
+def step(model: torch.nn.Module, watch: MicroBatchWatch, **more: Any) -> torch.Tensor:
+    with watch.watching():
+        loss: torch.Tensor = model(**watch.inputs, **more).loss
+        loss.backward()
+    return loss
+
+
+def test_logits_of_the_training_s_own_forward_are_read() -> None:
+    model = Open()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    loss = step(model, watch)
+
+    # One forward: 4 targets, whose sum the loss divides by 10.
+    assert len(model.asked) == 1
+    assert not watch.replayed
+    assert watch.watches[True].sum_nats == pytest.approx(float(loss.detach()) * 10)
+    weight = watch.watches[True].weight(watch.watches[True].directions)
+    assert weight is not None
+    assert weight.weight == pytest.approx(0.1)
+    assert watch.backward.loss == pytest.approx(float(loss.detach()))
+    assert (watch.noise, watch.trouble) == (None, None)
+
+
+@pytest.mark.parametrize("more", [{}, {"num_items_in_batch": 10}, {"shift_labels": LABELS}], ids=str)
+def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) -> None:
+    model = Fused()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    loss = step(model, watch, **more)
+
+    assert watch.trouble is None
+    assert watch.replayed
+    # Asked once as the training asks, then for logits alone; with the same elements dropped, so S is the same.
+    assert model.asked == [{"input_ids", "labels", *more}, {"input_ids"}]
+    assert torch.equal(model.logits[0], model.logits[1])
+    assert watch.watches[True].sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
+    # No gradient passes through logits of a forward of their own.
+    assert watch.watches[True].weight(watch.watches[True].directions) is None
+
+
+def test_dropout_would_show_in_another_forward() -> None:
+    model = Fused()
+    first, second = model(INPUTS["input_ids"]).logits, model(INPUTS["input_ids"]).logits
+    assert not torch.equal(first, second)
+
+
+def test_the_forward_of_its_own_leaves_no_trace() -> None:
+    after = []
+    for watched in (False, True):
+        model = Fused()
+        torch.manual_seed(1)
+        if watched:
+            step(model, MicroBatchWatch(model, INPUTS, (True, False)))
+        else:
+            model(**INPUTS).loss.backward()
+        assert model.head.weight.grad is not None
+        after.append((torch.get_rng_state(), model.head.weight.grad, model.embedding.weight.grad))
+        assert not model._forward_hooks
+        assert not model._forward_pre_hooks
+
+    assert all(torch.equal(bare, seen) for bare, seen in zip(*after, strict=True))
+
+
+def test_a_switch_among_the_arguments_is_left_out_of_it() -> None:
+    model = Fused()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    step(model, watch, skip_logits=True)
+
+    assert model.asked[1:] == [{"input_ids"}]
+    assert watch.watches[True].sum_nats is not None
+
+
+def test_an_argument_that_it_needs_is_handed_over_the_second_time() -> None:
+    class Needy(Fused):
+        def forward(
+            self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+        ) -> SimpleNamespace:
+            out = super().forward(input_ids, labels, **kwargs)
+            return out if "temperature" in kwargs else SimpleNamespace(loss=out.loss, logits=None)
+
+    model = Needy()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    step(model, watch, temperature=2)
+
+    assert model.asked[1:] == [{"input_ids"}, {"input_ids", "temperature"}]
+    assert watch.watches[True].sum_nats is not None
+
+
+def test_nothing_is_read_of_a_model_that_never_gives_logits() -> None:
+    class Silent(Fused):
+        def forward(
+            self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+        ) -> SimpleNamespace:
+            return SimpleNamespace(loss=super().forward(input_ids, LABELS).loss, logits=None)
+
+    model = Silent()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    loss = step(model, watch)
+
+    assert watch.watches[True].sum_nats is None
+    assert watch.backward.loss == pytest.approx(float(loss.detach()))
+
+
+def test_an_error_within_is_kept_and_the_step_goes_on() -> None:
+    class Refusing(Fused):
+        def forward(
+            self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+        ) -> SimpleNamespace:
+            if labels is None:
+                raise KeyError("labels")
+            return super().forward(input_ids, labels, **kwargs)
+
+    model = Refusing()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    step(model, watch)
+
+    assert isinstance(watch.trouble, KeyError)
+    assert model.head.weight.grad is not None
+
+
+def test_forwards_without_gradients_are_not_the_training_s() -> None:
+    model = Open()
+    watch = MicroBatchWatch(model, INPUTS, (True,))
+    with watch.watching(), torch.no_grad():
+        model(**INPUTS)
+
+    assert watch.watches[True].sum_nats is None
+
+
+def test_both_alignments_are_watched_where_it_is_not_known() -> None:
+    model = Open(dropout=0.0)
+    watch = MicroBatchWatch(model, INPUTS, (True, False))
+    step(model, watch)
+
+    nats = {shifts: float(sum_nats(model.logits[0], LABELS, shifts=shifts)) for shifts in (True, False)}
+    assert {shifts: w.sum_nats for shifts, w in watch.watches.items()} == pytest.approx(nats)
+    assert nats[True] != pytest.approx(nats[False])
+    spreads = {s: weight.spread for s, w in watch.watches.items() if (weight := w.weight(w.directions)) is not None}
+    assert spreads[True] < 1e-5
+    assert spreads[False] > 0.05
+    assert watch.noise is not None
+    assert 0 <= watch.noise < 1e-6
+
+
+def test_noise_counts_that_other_logits_are_blurred() -> None:
+    noises = []
+    for model in (Open(dropout=0.0), Fused(dropout=0.0)):
+        watch = MicroBatchWatch(model.to(torch.bfloat16), INPUTS, (True, False))
+        step(model, watch)
+        logits = model.logits[0]
+        blur = resolution(torch.bfloat16) if watch.replayed else 0.0
+        wanted = rounding_noise(logits, LABELS, shifts=True, blur=blur)
+        assert watch.noise == wanted
+        noises.append(wanted)
+
+    assert noises[0] < 1e-6 < noises[1]
+
+
+def test_the_trainer_may_take_the_labels_out() -> None:
+    inputs = dict(INPUTS)
+    watch = MicroBatchWatch(Open(), inputs, (True,))
+    inputs.pop("labels")
+
+    assert torch.equal(watch.inputs["labels"], LABELS)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "shifted"),
+    [
+        ({"labels": LABELS}, False),
+        ({"labels": LABELS, "shift_labels": LABELS + 1}, True),
+        ({"shift_labels": LABELS + 1}, True),
+        ({"labels": LABELS, "shift_labels": None}, False),
+        ({"labels": LABELS, "shift_labels": LABELS.flatten()}, False),
+    ],
+)
+def test_labels_that_the_collator_has_shifted_go_first(inputs: dict[str, Any], shifted: bool) -> None:
+    labels, is_shifted = scored_labels(inputs)
+
+    assert is_shifted is shifted
+    assert torch.equal(labels, inputs["shift_labels" if shifted else "labels"])
+
+
+@pytest.mark.parametrize("inputs", [{}, {"labels": None}, {"labels": torch.tensor([1, 2])}, {"labels": [[1, 2]]}])
+def test_without_labels_there_is_nothing_to_watch(inputs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="labels"):
+        MicroBatchWatch(Open(), inputs, (True,))
+
+
+def test_shifted_labels_are_scored_where_they_stand() -> None:
+    shifted = torch.tensor([[2, 0, 2, -100], [1, -100, -100, -100]])
+    watch = MicroBatchWatch(Open(), {**INPUTS, "shift_labels": shifted}, (True, False))
+
+    assert list(watch.watches) == [False]
+    assert torch.equal(watch.watches[False].labels, shifted)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 23), (torch.bfloat16, 7), (torch.float16, 10)])
+def test_four_roundings_of_half_an_epsilon(dtype: torch.dtype, bits: int) -> None:
+    assert resolution(dtype) == 4 * 2.0**-bits / 2
+
+
+def test_rounding_noise_by_hand() -> None:
+    # Equal logits cost ln 3 each, whatever the logits are: a blur moves them apart by up to 0.7 · 2 · blur.
+    logits = torch.full((2, 4, 3), 0.7)
+    assert rounding_noise(logits, LABELS, shifts=True) < 1e-7
+    assert 0 < rounding_noise(logits, LABELS, shifts=True, blur=0.1) < 2 * 0.7 * 0.1 / math.log(3)
+    # Nothing scored, and targets that cost nothing.
+    assert rounding_noise(logits, torch.full((2, 4), -100), shifts=True, blur=0.1) == 0.0
+    assert rounding_noise(torch.tensor([[[0.0, 1e9]]]), torch.tensor([[1]]), shifts=False, blur=0.1) == 0.0
+
+
+def test_rounding_noise_leaves_the_generator_and_repeats() -> None:
+    logits = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    first, second = (rounding_noise(logits, LABELS, shifts=True, blur=1e-3) for _ in range(2))
+
+    assert first == second > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+@pytest.mark.parametrize("shifts", [True, False])
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, most: int, shifts: bool) -> None:
+    # `most` positions of 3 logits at a time; the second row has no targets beyond its first two.
+    assert PIECE > 3 * 8
+    logits = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    monkeypatch.setattr("gacheck.watch.cross_entropy.PIECE", 3 * most + 1)
+    scored, wanted = (logits[:, :-1], LABELS[:, 1:]) if shifts else (logits, LABELS)
+    whole = functional.cross_entropy(scored.reshape(-1, 3), wanted.reshape(-1), ignore_index=-100, reduction="sum")
+
+    assert float(sum_nats(logits, LABELS, shifts=shifts)) == pytest.approx(float(whole), rel=1e-14)
+
+
+def test_a_vocabulary_larger_than_a_piece_is_read_position_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gacheck.watch.cross_entropy.PIECE", 2)
+    logits = torch.full((2, 4, 3), 0.7)
+
+    assert float(sum_nats(logits, LABELS, shifts=True)) == pytest.approx(4 * math.log(3))

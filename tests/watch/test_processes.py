@@ -1,0 +1,217 @@
+"""What processes tell each other: two real ones, and one that waits for another that says nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import torch.distributed
+
+from gacheck.watch import processes
+from gacheck.watch.world import Processes
+
+# What each of two processes does, and says at the end on one line: {name: value}.
+BOTH_ANSWER = """
+def act(rank):
+    first, second = Processes("a"), Processes("b")
+    said = [first.exchange({"rank": rank, "loss": [math.nan, -math.inf][rank], "text": "–"}) for _ in range(2)]
+    # Another watch of the same processes has a conversation of its own.
+    said.append(second.exchange([rank * 10]))
+    return {"said": said, "connected": first.connected and second.connected, "size": first.size, "rank": first.rank}
+"""
+ONE_IS_SILENT = """
+def act(rank):
+    processes.PATIENCE = timedelta(seconds=0.5)
+    own, started = Processes("a"), time.monotonic()
+    said = [own.exchange(rank), own.exchange(rank)] if rank == 0 else []
+    seconds = time.monotonic() - started
+    torch.distributed.barrier()
+    return {"said": said, "connected": own.connected, "seconds": seconds}
+"""
+ONE_GOES_SILENT = """
+def act(rank):
+    processes.PATIENCE = timedelta(seconds=2)
+    own = Processes("a")
+    said = [own.exchange(rank)]
+    said += [own.exchange(rank)] if rank == 1 else []
+    torch.distributed.barrier()
+    return {"said": said, "connected": own.connected}
+"""
+WATCH_BESIDE_COLLECTIVES = """
+def act(rank):
+    own, sums = Processes("a"), []
+    for step in range(3):
+        total = torch.tensor(rank + 1.0)
+        torch.distributed.all_reduce(total)
+        sums.append(float(total))
+        own.exchange({"step": step})
+    return {"sums": sums}
+"""
+MAIN = """
+import json, math, sys, time
+from datetime import timedelta
+import torch.distributed
+from gacheck.watch import processes
+from gacheck.watch.world import Processes
+
+{act}
+
+rank, port = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group(
+    "gloo", init_method=f"tcp://127.0.0.1:{{port}}", rank=rank, world_size=2, timeout=timedelta(seconds=90)
+)
+print(json.dumps(act(rank)))
+# Rank 0 holds the store: it goes last.
+torch.distributed.barrier()
+if rank == 0:
+    time.sleep(0.2)
+torch.distributed.destroy_process_group()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run_two(act: str) -> list[dict[str, Any]]:
+    """Run `act` in two processes that torch.distributed has joined; return what each says, by rank."""
+    code, port = MAIN.format(act=act), str(free_port())
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, str(rank), port],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=120) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], said
+    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+
+
+def test_each_gets_the_facts_of_all_by_rank() -> None:
+    for rank, done in enumerate(run_two(BOTH_ANSWER)):
+        assert (done["rank"], done["size"], done["connected"]) == (rank, 2, True)
+        first, again, other = done["said"]
+        assert [facts["rank"] for facts in first] == [0, 1]
+        assert [facts["text"] for facts in first] == ["–", "–"]
+        assert math.isnan(first[0]["loss"])
+        assert first[1]["loss"] == -math.inf
+        assert repr(again) == repr(first)
+        assert other == [[0], [10]]
+
+
+def test_one_that_never_answers_is_waited_for_once() -> None:
+    asked, silent = run_two(ONE_IS_SILENT)
+
+    assert (asked["said"], asked["connected"]) == ([None, None], False)
+    assert 0.4 < asked["seconds"] < 5
+    # The silent one was not stopped by it: it has not asked yet.
+    assert silent["connected"]
+
+
+def test_one_that_answers_no_more_is_missed() -> None:
+    silent, asked = run_two(ONE_GOES_SILENT)
+
+    assert asked == {"said": [[0, 1], None], "connected": False}
+    assert silent == {"said": [[0, 1]], "connected": True}
+
+
+def test_collective_calls_of_the_training_are_not_mixed_up_with_it() -> None:
+    assert [done["sums"] for done in run_two(WATCH_BESIDE_COLLECTIVES)] == [[3.0] * 3] * 2
+
+
+def test_a_process_alone_speaks_to_itself() -> None:
+    alone = Processes("a")
+    facts = {"loss": object()}
+
+    assert (alone.rank, alone.size, alone.connected) == (0, 1, True)
+    said = alone.exchange(facts)
+    assert said is not None
+    # No JSON on the way.
+    assert said[0] is facts
+
+
+class Store:
+    """Keeps what is set; fails where it is told to."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.held: dict[str, str] = {}
+        self.waits: list[timedelta] = []
+        self._fails = fails
+
+    def set(self, key: str, value: str) -> None:
+        if self._fails == "set":
+            raise RuntimeError("connection reset")
+        self.held[key] = value
+
+    def wait(self, keys: list[str], patience: timedelta) -> None:
+        self.waits.append(patience)
+        if any(key not in self.held for key in keys):
+            raise RuntimeError("wait timeout")
+
+    def get(self, key: str) -> bytes:
+        if self._fails == "get":
+            raise RuntimeError("connection reset")
+        return self.held[key].encode()
+
+
+def joined(monkeypatch: pytest.MonkeyPatch, store: Store | None, name: str = "a") -> Processes:
+    """Return what rank 1 of 2 has."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(processes, "_default_store", lambda: store)
+    return Processes(name)
+
+
+def test_keys_tell_exchanges_and_watches_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    store.held = {"gacheck/a/1/0": "1", "gacheck/a/2/0": "2", "gacheck/b/1/0": "3"}
+    first, second = joined(monkeypatch, store), joined(monkeypatch, store, "b")
+
+    assert [first.exchange(10), first.exchange(20), second.exchange(30)] == [[1, 10], [2, 20], [3, 30]]
+    assert store.held.keys() >= {"gacheck/a/1/1", "gacheck/a/2/1", "gacheck/b/1/1"}
+
+
+@pytest.mark.parametrize("fails", ["set", "get", "wait"])
+def test_a_lost_store_is_asked_no_more(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    store = Store(fails)
+    if fails != "wait":
+        store.held = {"gacheck/a/1/0": "1"}
+    own = joined(monkeypatch, store)
+
+    assert own.connected
+    assert own.exchange(10) is None
+    waited = len(store.waits)
+    store.held = {f"gacheck/a/{number}/0": "1" for number in (1, 2, 3)}
+    assert own.exchange(10) is None
+    assert not own.connected
+    assert len(store.waits) == waited
+
+
+def test_without_a_store_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = joined(monkeypatch, None)
+
+    assert (own.size, own.rank, own.connected) == (2, 1, False)
+    assert own.exchange(10) is None
+
+
+def test_patience_is_short_beside_a_training_and_long_beside_a_step() -> None:
+    assert timedelta(seconds=10) <= processes.PATIENCE <= timedelta(minutes=5)
