@@ -25,11 +25,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from transformers import LlamaForCausalLM, Trainer
 
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.record.environment import read_environment
 from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
 from gacheck.measure.selftest.outcomes import Outcome, measure, selftest_config
 from gacheck.measure.session import silence_libraries
+from gacheck.record.environment import read_environment
+from gacheck.words.analysis import Analysis, analyse
 
 PAGE = Path(__file__).parent / "accuracy.md"
 WRITTEN_FROM = 1000

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gacheck.api import Attachment, FaultWarning, attach, check
-    from gacheck.words.analysis import Analysis
     from gacheck.errors import FaultError, GacheckError
+    from gacheck.words.analysis import Analysis
 
 __version__ = "0.1.0"
 __all__ = ["Analysis", "Attachment", "FaultError", "FaultWarning", "GacheckError", "attach", "check"]

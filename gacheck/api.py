@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gacheck.attach.record import record_of
 from gacheck.config import ExperimentConfig
-from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, FaultError, NothingSeenError
 from gacheck.measure.experiment import measure_auto
 from gacheck.record.journal import save_record
-from gacheck.attach.record import record_of
 from gacheck.reporters.terminal import render_quiet
+from gacheck.words.analysis import Analysis, analyse
 
 if TYPE_CHECKING:
     from gacheck.rules.facts import WatchedTraining
@@ -147,9 +147,9 @@ def check(
 
 
 def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:
+    from gacheck.measure.live_check import model_kept
     from gacheck.measure.models.live import LiveModel
     from gacheck.measure.session import Session
-    from gacheck.measure.live_check import model_kept
 
     first = next(model.parameters())
     config = ExperimentConfig.model_validate(

@@ -17,8 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gacheck.errors import ConfigError
-
-LossKwargs = Literal["on", "off"]
+from gacheck.rules.facts import Flag
 
 DEFAULT_EFFECTIVE_BATCH_SIZE = 16
 OBJECT_NAME = r"[\w.]+:\w+"
@@ -31,7 +30,7 @@ def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     items = value if isinstance(value, (list, tuple)) else [value]
-    return [{True: "on", False: "off"}[item] if isinstance(item, bool) else item for item in items]
+    return [Flag.of(item) if isinstance(item, bool) else item for item in items]
 
 
 def _read_scalar(text: str) -> object:
@@ -91,8 +90,8 @@ class ExperimentConfig(BaseModel):
     gradient_accumulation_steps: Annotated[tuple[int, ...], BeforeValidator(_split_commas)] = option(
         (1, 2, 4, 8), "accumulation steps to compare", short="-k"
     )
-    loss_kwargs: Annotated[tuple[LossKwargs, ...], BeforeValidator(_split_commas)] = option(
-        ("on", "off"), "values of model_accepts_loss_kwargs to try"
+    loss_kwargs: Annotated[tuple[Flag, ...], BeforeValidator(_split_commas)] = option(
+        (Flag.ON, Flag.OFF), "values of model_accepts_loss_kwargs to try"
     )
     effective_batch_size: int | None = option(None, "rows per optimizer step, the same for every k (default: 16)")
     per_device_train_batch_size: int | None = option(

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
+from gacheck.config import ExperimentConfig
 from gacheck.record.environment import Environment
-from gacheck.rules.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import (
     Attached,
@@ -26,6 +24,8 @@ from gacheck.record.run import (
     RowLoss,
     RunRecord,
 )
+from gacheck.rules.facts import CodeLocation, Flag, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 
 # Eight rows: (summed nats, target tokens). Label tokens are one more: the first of a row is not predicted.
 ROWS: tuple[tuple[float, int], ...] = (
@@ -111,7 +111,7 @@ def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0
 
 def pass_record(
     k: int,
-    flag: LossKwargs,
+    flag: Flag,
     rule: str,
     *,
     backward: str | None = "same",
@@ -183,7 +183,7 @@ def pass_record(
     )
 
 
-def failed_pass(k: int, flag: LossKwargs, *, rejects: bool = False, auto: bool = True) -> PassRecord:
+def failed_pass(k: int, flag: Flag, *, rejects: bool = False, auto: bool = True) -> PassRecord:
     error = PassError(
         kind="TypeError" if rejects else "OutOfMemoryError",
         message="forward() got an unexpected keyword argument 'num_items_in_batch'" if rejects else "out of memory",
@@ -250,7 +250,7 @@ def run_record(
 
 
 def attached_run(
-    rule: str, *, k: int = 4, flag: LossKwargs = "on", unseen: Sequence[str] = (), **attached: object
+    rule: str, *, k: int = 4, flag: Flag = "on", unseen: Sequence[str] = (), **attached: object
 ) -> RunRecord:
     """Make the record of a training that was watched: one pass, its own k and flag, every step observed."""
     made = pass_record(k, flag, rule, auto=flag == "on", heldout=0.0)

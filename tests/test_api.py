@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainingArguments
 
 import gacheck
-from gacheck.record.journal import load_record
-from gacheck.measure.selftest.mutants import RightModel, RightTrainer
 from gacheck.measure.passes.snapshot import accelerate_kept
+from gacheck.measure.selftest.mutants import RightModel, RightTrainer
+from gacheck.record.journal import load_record
 from tests.measure.modelling import bench, same_weights, tiny_model, weights_of
 
 FAULT = "SCALED_BY_ACCUMULATION"

@@ -13,8 +13,8 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 import gacheck
-from gacheck.measure.selftest.mutants import MUTANTS
 from gacheck.measure.passes.snapshot import accelerate_kept
+from gacheck.measure.selftest.mutants import MUTANTS
 from tests.measure.modelling import bench, tiny_model
 
 ROOT = Path(__file__).parents[1]

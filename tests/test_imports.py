@@ -73,7 +73,14 @@ def test_report_loads_nothing_heavy(format_options: list[str], tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "module",
-    ["gacheck", "gacheck.config", "gacheck.record.run", "gacheck.record.environment", "gacheck.words.analysis", "tests.builders"],
+    [
+        "gacheck",
+        "gacheck.config",
+        "gacheck.record.run",
+        "gacheck.record.environment",
+        "gacheck.words.analysis",
+        "tests.builders",
+    ],
 )
 def test_the_lower_layers_load_nothing_heavy(module: str) -> None:
     assert loaded(f"import {module}")[0] == []

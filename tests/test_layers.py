@@ -60,9 +60,7 @@ ALLOWED: dict[str, Group] = {
     "gacheck.__main__": group({"gacheck.cli"}),
     "gacheck.cli": group({"gacheck.commands", "gacheck.errors"}, "typer click rich"),
     "gacheck.commands": group(BELOW_COMMANDS, "typer click rich pydantic", late=frozenset({"gacheck.measure"})),
-    "gacheck.api": group(
-        BELOW_COMMANDS | {"gacheck.watch"}, late=frozenset({"gacheck.measure", "gacheck.watch"})
-    ),
+    "gacheck.api": group(BELOW_COMMANDS | {"gacheck.watch"}, late=frozenset({"gacheck.measure", "gacheck.watch"})),
     "gacheck.measure.experiment": group(LAYER_1 | CORE),
     "gacheck.measure": group(
         LAYER_1 | CORE | {"gacheck.watch"},
@@ -240,7 +238,11 @@ def test_the_table_itself_points_down(name: str) -> None:
         ("gacheck.reporters.plot", "path.open('w')", "calls open"),
         ("gacheck.reporters.plot", "path.write_text('x')", "calls open"),
         ("gacheck.reporters.plot", "from gacheck.measure.experiment import run", "imports gacheck.measure.experiment"),
-        ("gacheck.watch.probe", "from gacheck.measure.experiment import PassSpec", "imports gacheck.measure.experiment"),
+        (
+            "gacheck.watch.probe",
+            "from gacheck.measure.experiment import PassSpec",
+            "imports gacheck.measure.experiment",
+        ),
         ("gacheck.watch.probe", "import rich", "imports rich"),
         ("gacheck.measure.experiment", "import torch", "imports torch"),
         ("gacheck.measure.experiment", "def f():\n    from gacheck.measure import passes", "imports gacheck.measure"),
@@ -270,9 +272,15 @@ def test_a_planted_violation_is_found(module: str, source: str, complaint: str) 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("gacheck.rules.table", "import math\nfrom gacheck.record.run import RunRecord\nfrom gacheck.core import codes"),
+        (
+            "gacheck.rules.table",
+            "import math\nfrom gacheck.record.run import RunRecord\nfrom gacheck.core import codes",
+        ),
         ("gacheck.rules.table", "from . import codes\nfrom .codes import severity_of\nfrom ..errors import UsageError"),
-        ("gacheck.commands.run", "def f():\n    from gacheck.measure.passes.runner import run_pass\n    print(run_pass)"),
+        (
+            "gacheck.commands.run",
+            "def f():\n    from gacheck.measure.passes.runner import run_pass\n    print(run_pass)",
+        ),
         ("gacheck.commands.run", "if TYPE_CHECKING:\n    from gacheck.measure.session import Session"),
         ("gacheck.record.environment", "from gacheck import __version__\nfrom importlib import metadata"),
         (

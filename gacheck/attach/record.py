@@ -11,9 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from gacheck.config import OBJECT_NAME, ExperimentConfig
-from gacheck.record.environment import Environment, read_environment
 from gacheck.errors import RecordError
-from gacheck.rules.facts import WatchedTraining
+from gacheck.record.environment import Environment, read_environment
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import (
     Attached,
@@ -25,6 +24,7 @@ from gacheck.record.run import (
     PassRecord,
     RunRecord,
 )
+from gacheck.rules.facts import WatchedTraining
 
 
 def read_training(text: str) -> WatchedTraining:

@@ -13,15 +13,15 @@ from pathlib import Path
 import typer
 
 from gacheck.attach.child import run_watched
+from gacheck.attach.record import read_training, record_of
 from gacheck.commands.folders import check_free, make_folder, new_folder
 from gacheck.commands.output import exit_code, show_error, speaks_unicode
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.rules.codes import SEVERITY_RANK
 from gacheck.errors import GacheckError, NothingSeenError
 from gacheck.record.journal import RECORD_NAME, save_record
-from gacheck.attach.record import read_training, record_of
 from gacheck.record.run import RunRecord
 from gacheck.reporters.terminal import render_quiet, render_terminal
+from gacheck.rules.codes import SEVERITY_RANK
+from gacheck.words.analysis import Analysis, analyse
 
 
 class FailOn(StrEnum):

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from gacheck.rules.codes import Severity
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.reporters.text import clean
+from gacheck.rules.codes import Severity
 
 
 def exit_code(severity: Severity, *, strict: bool = False, exit_zero: bool = False) -> int:

@@ -13,9 +13,9 @@ import typer
 from gacheck.commands.folders import RUNS
 from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.run import PICTURE_NAME
-from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, RecordError, ResourceError
 from gacheck.record.journal import RECORD_NAME, load_record
+from gacheck.words.analysis import Analysis, analyse
 
 STDOUT = Path("-")
 

@@ -16,11 +16,11 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
-from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.measure.experiment import begin_record, check_same_experiment, missing, run_passes
 from gacheck.record.journal import RECORD_NAME, load_record, save_record
 from gacheck.record.run import RunRecord
+from gacheck.words.analysis import Analysis, analyse
 
 PICTURE_NAME = "loss.png"
 

@@ -12,10 +12,10 @@ from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code
 from gacheck.config import ExperimentConfig, RunConfig, load_config
-from gacheck.words.analysis import Analysis, analyse
 from gacheck.errors import ResourceError
 from gacheck.measure.experiment import measure_auto
 from gacheck.record.run import RunRecord
+from gacheck.words.analysis import Analysis, analyse
 
 # Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
 ACCUMULATION_STEPS = 4

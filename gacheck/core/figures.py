@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gacheck.config import LossKwargs
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.rules.facts import StepRecord
 from gacheck.record.run import RunRecord
+from gacheck.rules.facts import Flag, StepRecord
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class PassFigures:
 
     id: str
     accumulation_steps: int
-    loss_kwargs: LossKwargs
+    loss_kwargs: Flag
     status: str
     error: str | None
     nonfinite: bool

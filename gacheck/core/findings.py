@@ -6,9 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gacheck.config import LossKwargs
-from gacheck.rules.codes import gravest_first
-from gacheck.rules.matching import SLACK, Match, Measured, match
 from gacheck.core.measured import (
     HYPOTHESES,
     Hypothesis,
@@ -19,8 +16,11 @@ from gacheck.core.measured import (
     reported_losses,
     usable_spreads,
 )
-from gacheck.rules.table import OptimizerStep, rule_table
 from gacheck.record.run import OracleRecord, PassRecord, RunRecord
+from gacheck.rules.codes import gravest_first
+from gacheck.rules.facts import Flag
+from gacheck.rules.matching import SLACK, Match, Measured, match
+from gacheck.rules.table import OptimizerStep, rule_table
 
 # A norm is one number for all parameters, so it is weaker evidence than the weights: it speaks only where it is
 # off by a per cent, and by more than regrouping the rows changes it.
@@ -84,7 +84,7 @@ class FlagFinding:
         codes: Gravest first.
     """
 
-    flag: LossKwargs
+    flag: Flag
     passes: tuple[PassFinding, ...]
     forward: Match | None
     backward: Match | None
@@ -106,7 +106,7 @@ def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tol
     return Tolerance(loss=loss, gradient=max([noise.resolution, *spreads]) if spreads else None)
 
 
-def find(record: RunRecord, flag: LossKwargs, tolerance: Tolerance) -> FlagFinding:
+def find(record: RunRecord, flag: Flag, tolerance: Tolerance) -> FlagFinding:
     """Explain the passes at one value of the flag, under the simplest hypothesis that does."""
     chosen = [p for p in (*record.passes, *record.tail_passes) if p.loss_kwargs == flag]
     plain, *others = (

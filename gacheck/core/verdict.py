@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gacheck.config import LossKwargs
-from gacheck.rules.codes import SEVERITY_RANK, Severity, severity_of
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, PassFinding, Tolerance
+from gacheck.record.run import RunRecord
+from gacheck.rules.codes import SEVERITY_RANK, Severity, severity_of
+from gacheck.rules.facts import Flag
 from gacheck.rules.matching import Match
 from gacheck.rules.table import rule_table
-from gacheck.record.run import RunRecord
 
 Affects = Literal["log", "gradient", "both", "none"]
 
@@ -56,7 +56,7 @@ class Case:
     auto: FlagFinding | None
     other: FlagFinding | None
     worst: PassFigures | None
-    better_flag: LossKwargs | None
+    better_flag: Flag | None
     remaining: str | None
 
     @property
@@ -88,7 +88,7 @@ class Case:
         """Whether the leading fault shows at the end of an epoch alone."""
         return self.telling is not None and self.telling.apart
 
-    def at(self, accumulation_steps: int, flag: LossKwargs | None) -> PassFigures | None:
+    def at(self, accumulation_steps: int, flag: Flag | None) -> PassFigures | None:
         """Return the figures of the pass at one (k, flag)."""
         for f in self.figures:
             if f.accumulation_steps == accumulation_steps and f.loss_kwargs == flag:
@@ -102,7 +102,7 @@ def build_case(
     """Decide everything about the verdict except its words."""
     flag = read_flag(record)
     by_flag = {f.flag: f for f in findings}
-    chosen: LossKwargs | None = None if flag.auto is None else "on" if flag.auto else "off"
+    chosen: Flag | None = None if flag.auto is None else "on" if flag.auto else "off"
     auto = by_flag.get(chosen) if chosen else None
     other = next((f for f in findings if f.flag != chosen), None) if chosen else None
     codes = auto.codes if auto is not None else ("INCONCLUSIVE",)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.words.analysis import analyse
-from gacheck.record.environment import read_environment
+from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
+from gacheck.record.environment import read_environment
 from gacheck.record.plan import PassSpec, plan
 from gacheck.record.run import DataFacts, HardwareFacts, ModelFacts, OracleRecord, PassRecord, RunRecord
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import analyse
 
 
 class Measuring(Protocol):
@@ -29,7 +30,7 @@ class Measuring(Protocol):
     def measure_oracle(self) -> OracleRecord:
         """Compute the right answer."""
 
-    def auto_loss_kwargs(self) -> LossKwargs:
+    def auto_loss_kwargs(self) -> Flag:
         """Return the value of the flag that the Trainer chooses itself."""
 
     def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
@@ -54,10 +55,9 @@ def begin_record(config: ExperimentConfig, session: Measuring) -> RunRecord:
 def measure_auto(config: ExperimentConfig, session: Measuring) -> RunRecord:
     """Measure with the flag as the Trainer chooses it; with its other value only where that is not fine."""
     auto = session.auto_loss_kwargs()
-    other: LossKwargs = "off" if auto == "on" else "on"
     record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
     oracle = record.oracle
-    for flags in ((auto,), (auto, other)):
+    for flags in ((auto,), (auto, auto.other)):
         record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
         record = run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)
         if analyse(record).ok:

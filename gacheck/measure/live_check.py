@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from gacheck.rules.facts import WatchedTraining
 from gacheck.measure.passes.snapshot import Kept, accelerate_kept
+from gacheck.rules.facts import WatchedTraining
 from gacheck.watch.restoring import RandomState
 from gacheck.watch.watch import Watch
 

@@ -14,18 +14,19 @@ import torch
 import transformers
 from transformers.trainer_utils import set_seed
 
-from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
-from gacheck.record.plan import PassSpec
-from gacheck.record.run import HardwareFacts, ModelFacts, OracleRecord, PassRecord
-from gacheck.measure.text.rows import Collator, make_rows
-from gacheck.measure.models.inputs import demanded_zeros
-from gacheck.measure.passes.trainers import Making
 from gacheck.measure.models.folder import ModelSource
+from gacheck.measure.models.inputs import demanded_zeros
 from gacheck.measure.objects import import_object, import_trainer
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import PassRunner, training_arguments
+from gacheck.measure.passes.trainers import Making
+from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import open_source
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import HardwareFacts, ModelFacts, OracleRecord, PassRecord
+from gacheck.rules.facts import Flag
 
 # Random weights learn nothing visible in a few steps at a fine-tuning rate.
 LEARNING_RATE_RANDOM = 1e-3
@@ -174,20 +175,20 @@ class Session:
     def _declaration_is_read(self, model: Any) -> bool:
         """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the mend in the model class."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        wanted = self.auto_loss_kwargs() == "off"
-        base.accepts_loss_kwargs = wanted  # an attribute of the instance: restoring the model takes it away again
-        return (self.auto_loss_kwargs() == "on") is wanted
+        wanted = self.auto_loss_kwargs().other
+        base.accepts_loss_kwargs = wanted.is_on  # an attribute of the instance: restoring the model takes it away again
+        return self.auto_loss_kwargs() is wanted
 
     def measure_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""
         with explained(self.model.class_name):
             return self._runner.measure_oracle()
 
-    def auto_loss_kwargs(self) -> LossKwargs:
+    def auto_loss_kwargs(self) -> Flag:
         """Return the value of the flag that the Trainer chooses itself."""
         with explained(self.model.class_name):
-            chosen = self._runner.rehearse(lambda trainer, batches: bool(trainer.model_accepts_loss_kwargs))
-        return "on" if chosen else "off"
+            chosen: Flag = self._runner.rehearse(lambda trainer, batches: Flag.of(trainer.model_accepts_loss_kwargs))
+        return chosen
 
     def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
         """Train once under the real Trainer."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.config import ExperimentConfig
+from gacheck.rules.facts import Flag
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class PassSpec:
     """One pass of the plan."""
 
     accumulation_steps: int
-    loss_kwargs: LossKwargs
+    loss_kwargs: Flag
     tail: bool = False
     """Of the tail of an epoch alone: one step with fewer than k micro-batches."""
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.config import ExperimentConfig
 from gacheck.record.environment import Environment
-from gacheck.rules.facts import CodeLocation, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, StepRecord
 
 SCHEMA_VERSION = 1
 
@@ -154,7 +154,7 @@ class PassRecord(Raw):
 
     id: str
     accumulation_steps: int
-    loss_kwargs: LossKwargs
+    loss_kwargs: Flag
     status: Literal["ok", "failed"]
     tail: bool = False
     """Of the tail of an epoch alone."""

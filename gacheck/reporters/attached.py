@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import StepFigures
 from gacheck.record.run import Attached
 from gacheck.reporters.table import rule_label
 from gacheck.reporters.text import figure
+from gacheck.words.analysis import Analysis
 
 COLUMNS = (6, 12, 12, 10)
 

@@ -11,9 +11,9 @@ import io
 import math
 from collections.abc import Iterator
 
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.reporters.text import clean
+from gacheck.words.analysis import Analysis
 
 Cell = str | int | float | None
 

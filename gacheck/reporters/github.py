@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gacheck.words.analysis import Analysis
 from gacheck.reporters.smoke import finding
 from gacheck.reporters.text import clean
+from gacheck.words.analysis import Analysis
 
 LEVELS = {"fail": "error", "inconclusive": "warning", "warn": "warning", "ok": "notice"}
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gacheck.config import LossKwargs
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.core.findings import FlagFinding, PassFinding
 from gacheck.record.run import SCHEMA_VERSION, GradientEvidence
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import Analysis
 
 # A pass of any status has the same keys, so that a reader need not ask for the status first.
 _NO_FIRST_STEP = dict.fromkeys(("reported_loss", "reference_loss", "ratio", "grad_norm", "grad_norm_ratio"))
@@ -181,7 +181,7 @@ def _skipped(analysis: Analysis) -> list[dict[str, Any]]:
     return [_skipped_pass(k, flag) for k, flag in planned if (k, flag) not in recorded]
 
 
-def _skipped_pass(k: int, flag: LossKwargs) -> dict[str, Any]:
+def _skipped_pass(k: int, flag: Flag) -> dict[str, Any]:
     return {
         "id": f"k{k}-{flag}",
         "accumulation_steps": k,

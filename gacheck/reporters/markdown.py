@@ -11,8 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.words.analysis import Analysis
+from gacheck.config import ExperimentConfig
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.attached import step_table
 from gacheck.reporters.table import (
@@ -28,6 +27,8 @@ from gacheck.reporters.table import (
     tried_steps,
 )
 from gacheck.reporters.text import NOT_MEASURED, clean, figure, shorten
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import Analysis
 
 # An empty comment after @ and # parts them from the name or number, so that nobody is notified by an error message;
 # a backslash would not. Dollar signs enclose formulas unless they stand alone in an element.
@@ -128,7 +129,7 @@ def _table(analysis: Analysis) -> list[str]:
     return [table, LEGEND]
 
 
-def _right(analysis: Analysis, k: int, flags: Sequence[LossKwargs]) -> str:
+def _right(analysis: Analysis, k: int, flags: Sequence[Flag]) -> str:
     """Write the right answer at k, for each flag value where they pursue different objectives."""
     shared = right_answer(analysis, k)
     if shared is not None:

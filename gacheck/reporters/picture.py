@@ -18,8 +18,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from gacheck.config import LossKwargs
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.table import (
     FLAGS,
@@ -32,12 +30,14 @@ from gacheck.reporters.table import (
     tried_steps,
 )
 from gacheck.reporters.text import ascii_only, clean, figure, shorten
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import Analysis
 
 # Okabe and Ito's colours: told apart by all eyes, and of unequal lightness.
-COLORS: dict[LossKwargs, str] = {"on": "#0072B2", "off": "#D55E00"}
+COLORS: dict[Flag, str] = {"on": "#0072B2", "off": "#D55E00"}
 RIGHT_COLOR = "#999999"
-LINES: dict[LossKwargs, Literal["-", "--"]] = {"on": "-", "off": "--"}
-MARKERS: dict[LossKwargs, str] = {"on": "o", "off": "s"}
+LINES: dict[Flag, Literal["-", "--"]] = {"on": "-", "off": "--"}
+MARKERS: dict[Flag, str] = {"on": "o", "off": "s"}
 STEP_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 # From here on a linear axis flattens the lower curves into one line.
@@ -136,14 +136,12 @@ def _right_at(analysis: Analysis, k: int) -> float:
     return _finite(chosen.reference_loss) if chosen else math.nan
 
 
-def _first_loss(analysis: Analysis, k: int, flag: LossKwargs) -> float:
+def _first_loss(analysis: Analysis, k: int, flag: Flag) -> float:
     figures = find_pass(analysis, k, flag)
     return _finite(figures.reported_loss) if figures else math.nan
 
 
-def _plot(
-    axes: Axes, x: Sequence[float], y: Sequence[float], flag: LossKwargs, *, marker: str, label: str | None
-) -> None:
+def _plot(axes: Axes, x: Sequence[float], y: Sequence[float], flag: Flag, *, marker: str, label: str | None) -> None:
     # A smaller marker of flag off inside the one of flag on shows both where they coincide.
     axes.plot(
         x,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.text import ascii_only, clean
+from gacheck.words.analysis import Analysis
 
 # From here on a factor says more than a difference.
 FACTOR = 1.05

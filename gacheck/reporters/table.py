@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
-from gacheck.config import LossKwargs
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.rules.matching import Match
 from gacheck.reporters.text import NOT_MEASURED, clean, difference, figure, shorten, wrap
+from gacheck.rules.facts import Flag
+from gacheck.rules.matching import Match
+from gacheck.words.analysis import Analysis
 
-FLAGS: tuple[LossKwargs, ...] = ("on", "off")
+FLAGS: tuple[Flag, ...] = ("on", "off")
 
 # Right answers that differ by less, relative, are one answer with roundings; a coarse dtype rounds more.
 SAME_ANSWER = 1e-5
@@ -67,7 +67,7 @@ class Group:
         return replace(self, labels=tuple(line for label in self.labels for line in wrap(label, "", width, indent=2)))
 
 
-def tried_flags(analysis: Analysis) -> list[LossKwargs]:
+def tried_flags(analysis: Analysis) -> list[Flag]:
     """Return the flag values that have a pass, on first."""
     return [flag for flag in FLAGS if any(p.loss_kwargs == flag for p in analysis.passes)]
 
@@ -77,18 +77,18 @@ def tried_steps(analysis: Analysis) -> list[int]:
     return sorted({p.accumulation_steps for p in analysis.passes})
 
 
-def is_default(analysis: Analysis, flag: LossKwargs) -> bool:
+def is_default(analysis: Analysis, flag: Flag) -> bool:
     """Return whether the Trainer chooses this value itself."""
     return analysis.flag.auto is not None and analysis.flag.auto == (flag == "on")
 
 
-def flag_title(analysis: Analysis, flag: LossKwargs) -> str:
+def flag_title(analysis: Analysis, flag: Flag) -> str:
     """Name a value of the flag, and say of the one that the Trainer chooses itself that it does."""
     is_chosen = is_default(analysis, flag) and analysis.record.attached is None
     return f"flag {flag}{' (default)' if is_chosen else ''}"
 
 
-def find_pass(analysis: Analysis, k: int, flag: LossKwargs) -> PassFigures | None:
+def find_pass(analysis: Analysis, k: int, flag: Flag) -> PassFigures | None:
     """Return the pass at one (k, flag), if it is recorded."""
     return next((p for p in analysis.passes if (p.accumulation_steps, p.loss_kwargs) == (k, flag)), None)
 
@@ -163,7 +163,7 @@ def _differs_at(analysis: Analysis, k: int) -> bool:
     return known and right_answer(analysis, k) is None
 
 
-def _flag_group(analysis: Analysis, flag: LossKwargs, ks: Sequence[int], *, answer: bool) -> Group:
+def _flag_group(analysis: Analysis, flag: Flag, ks: Sequence[int], *, answer: bool) -> Group:
     titles = ("loss", *(("right",) if answer else ()), "ratio", "grad")
     rows = [_cells(find_pass(analysis, k, flag), answer=answer) for k in ks]
     finding = next((f for f in analysis.findings if f.flag == flag), None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gacheck.config import LossKwargs
-from gacheck.words.analysis import Analysis
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.attached import header, step_table
 from gacheck.reporters.table import FLAGS, find_pass, num_passes, table, tried_steps
@@ -21,6 +19,8 @@ from gacheck.reporters.text import (
     shorten,
     wrap,
 )
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import Analysis
 
 # Bars give way where the whole would be longer than one screen.
 MAX_LINES = 40
@@ -34,7 +34,7 @@ FIELD_COLUMNS = 500
 # Bars whose shortest and longest are closer than this, relative, look alike and say nothing.
 VISIBLE_DIFFERENCE = 0.1
 
-BARS: dict[LossKwargs, str] = {"on": "█", "off": "░"}
+BARS: dict[Flag, str] = {"on": "█", "off": "░"}
 LONGEST_BAR = 48
 
 _HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
@@ -217,12 +217,12 @@ def _differ(losses: Sequence[float]) -> bool:
     return min(losses) < (1 - VISIBLE_DIFFERENCE) * max(losses)
 
 
-def _spread(passes: Sequence[PassFigures], flag: LossKwargs) -> float:
+def _spread(passes: Sequence[PassFigures], flag: Flag) -> float:
     losses = [p.reported_loss or 0.0 for p in passes if p.loss_kwargs == flag]
     return max(losses) - min(losses) if losses else -1.0
 
 
-def _bars(analysis: Analysis, flags: Sequence[LossKwargs], width: int) -> list[str]:
+def _bars(analysis: Analysis, flags: Sequence[Flag], width: int) -> list[str]:
     ks = tried_steps(analysis)
     shown = [(k, flag, find_pass(analysis, k, flag)) for k in ks for flag in flags]
     values = [p.reported_loss for _, _, p in shown if p is not None and p.reported_loss is not None]
@@ -237,7 +237,7 @@ def _bars(analysis: Analysis, flags: Sequence[LossKwargs], width: int) -> list[s
     return lines
 
 
-def _bar(figures: PassFigures | None, flag: LossKwargs, longest: float, room: int) -> str:
+def _bar(figures: PassFigures | None, flag: Flag, longest: float, room: int) -> str:
     if figures is None:
         return "not run"
     loss = figures.reported_loss

@@ -7,6 +7,7 @@ process that may have torch and nothing of gacheck's besides; `record.py` valida
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 # What can change a number, or what a bug report is asked for first.
@@ -22,6 +23,36 @@ PACKAGES = (
     "llamafactory",
     "axolotl",
 )
+
+
+class Flag(str, Enum):
+    """A value of the Trainer's `model_accepts_loss_kwargs`, the loss-kwargs flag."""
+
+    ON = "on"
+    OFF = "off"
+
+    @classmethod
+    def of(cls, value: bool) -> Flag:
+        """Return the flag that the Trainer's attribute says."""
+        return cls.ON if value else cls.OFF
+
+    @property
+    def is_on(self) -> bool:
+        """What the Trainer's attribute is set to."""
+        return self is Flag.ON
+
+    @property
+    def other(self) -> Flag:
+        """The other value."""
+        return Flag.OFF if self.is_on else Flag.ON
+
+    def __str__(self) -> str:
+        """Write it as options and records do."""
+        return str(self.value)
+
+    # Equal to its word, it has to hash as that.
+    __hash__ = str.__hash__
+
 
 # How pydantic is to read and write them as parts of a record: as its own models there.
 _IN_RECORDS = {"extra": "forbid", "ser_json_inf_nan": "strings"}
@@ -113,9 +144,9 @@ class WatchedTraining:
     compute_loss_func: str | None
     arguments: dict[str, Any]
     """Those of the Trainer that bear on the loss."""
-    chosen_loss_kwargs: bool | None
+    chosen_loss_kwargs: Flag | None
     """The flag that the Trainer chose when it was made; None where that was not seen."""
-    loss_kwargs: bool
+    loss_kwargs: Flag
     """The flag at the first step."""
     device: str
     device_name: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gacheck.rules.facts import MicroBatchRecord
 from gacheck.rules.matching import Match, Measured, match
 from gacheck.rules.table import MicroBatch, OptimizerStep, rule_table
-from gacheck.rules.facts import MicroBatchRecord
 
 
 def explains(step: Sequence[MicroBatchRecord], accumulation_steps: int, tolerance: float) -> bool:

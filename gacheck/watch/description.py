@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gacheck.rules.facts import PACKAGES
+from gacheck.rules.facts import PACKAGES, Flag
 
 # The Trainer's arguments that bear on the loss, or on what a wrong one does to the training.
 ARGUMENTS = (
@@ -81,7 +81,7 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "trainer_class": _name_of(type(trainer)),
         "compute_loss_func": _name_of(getattr(trainer, "compute_loss_func", None)),
         "arguments": {name: _plain(getattr(trainer.args, name)) for name in ARGUMENTS if hasattr(trainer.args, name)},
-        "loss_kwargs": bool(getattr(trainer, "model_accepts_loss_kwargs", False)),
+        "loss_kwargs": Flag.of(getattr(trainer, "model_accepts_loss_kwargs", False)),
         "device": str(first.device),
         "device_name": torch.cuda.get_device_name(first.device) if cuda else first.device.type,
         "dtype": str(first.dtype).removeprefix("torch."),

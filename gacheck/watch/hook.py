@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from gacheck.rules.facts import WatchedTraining
+from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.watch import Watch
 
 FOLDER, STEPS, STOP = "GACHECK_ATTACH_FOLDER", "GACHECK_ATTACH_STEPS", "GACHECK_ATTACH_STOP"
 
-_chosen: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_chosen: WeakKeyDictionary[Any, Flag] = WeakKeyDictionary()
 _watched: set[tuple[Any, ...]] = set()
 
 
@@ -37,7 +37,7 @@ def watch_class(trainer_class: Any) -> None:
     def made(self: Any, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
         if hasattr(self, "model_accepts_loss_kwargs"):
-            _chosen[self] = bool(self.model_accepts_loss_kwargs)
+            _chosen[self] = Flag.of(self.model_accepts_loss_kwargs)
 
     @functools.wraps(train)
     def trained(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from gacheck.rules.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.plain import explains, is_right
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
 from gacheck.watch.cross_entropy import resolution
 from gacheck.watch.micro_batch import MicroBatchWatch
-from gacheck.rules.plain import explains, is_right
 from gacheck.watch.replays import ask_location, ask_own_loss
 
 Gradients = dict[str, torch.Tensor]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from gacheck.rules.facts import MicroBatchRecord, Observation, WatchedTraining
+from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
 from gacheck.watch.description import describe_training
 from gacheck.watch.probe import Probe
 from gacheck.watch.world import Processes
@@ -31,7 +31,7 @@ class Watch:
     """
 
     def __init__(
-        self, trainer: Any, *, num_steps: int, seen: Seen, name: str = "0", chosen_loss_kwargs: bool | None = None
+        self, trainer: Any, *, num_steps: int, seen: Seen, name: str = "0", chosen_loss_kwargs: Flag | None = None
     ) -> None:
         self._trainer = trainer
         self._num_steps = num_steps

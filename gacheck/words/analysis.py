@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gacheck.rules.codes import Severity
 from gacheck.core.figures import Divergence, PassFigures, divergence, pass_figures
 from gacheck.core.findings import FlagFinding, Tolerance, find, measure_tolerance
 from gacheck.core.verdict import Affects, FlagFacts, build_case, severity
-from gacheck.words.wording import Words, word
 from gacheck.record.run import RunRecord
+from gacheck.rules.codes import Severity
+from gacheck.words.wording import Words, word
 
 
 @dataclass(frozen=True)

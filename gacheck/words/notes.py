@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gacheck.words.impact import percent
 from gacheck.core.verdict import Case
+from gacheck.words.impact import percent
 
 # Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
 UNUSUAL_FLOAT32 = 1e-5

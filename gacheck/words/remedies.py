@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gacheck.config import LossKwargs
-from gacheck.words.impact import percent
 from gacheck.core.verdict import Case
+from gacheck.rules.facts import Flag
+from gacheck.words.impact import percent
 
 # A change of the gradient norm below half a per cent is not worth a warning.
 NOTABLE_CHANGE = 0.005
@@ -42,7 +42,7 @@ def fix(case: Case) -> str:
     return _FIXES.get(case.code, _no_line)(case)
 
 
-def _suggested_flag(case: Case) -> LossKwargs | None:
+def _suggested_flag(case: Case) -> Flag | None:
     """Return the value that mends it: tried, or, where only one value can be seen, the one that the rule asks for."""
     if case.better_flag is not None or case.record.attached is None or case.auto is None:
         return case.better_flag

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gacheck.core.verdict import Case
 from gacheck.words.impact import impact, percent
 from gacheck.words.notes import certainty, notes
 from gacheck.words.remedies import Remedy, fix, remedy
-from gacheck.core.verdict import Case
 
 DOCS = "docs/faults.md"
 

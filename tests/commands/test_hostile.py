@@ -14,10 +14,11 @@ import pytest
 from rich.cells import cell_len
 
 from gacheck.cli import main
-from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.config import ExperimentConfig
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import OracleRecord, PassRecord
 from gacheck.reporters.csv_report import COLUMNS
+from gacheck.rules.facts import Flag
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
 # Each could be a folder's name on Linux.
@@ -49,7 +50,7 @@ class FakeSession:
         named = {"name": config.model, "class_name": self.name, "model_type": self.name, "stand_in": False}
         self.model = facts.model.model_copy(update=named)
 
-    def auto_loss_kwargs(self) -> LossKwargs:
+    def auto_loss_kwargs(self) -> Flag:
         return "on"
 
     def measure_oracle(self) -> OracleRecord:

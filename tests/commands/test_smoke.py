@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from gacheck.cli import main
-from gacheck.config import ExperimentConfig, LossKwargs
+from gacheck.config import ExperimentConfig
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import OracleRecord, PassRecord
+from gacheck.rules.facts import Flag
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
 
 class FakeSession:
     """A model of which it is known what the Trainer chooses and which rules its passes follow."""
 
-    auto: LossKwargs = "on"
+    auto: Flag = "on"
     rules: dict[str, str] = {}  # noqa: RUF012 - set by each test
     ran: list[str] = []  # noqa: RUF012
     configs: list[ExperimentConfig] = []  # noqa: RUF012
@@ -29,7 +30,7 @@ class FakeSession:
         self.model, self.data, self.hardware, self.learning_rate = facts.model, facts.data, facts.hardware, 1e-3
         self.configs.append(config)
 
-    def auto_loss_kwargs(self) -> LossKwargs:
+    def auto_loss_kwargs(self) -> Flag:
         return self.auto
 
     def measure_oracle(self) -> OracleRecord:
@@ -62,7 +63,7 @@ def smoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Smoke:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def call(*options: str, on: str = "token_mean", off: str = "mean_of_means", auto: LossKwargs = "on") -> int:
+    def call(*options: str, on: str = "token_mean", off: str = "mean_of_means", auto: Flag = "on") -> int:
         monkeypatch.setattr(FakeSession, "rules", {"on": on, "off": off})
         monkeypatch.setattr(FakeSession, "auto", auto)
         arguments = ["smoke", "--effective-batch-size", "8", *options]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from gacheck.rules.facts import MicroBatchRecord
 from gacheck.record.run import Noise, OracleRecord, PassRecord
+from gacheck.rules.facts import MicroBatchRecord
 from tests.builders import NOISE, ROWS, oracle
 
 # The rows under an objective that adds 0.7 nats to every target token: no plain cross-entropy, no multiple of it.

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gacheck.words.analysis import analyse
 from gacheck.core.findings import FlagFinding, Tolerance, explain_alone, find, measure_tolerance, optimizer_step
 from gacheck.core.measured import Hypothesis
-from gacheck.rules.table import RULES, RULES_BY_NAME, Rule, rule_table
-from gacheck.rules.facts import MicroBatchRecord
 from gacheck.record.run import Noise, OracleRecord, PassRecord
+from gacheck.rules.facts import MicroBatchRecord
+from gacheck.rules.table import RULES, RULES_BY_NAME, Rule, rule_table
+from gacheck.words.analysis import analyse
 from tests.builders import ROWS, attached_run, failed_pass, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, edit_micro_batches, noisy_oracle, with_losses, with_observed
 

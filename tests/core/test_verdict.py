@@ -8,21 +8,21 @@ from collections.abc import Callable
 
 import pytest
 
-from gacheck.config import LossKwargs
-from gacheck.words.analysis import Analysis, Verdict, analyse
-from gacheck.rules.codes import SEVERITY, gravest_first
 from gacheck.record.run import PassRecord, RunRecord
+from gacheck.rules.codes import SEVERITY, gravest_first
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import Analysis, Verdict, analyse
 from tests.builders import failed_pass, full_run, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
 
 
-def passes(flag: LossKwargs, rule: str, *, auto: bool = True, **options: object) -> list[PassRecord]:
+def passes(flag: Flag, rule: str, *, auto: bool = True, **options: object) -> list[PassRecord]:
     return [pass_record(k, flag, rule, auto=auto, **options) for k in KS]  # type: ignore[arg-type]
 
 
-def failed(flag: LossKwargs, *, rejects: bool = False, auto: bool = True) -> list[PassRecord]:
+def failed(flag: Flag, *, rejects: bool = False, auto: bool = True) -> list[PassRecord]:
     return [failed_pass(k, flag, rejects=rejects, auto=auto) for k in KS]
 
 

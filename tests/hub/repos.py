@@ -7,8 +7,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from gacheck.measure.text.sources import builtin_texts
 from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
+from gacheck.measure.text.sources import builtin_texts
 from tests.hub.fake_hub import Files, files_of
 
 VOCABULARY = 300

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.rules.facts import Observation
 from gacheck.record.journal import load_record
+from gacheck.rules.facts import Observation
+from gacheck.words.analysis import Analysis, analyse
 from tests.environments import integration
 
 HERE = Path(__file__).resolve().parent

@@ -11,16 +11,16 @@ import torch
 from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
 
 from gacheck.config import ExperimentConfig
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.record.plan import PassSpec
-from gacheck.record.run import OracleRecord, PassRecord
-from gacheck.measure.text.rows import Collator, Rows, make_rows
 from gacheck.measure.models.folder import STAND_IN_VOCABULARY
+from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import PassRunner
 from gacheck.measure.session import Session
+from gacheck.measure.text.rows import Collator, Rows, make_rows
 from gacheck.measure.text.sources import builtin_texts, open_source
-from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import OracleRecord, PassRecord
+from gacheck.words.analysis import Analysis, analyse
 from tests.builders import run_record
 
 SMALL: Mapping[str, object] = {"gradient_accumulation_steps": (1, 4), "effective_batch_size": 8, "max_steps": 2}

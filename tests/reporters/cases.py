@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from gacheck.config import LossKwargs
 from gacheck.record.run import PassRecord, RunRecord
+from gacheck.rules.facts import Flag
 from tests.builders import ROWS, attached_run, failed_pass, full_run, gradient_evidence, pass_record, run_record
 
 KS = (1, 2, 4, 8)
@@ -26,7 +26,7 @@ def spoil(record: PassRecord, value: float = math.nan, step: int = 0) -> PassRec
 
 def per_device_run() -> RunRecord:
     """One row a micro-batch: every k has its own rows in the first step, and its own right answer."""
-    flags: tuple[tuple[LossKwargs, str], ...] = (("on", "sum_of_means"), ("off", "mean_of_means"))
+    flags: tuple[tuple[Flag, str], ...] = (("on", "sum_of_means"), ("off", "mean_of_means"))
     return run_record(
         [pass_record(k, flag, rule, rows=ROWS[:k]) for flag, rule in flags for k in KS],
         config={"effective_batch_size": None, "per_device_train_batch_size": 1},

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from gacheck.words.analysis import analyse
 from gacheck.record.run import RunRecord
 from gacheck.reporters.csv_report import COLUMNS, render_csv
+from gacheck.words.analysis import analyse
 from tests.builders import failed_pass, run_record
 from tests.reporters.cases import RECORDS
 

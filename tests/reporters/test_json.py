@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gacheck.words.analysis import analyse
 from gacheck.reporters.json_report import render_json
+from gacheck.words.analysis import analyse
 from tests.reporters.cases import HOSTILE, KS, RECORDS
 
 PASS_TREE = {

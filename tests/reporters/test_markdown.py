@@ -12,10 +12,10 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from gacheck.words.analysis import analyse
 from gacheck.record.run import RunRecord
 from gacheck.reporters.markdown import render_markdown
 from gacheck.reporters.text import clean
+from gacheck.words.analysis import analyse
 from tests.builders import failed_pass, full_run, pass_record, run_record
 from tests.reporters.cases import RECORDS
 

@@ -12,9 +12,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gacheck.words.analysis import analyse
 from gacheck.reporters import picture
 from gacheck.reporters.picture import render_picture
+from gacheck.words.analysis import analyse
 from tests.builders import full_run
 from tests.reporters.cases import RECORDS
 

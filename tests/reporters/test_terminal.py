@@ -7,9 +7,9 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from gacheck.words.analysis import Analysis, analyse
 from gacheck.reporters import text
 from gacheck.reporters.terminal import render_quiet, render_terminal
+from gacheck.words.analysis import Analysis, analyse
 from tests.builders import failed_pass, full_run, oracle, pass_record, run_record
 from tests.reporters.cases import KS, RECORDS
 

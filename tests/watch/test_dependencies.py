@@ -13,7 +13,14 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "gacheck"
 # All of gacheck that the watch may load.
-OURS = ("gacheck", "gacheck.rules.facts", "gacheck.core", "gacheck.rules.table", "gacheck.rules.matching", "gacheck.watch")
+OURS = (
+    "gacheck",
+    "gacheck.rules.facts",
+    "gacheck.core",
+    "gacheck.rules.table",
+    "gacheck.rules.matching",
+    "gacheck.watch",
+)
 # What is here; what is not cannot be imported anyway.
 INSTALLED = frozenset(metadata.packages_distributions())
 FILES = sorted(

@@ -15,12 +15,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
-from gacheck.record.run import ModelFacts
 from gacheck.measure.models.dropout import silence_config, silence_model
 from gacheck.measure.models.hub import fetch_model
+from gacheck.measure.models.stand_in import build_model, language_model, tiny_config, train_tokenizer
 from gacheck.measure.objects import import_object
 from gacheck.measure.text.sources import builtin_texts
-from gacheck.measure.models.stand_in import build_model, language_model, tiny_config, train_tokenizer
+from gacheck.record.run import ModelFacts
 from gacheck.watch.description import describe_model
 
 STAND_IN_VOCABULARY = 300

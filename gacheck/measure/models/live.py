@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from gacheck.errors import ModelError
-from gacheck.record.run import ModelFacts
 from gacheck.measure.models.dropout import silence_config, silence_model
 from gacheck.measure.models.folder import STAND_IN_VOCABULARY
-from gacheck.measure.text.sources import builtin_texts
 from gacheck.measure.models.stand_in import train_tokenizer
+from gacheck.measure.text.sources import builtin_texts
+from gacheck.record.run import ModelFacts
 from gacheck.watch.description import describe_model
 
 

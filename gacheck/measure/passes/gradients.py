@@ -10,8 +10,8 @@ import torch
 
 from gacheck.core.findings import explain_alone
 from gacheck.core.measured import Hypothesis
-from gacheck.rules.table import MicroBatch, OptimizerStep, Rule
 from gacheck.record.run import GradientEvidence, OracleRecord, PassRecord
+from gacheck.rules.table import MicroBatch, OptimizerStep, Rule
 from gacheck.watch.batches import Batch, count_targets
 from gacheck.watch.cross_entropy import find_logits, sum_nats
 from gacheck.watch.own_loss import own_loss

@@ -15,13 +15,14 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
-from gacheck.record.plan import PassSpec
-from gacheck.record.run import GradientEvidence, OracleRecord, PassError, PassRecord
-from gacheck.measure.text.rows import Collator, Rows
 from gacheck.measure.passes.gradients import compare_gradients
-from gacheck.measure.passes.trainers import Making
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.snapshot import Snapshot
+from gacheck.measure.passes.trainers import Making
+from gacheck.measure.text.rows import Collator, Rows
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import GradientEvidence, OracleRecord, PassError, PassRecord
+from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch, batch_fingerprints, row_fingerprint
 from gacheck.watch.probe import Probe
 
@@ -191,8 +192,8 @@ class PassRunner:
         with _scratch() as folder:
             try:
                 trainer = self.make_trainer(spec, folder, self._tail(spec, oracle))
-                facts["auto_loss_kwargs"] = bool(trainer.model_accepts_loss_kwargs)
-                trainer.model_accepts_loss_kwargs = spec.loss_kwargs == "on"
+                facts["auto_loss_kwargs"] = Flag.of(trainer.model_accepts_loss_kwargs)
+                trainer.model_accepts_loss_kwargs = spec.loss_kwargs.is_on
                 trainer.add_callback(_Progress(step_done))
                 keep = self._config.gradients and not spec.tail
                 observed_steps = TAIL_STEPS if spec.tail else 1

@@ -13,6 +13,7 @@ import torch
 from transformers import LlamaForCausalLM, Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
+from gacheck.rules.facts import Flag
 from gacheck.watch.batches import IGNORE_INDEX, Batch
 
 # Small enough to leave a loss a loss, large enough to be seen in half precision.
@@ -229,7 +230,7 @@ class Mutant:
     code: str
     model_class: Callable[..., Any] = RightModel
     trainer_class: type[Trainer] = RightTrainer
-    flag: bool = True
+    flag: Flag = Flag.ON
     world_size: int = 1
     tail: bool = False
     affects: str | None = None
@@ -242,8 +243,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("divides twice", "DIVIDED_TWICE", trainer_class=DividesTwice, affects="both"),
     Mutant("counts before the shift", "UNSHIFTED_TOKEN_COUNT", trainer_class=CountsBeforeTheShift, affects="both"),
     Mutant("counts padding", "MISALIGNED_COUNT", trainer_class=CountsPadding, affects="both"),
-    Mutant("sums means", "SCALED_BY_ACCUMULATION", trainer_class=SumsMeans, flag=False, affects="both"),
-    Mutant("takes the mean of means", "MEAN_OF_MEANS", flag=False, affects="both"),
+    Mutant("sums means", "SCALED_BY_ACCUMULATION", trainer_class=SumsMeans, flag=Flag.OFF, affects="both"),
+    Mutant("takes the mean of means", "MEAN_OF_MEANS", flag=Flag.OFF, affects="both"),
     Mutant("weighs by rows", "MEAN_OF_MEANS", trainer_class=WeighsByRows, affects="both"),
     Mutant(
         "scales by the world size",
@@ -254,7 +255,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("scales only the log", "SCALED_BY_ACCUMULATION", trainer_class=ScalesTheLog, affects="log"),
     Mutant("scales only the gradient", "SCALED_BY_ACCUMULATION", trainer_class=ScalesTheGradient, affects="gradient"),
-    Mutant("divides tails by k", "SHORT_LAST_STEP", trainer_class=DividesTailsByK, flag=False, tail=True),
+    Mutant("divides tails by k", "SHORT_LAST_STEP", trainer_class=DividesTailsByK, flag=Flag.OFF, tail=True),
     Mutant("adds a router loss per micro-batch", "AUX_LOSS_SCALED", model_class=AddsRouterLoss, affects="both"),
     Mutant("counts one micro-batch", "MISALIGNED_COUNT", trainer_class=CountsOneMicroBatch, affects="both"),
     Mutant("refuses num_items_in_batch", "LOSS_KWARGS_REJECTED", model_class=RefusesTheCount),

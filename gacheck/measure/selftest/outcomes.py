@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 
-from gacheck.config import ExperimentConfig, LossKwargs
-from gacheck.words.analysis import Analysis, analyse
+from gacheck.config import ExperimentConfig
+from gacheck.measure.models.stand_in import tiny_config, train_tokenizer
+from gacheck.measure.passes.oracle import Oracle
+from gacheck.measure.passes.runner import PassRunner
+from gacheck.measure.passes.trainers import Making
+from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
+from gacheck.measure.text.rows import Collator, make_rows
+from gacheck.measure.text.sources import builtin_texts, open_source
 from gacheck.record.environment import read_environment
 from gacheck.record.plan import PassSpec, plan
 from gacheck.record.run import HardwareFacts, ModelFacts, PassRecord, RunRecord
-from gacheck.measure.text.rows import Collator, make_rows
-from gacheck.measure.passes.trainers import Making
-from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
-from gacheck.measure.passes.oracle import Oracle
-from gacheck.measure.passes.runner import PassRunner
-from gacheck.measure.text.sources import builtin_texts, open_source
-from gacheck.measure.models.stand_in import tiny_config, train_tokenizer
+from gacheck.rules.facts import Flag
+from gacheck.words.analysis import Analysis, analyse
 
 VOCABULARY = 300
 ACCUMULATION_STEPS = (2, 4, 8)
@@ -55,7 +56,7 @@ def selftest_config(mutant: Mutant, **options: object) -> ExperimentConfig:
     given: dict[str, object] = {
         "model": "tiny:llama",
         "gradient_accumulation_steps": ACCUMULATION_STEPS,
-        "loss_kwargs": ("on" if mutant.flag else "off",),
+        "loss_kwargs": (mutant.flag,),
         "max_steps": 1,
         "device": "cpu",
         "short_last_step": mutant.tail,
@@ -77,11 +78,10 @@ def measure(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
     oracle = Oracle(model, collator, torch.bfloat16 if config.bf16 else None)
     runner = PassRunner(config, LEARNING_RATE, model, rows, collator, oracle, making=Making(mutant.trainer_class))
     facts = runner.measure_oracle()
-    flag: LossKwargs = "on" if mutant.flag else "off"
 
     def run_pass(spec: PassSpec) -> PassRecord:
         # The mutant's flag is its own choice.
-        return runner.run(spec, facts, lambda: None).model_copy(update={"auto_loss_kwargs": flag == "on"})
+        return runner.run(spec, facts, lambda: None).model_copy(update={"auto_loss_kwargs": mutant.flag})
 
     passes = [run_pass(spec) for spec in plan(config)]
     return RunRecord(

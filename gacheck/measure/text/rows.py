@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import DataError
-from gacheck.record.run import DataFacts
 from gacheck.measure.text.sources import Source
+from gacheck.record.run import DataFacts
 from gacheck.watch.batches import IGNORE_INDEX, Batch, row_fingerprint
 
 SHORTEST_ROW = 8

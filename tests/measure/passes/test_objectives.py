@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gacheck.words.analysis import Analysis
-from gacheck.record.plan import PassSpec
 from gacheck.measure.session import Session
+from gacheck.record.plan import PassSpec
+from gacheck.words.analysis import Analysis
 from tests.measure.modelling import read, small_config
 
 

@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from gacheck.words.analysis import Analysis
 from gacheck.errors import ConfigError
+from gacheck.measure.passes.runner import training_arguments
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import PassRecord
-from gacheck.measure.passes.runner import training_arguments
+from gacheck.words.analysis import Analysis
 from tests.measure.modelling import (
     INSTALLED,
     Bench,

@@ -16,8 +16,8 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from transformers import Trainer, TrainingArguments
 
-from gacheck.measure.text.rows import Collator
 from gacheck.measure.passes.snapshot import Snapshot
+from gacheck.measure.text.rows import Collator
 from tests.measure.modelling import bench, same_weights, tiny_model, weights_of
 
 CHECKOUT = Path(__file__).parents[3]
