@@ -10,10 +10,8 @@ from dataclasses import replace
 
 from gacheck.config import ExperimentConfig
 from gacheck.record.environment import Environment
-from gacheck.record.plan import PassSpec
-from gacheck.record.run import (
+from gacheck.record.parts import (
     Attached,
-    DataFacts,
     GradientEvidence,
     HardwareFacts,
     ModelFacts,
@@ -22,8 +20,9 @@ from gacheck.record.run import (
     PassError,
     PassRecord,
     RowLoss,
-    RunRecord,
 )
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import CodeLocation, Flag, MicroBatchRecord, Observation, StepRecord
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 

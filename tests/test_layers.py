@@ -274,7 +274,7 @@ def test_a_planted_violation_is_found(module: str, source: str, complaint: str) 
     [
         (
             "gacheck.rules.table",
-            "import math\nfrom gacheck.record.run import RunRecord\nfrom gacheck.core import codes",
+            "import math\nfrom gacheck.record.parts import RunRecord\nfrom gacheck.core import codes",
         ),
         ("gacheck.rules.table", "from . import codes\nfrom .codes import severity_of\nfrom ..errors import UsageError"),
         (

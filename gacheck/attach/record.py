@@ -1,29 +1,19 @@
-"""From what a watched training told of itself to a record, as the passes of a run are one."""
+"""From what a watched training told of itself to its record."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from datetime import datetime
-from typing import Any
 
 from pydantic import TypeAdapter
 
-from gacheck.config import OBJECT_NAME, ExperimentConfig
+from gacheck.config import OBJECT_NAME
 from gacheck.errors import RecordError
+from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
+from gacheck.record.parts import HardwareFacts, ModelFacts, Noise, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import (
-    Attached,
-    DataFacts,
-    HardwareFacts,
-    ModelFacts,
-    Noise,
-    OracleRecord,
-    PassRecord,
-    RunRecord,
-)
 from gacheck.rules.facts import WatchedTraining
 
 
@@ -43,19 +33,16 @@ def read_training(text: str) -> WatchedTraining:
         ) from error
 
 
-def record_of(training: WatchedTraining, command: tuple[str, ...]) -> RunRecord:
+def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachRecord:
     """Make the record of an attached training: one pass, at its own k and flag, of the steps that were observed.
 
     Args:
         training: As its process told.
         command: What started it.
     """
-    return RunRecord(
-        kind="attach",
+    return AttachRecord(
         created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
         command=command,
-        config=_config(training),
-        learning_rate=float(training.arguments.get("learning_rate", 0.0)),
         environment=Environment(
             gacheck=read_environment().gacheck,
             python=training.python,
@@ -70,34 +57,29 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> RunRecord:
             world_size=training.num_processes,
         ),
         model=_model(training),
-        data=_data(training),
-        oracle=_oracle(training),
-        passes=(_pass(training),),
-        attached=Attached(
-            average_tokens_across_devices=training.arguments.get("average_tokens_across_devices"),
-            chosen_loss_kwargs=training.chosen_loss_kwargs,
-            num_steps=training.num_steps,
-            num_processes_seen=training.num_processes_seen,
-            unseen=training.unseen,
+        setup=_setup(training),
+        oracle=OracleRecord(
+            shifts=training.shifts,
+            noise=Noise(resolution=training.resolution, cross_entropy=training.noise),
+            loss_location=training.loss_location,
         ),
+        passes=(_pass(training),),
+        num_observed_steps=training.num_steps,
+        num_processes_seen=training.num_processes_seen,
+        unseen=training.unseen,
     )
 
 
-def _config(training: WatchedTraining) -> ExperimentConfig:
-    """Say in the words of our own options what the training was told."""
-    given = training.arguments
-    same = ("per_device_train_batch_size", "optim", "max_grad_norm", "label_smoothing_factor", "seed")
-    values: dict[str, Any] = {name: given[name] for name in same if given.get(name) is not None}
-    return ExperimentConfig(
-        model=training.model_name,
-        trainer_class=_importable(training.trainer_class),
-        compute_loss_func=_importable(training.compute_loss_func),
-        gradient_accumulation_steps=(given["gradient_accumulation_steps"],),
-        loss_kwargs=("on" if training.loss_kwargs else "off",),
-        max_steps=max(1, training.num_steps),
-        bf16=training.autocast == "bfloat16",
-        fp16=training.autocast == "float16",
-        **values,
+def _setup(training: WatchedTraining) -> AttachedSetup:
+    arguments = {name: value for name, value in training.arguments.items() if name in AttachedSetup.model_fields}
+    return AttachedSetup.model_validate(
+        {
+            **arguments,
+            "loss_kwargs": training.loss_kwargs,
+            "chosen_loss_kwargs": training.chosen_loss_kwargs,
+            "trainer_class": _importable(training.trainer_class),
+            "compute_loss_func": _importable(training.compute_loss_func),
+        }
     )
 
 
@@ -113,49 +95,14 @@ def _model(training: WatchedTraining) -> ModelFacts:
         model_type=training.model_type,
         num_parameters=training.num_parameters,
         stand_in=False,
-        random_weights=False,
         adapter=training.adapter,
         accepts_loss_kwargs_declared=training.accepts_loss_kwargs_declared,
         forward_has_kwargs=training.forward_has_kwargs,
     )
 
 
-def _data(training: WatchedTraining) -> DataFacts:
-    seen = [m.observation for step in training.steps for m in step.micro_batches]
-    rows = [row for observation in seen if observation is not None for row in observation.rows]
-    return DataFacts(
-        source="the training's own",
-        num_rows=len(rows),
-        num_heldout_rows=0,
-        min_length=None,
-        max_length=None,
-        fingerprint=hashlib.sha256("".join(rows).encode()).hexdigest(),
-    )
-
-
-def _oracle(training: WatchedTraining) -> OracleRecord:
-    return OracleRecord(
-        rows=(),
-        shifts=training.shifts,
-        shift_errors=None,
-        noise=Noise(
-            resolution=training.resolution,
-            regrouping=0.0,
-            repeat=0.0,
-            plain_loss=None,
-            gradient_norm=None,
-            cross_entropy=training.noise,
-        ),
-        gradient_norms={},
-        plain_loss_nats=None,
-        counted_loss_nats=None,
-        counted_loss_error=None,
-        loss_location=training.loss_location,
-    )
-
-
 def _pass(training: WatchedTraining) -> PassRecord:
-    spec = PassSpec(training.arguments["gradient_accumulation_steps"], "on" if training.loss_kwargs else "off")
+    spec = PassSpec(training.arguments["gradient_accumulation_steps"], training.loss_kwargs)
     return PassRecord(
         id=spec.id,
         accumulation_steps=spec.accumulation_steps,

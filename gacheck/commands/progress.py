@@ -9,8 +9,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import PassRecord
 
 
 class RunProgress:

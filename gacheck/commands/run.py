@@ -17,8 +17,8 @@ from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, GacheckError, ResourceError
-from gacheck.measure.experiment import begin_record, check_same_experiment, missing, run_passes
-from gacheck.record.journal import RECORD_NAME, load_record, save_record
+from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
+from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
@@ -38,7 +38,7 @@ def run(
     settings = load_config(config, flags)
     check_transformers()
     earlier, folder = _open_folder(settings)
-    finished = earlier is not None and not missing(earlier)
+    finished = earlier is not None and earlier.complete
     try:
         record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
     except GacheckError:
@@ -67,7 +67,7 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
             fix="choose another --out, or add --resume to go on with it, or --force to replace it",
         )
     make_folder(folder)
-    earlier = load_record(folder) if existing and settings.resume else None
+    earlier = load_run(folder) if existing and settings.resume else None
     if earlier is not None and earlier.config != settings.experiment():
         now = earlier.model_copy(update={"config": settings.experiment()})
         check_same_experiment(earlier, now)
@@ -88,7 +88,7 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             check_same_experiment(earlier, record)
             record = earlier
         oracle = record.oracle
-        progress.passes(len(missing(record)), settings.max_steps)
+        progress.passes(len(record.missing), settings.max_steps)
         try:
             return run_passes(
                 record,

@@ -16,7 +16,8 @@ from gacheck.core.measured import (
     reported_losses,
     usable_spreads,
 )
-from gacheck.record.run import OracleRecord, PassRecord, RunRecord
+from gacheck.record.parts import OracleRecord, PassRecord
+from gacheck.record.run import RunRecord
 from gacheck.rules.codes import gravest_first
 from gacheck.rules.facts import Flag
 from gacheck.rules.matching import SLACK, Match, Measured, match

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from gacheck.record.run import OracleRecord, PassRecord
+from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.rules.facts import MicroBatchRecord, Observation
 from gacheck.rules.matching import Measured
 from gacheck.rules.table import MicroBatch, OptimizerStep

@@ -13,8 +13,9 @@ from typing import Protocol
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
 from gacheck.record.environment import read_environment
-from gacheck.record.plan import PassSpec, plan
-from gacheck.record.run import DataFacts, HardwareFacts, ModelFacts, OracleRecord, PassRecord, RunRecord
+from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassRecord
+from gacheck.record.plan import PassSpec
+from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
 
@@ -65,12 +66,6 @@ def measure_auto(config: ExperimentConfig, session: Measuring) -> RunRecord:
     return record
 
 
-def missing(record: RunRecord) -> tuple[PassSpec, ...]:
-    """List the planned passes that the record lacks."""
-    done = {p.id for p in (*record.passes, *record.tail_passes)}
-    return tuple(spec for spec in plan(record.config) if spec.id not in done)
-
-
 def run_passes(
     record: RunRecord, run_pass: Callable[[PassSpec], PassRecord], save: Callable[[RunRecord], object]
 ) -> RunRecord:
@@ -82,7 +77,7 @@ def run_passes(
         save: Keeps the record; called once before the first pass and after each.
     """
     save(record)
-    for spec in missing(record):
+    for spec in record.missing:
         passes = "tail_passes" if spec.tail else "passes"
         record = record.model_copy(update={passes: (*getattr(record, passes), run_pass(spec))})
         save(record)

@@ -24,8 +24,8 @@ from gacheck.measure.passes.runner import PassRunner, training_arguments
 from gacheck.measure.passes.trainers import Making
 from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import open_source
+from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import HardwareFacts, ModelFacts, OracleRecord, PassRecord
 from gacheck.rules.facts import Flag
 
 # Random weights learn nothing visible in a few steps at a fine-tuning rate.

@@ -6,17 +6,21 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 from pydantic import ValidationError
 
-from gacheck.errors import RecordError, ResourceError
-from gacheck.record.run import SCHEMA_VERSION, RunRecord
+from gacheck.errors import ConfigError, RecordError, ResourceError
+from gacheck.record.attach import AttachRecord
+from gacheck.record.earlier import from_version_1
+from gacheck.record.kinds import KINDS, AnyTrainingRecord
+from gacheck.record.parts import SCHEMA_VERSION, Record
+from gacheck.record.run import RunRecord
 
 RECORD_NAME = "record.json"
 
 
-def save_record(record: RunRecord, folder: Path) -> Path:
+def save_record(record: Record, folder: Path) -> Path:
     """Write `folder`/record.json so that a crash at any moment leaves the old or the new one whole.
 
     Raises:
@@ -47,33 +51,65 @@ def save_record(record: RunRecord, folder: Path) -> Path:
     return path
 
 
-def load_record(path: Path) -> RunRecord:
-    """Read a record from its file or its folder.
+def load_record(path: Path) -> AnyTrainingRecord:
+    """Read a record of any kind from its file or its folder.
 
     Raises:
         RecordError: It is missing, damaged, foreign or newer than this gacheck.
     """
     path = path / RECORD_NAME if path.is_dir() else path
-    again = "name another run, or measure again with  gacheck run"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=again) from None
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=again) from None
-    if not isinstance(content, dict) or content.get("kind") not in get_args(RunRecord.model_fields["kind"].annotation):
-        raise RecordError(f"{path} is no record of gacheck.", why="It names no kind that is known.", fix=again)
+    content = _content(path)
     version = content.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise RecordError(
-            f"{path} has schema version {version}; this gacheck reads up to {SCHEMA_VERSION}.",
-            why="A newer gacheck wrote it.",
+            f"{path} has schema version {version}; this gacheck reads 1 to {SCHEMA_VERSION}.",
+            why="A newer gacheck wrote it, or it was edited.",
             fix="upgrade gacheck",
         )
     try:
-        return RunRecord.model_validate(content)
+        if version == 1:
+            content = from_version_1(content)
+        record = KINDS[content["kind"]].model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
-        raise RecordError(f"{path} is damaged at {place}: {problem}.", why="A fact is missing.", fix=again) from None
+        raise RecordError(f"{path} is damaged at {place}: {problem}.", why="A fact is missing.", fix=_AGAIN) from None
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise RecordError(
+            f"{path} is damaged: {error} is missing or no fact.", why="An earlier gacheck wrote it.", fix=_AGAIN
+        ) from None
+    assert isinstance(record, RunRecord | AttachRecord)
+    return record
+
+
+def load_run(folder: Path) -> RunRecord:
+    """Read the record of a run, to go on with it.
+
+    Raises:
+        RecordError: It cannot be read.
+        ConfigError: It is of another kind.
+    """
+    record = load_record(folder)
+    if isinstance(record, RunRecord):
+        return record
+    raise ConfigError(
+        f"{folder} holds the record of an attached training, not of a run.",
+        why="Only a run can be resumed.",
+        fix="choose another --out",
+    )
+
+
+_AGAIN = "name another run, or measure again with  gacheck run"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=_AGAIN) from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=_AGAIN) from None
+    if not isinstance(content, dict) or content.get("kind") not in KINDS:
+        raise RecordError(f"{path} is no record of gacheck.", why="It names no kind that is known.", fix=_AGAIN)
+    return content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gacheck.core.figures import StepFigures
-from gacheck.record.run import Attached
+from gacheck.record.parts import Attached
 from gacheck.reporters.table import rule_label
 from gacheck.reporters.text import figure
 from gacheck.words.analysis import Analysis

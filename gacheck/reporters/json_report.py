@@ -9,7 +9,7 @@ from typing import Any
 
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.record.run import SCHEMA_VERSION, GradientEvidence
+from gacheck.record.parts import SCHEMA_VERSION, GradientEvidence
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis
 

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 
 from gacheck.cli import main
 from gacheck.config import ExperimentConfig
+from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import OracleRecord, PassRecord
 from gacheck.reporters.csv_report import COLUMNS
 from gacheck.rules.facts import Flag
 from tests.builders import failed_pass, oracle, pass_record, run_record

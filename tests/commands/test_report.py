@@ -16,7 +16,8 @@ import pytest
 from gacheck.cli import main
 from gacheck.commands import report
 from gacheck.record.journal import save_record
-from gacheck.record.run import SCHEMA_VERSION, RunRecord
+from gacheck.record.parts import SCHEMA_VERSION
+from gacheck.record.run import RunRecord
 from tests.builders import full_run
 from tests.reporters.cases import RECORDS
 

@@ -18,8 +18,8 @@ import pytest
 from gacheck.cli import main
 from gacheck.config import ExperimentConfig
 from gacheck.record.journal import load_record
+from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import OracleRecord, PassRecord
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
 

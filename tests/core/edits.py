@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from gacheck.record.run import Noise, OracleRecord, PassRecord
+from gacheck.record.parts import Noise, OracleRecord, PassRecord
 from gacheck.rules.facts import MicroBatchRecord
 from tests.builders import NOISE, ROWS, oracle
 

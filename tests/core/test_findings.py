@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gacheck.core.findings import FlagFinding, Tolerance, explain_alone, find, measure_tolerance, optimizer_step
 from gacheck.core.measured import Hypothesis
-from gacheck.record.run import Noise, OracleRecord, PassRecord
+from gacheck.record.parts import Noise, OracleRecord, PassRecord
 from gacheck.rules.facts import MicroBatchRecord
 from gacheck.rules.table import RULES, RULES_BY_NAME, Rule, rule_table
 from gacheck.words.analysis import analyse

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gacheck.record.run import PassRecord, RunRecord
+from gacheck.record.parts import PassRecord
+from gacheck.record.run import RunRecord
 from gacheck.rules.codes import SEVERITY, gravest_first
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis, Verdict, analyse

@@ -18,8 +18,8 @@ from gacheck.measure.passes.runner import PassRunner
 from gacheck.measure.session import Session
 from gacheck.measure.text.rows import Collator, Rows, make_rows
 from gacheck.measure.text.sources import builtin_texts, open_source
+from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import OracleRecord, PassRecord
 from gacheck.words.analysis import Analysis, analyse
 from tests.builders import run_record
 

@@ -7,8 +7,9 @@ import pytest
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
 from gacheck.measure.experiment import check_same_experiment, missing, run_passes
+from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec, plan
-from gacheck.record.run import PassRecord, RunRecord
+from gacheck.record.run import RunRecord
 from tests.builders import failed_pass, pass_record, run_record
 
 KS = {"gradient_accumulation_steps": (1, 2, 4), "loss_kwargs": ("on", "off")}

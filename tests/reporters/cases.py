@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from gacheck.record.run import PassRecord, RunRecord
+from gacheck.record.parts import PassRecord
+from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
 from tests.builders import ROWS, attached_run, failed_pass, full_run, gradient_evidence, pass_record, run_record
 

@@ -20,7 +20,7 @@ from gacheck.measure.models.hub import fetch_model
 from gacheck.measure.models.stand_in import build_model, language_model, tiny_config, train_tokenizer
 from gacheck.measure.objects import import_object
 from gacheck.measure.text.sources import builtin_texts
-from gacheck.record.run import ModelFacts
+from gacheck.record.parts import ModelFacts
 from gacheck.watch.description import describe_model
 
 STAND_IN_VOCABULARY = 300

@@ -9,7 +9,7 @@ from gacheck.measure.models.dropout import silence_config, silence_model
 from gacheck.measure.models.folder import STAND_IN_VOCABULARY
 from gacheck.measure.models.stand_in import train_tokenizer
 from gacheck.measure.text.sources import builtin_texts
-from gacheck.record.run import ModelFacts
+from gacheck.record.parts import ModelFacts
 from gacheck.watch.description import describe_model
 
 

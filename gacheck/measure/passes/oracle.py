@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gacheck.measure.text.rows import Collator
-from gacheck.record.run import Noise, OracleRecord, RowLoss
+from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
 from gacheck.watch.cross_entropy import find_logits, gradient_nodes, resolution, row_sums, sum_nats

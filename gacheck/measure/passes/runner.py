@@ -20,8 +20,8 @@ from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.measure.passes.trainers import Making
 from gacheck.measure.text.rows import Collator, Rows
+from gacheck.record.parts import GradientEvidence, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import GradientEvidence, OracleRecord, PassError, PassRecord
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch, batch_fingerprints, row_fingerprint
 from gacheck.watch.probe import Probe

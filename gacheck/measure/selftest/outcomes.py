@@ -18,8 +18,9 @@ from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
 from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import builtin_texts, open_source
 from gacheck.record.environment import read_environment
+from gacheck.record.parts import HardwareFacts, ModelFacts, PassRecord
 from gacheck.record.plan import PassSpec, plan
-from gacheck.record.run import HardwareFacts, ModelFacts, PassRecord, RunRecord
+from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis, analyse
 

@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.models.folder import ModelSource
 from gacheck.measure.models.inputs import demanded_zeros
-from gacheck.record.run import ModelFacts
+from gacheck.record.parts import ModelFacts
 from gacheck.watch.cross_entropy import find_logits
 from tests.measure.modelling import INSTALLED, same_weights, small_config, stand_in_tokenizer, tiny_model, weights_of
 

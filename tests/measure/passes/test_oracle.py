@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from gacheck.measure.passes.oracle import relative_difference
-from gacheck.record.run import OracleRecord
+from gacheck.record.parts import OracleRecord
 from gacheck.watch.batches import batch_fingerprints, row_fingerprint
 from tests.measure.modelling import INSTALLED, Bench, bench, opened, tiny_model
 

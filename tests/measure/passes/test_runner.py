@@ -12,8 +12,8 @@ from transformers import LlamaForCausalLM
 
 from gacheck.errors import ConfigError
 from gacheck.measure.passes.runner import training_arguments
+from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import PassRecord
 from gacheck.words.analysis import Analysis
 from tests.measure.modelling import (
     INSTALLED,

@@ -1,0 +1,47 @@
+"""The record of a training that was watched while it ran as its user has it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gacheck.record.parts import Raw, TrainingRecord
+from gacheck.record.plan import PassSpec
+from gacheck.rules.facts import Flag
+
+
+class AttachedSetup(Raw):
+    """What the Trainer was told, in its own words; None where it has no such argument, or that has no name."""
+
+    gradient_accumulation_steps: int
+    loss_kwargs: Flag
+    """In force, whoever set it."""
+    chosen_loss_kwargs: Flag | None
+    """The flag that the Trainer chose when it was made; None where that was not seen."""
+    trainer_class: str | None = None
+    """package.module:Class"""
+    compute_loss_func: str | None = None
+    """package.module:function"""
+    per_device_train_batch_size: int | None = None
+    average_tokens_across_devices: bool | None = None
+    learning_rate: float | None = None
+    optim: str | None = None
+    max_grad_norm: float | None = None
+    label_smoothing_factor: float | None = None
+    seed: int | None = None
+
+
+class AttachRecord(TrainingRecord):
+    """An attached training: one pass, at its own k and flag, of the steps that were observed."""
+
+    kind: Literal["attach"] = "attach"
+    setup: AttachedSetup
+    num_observed_steps: int
+    """Optimizer steps that were to be observed."""
+    num_processes_seen: int
+    unseen: tuple[str, ...]
+    """What could not be seen, and why."""
+
+    @property
+    def planned(self) -> tuple[PassSpec, ...]:
+        """Its one pass."""
+        return (PassSpec(self.setup.gradient_accumulation_steps, self.setup.loss_kwargs),)

@@ -1,0 +1,267 @@
+"""What records of several kinds are made of: facts about model, machine, right answer and passes.
+
+Losses are in nats, full precision. Non-finite floats are stored as the strings "NaN", "Infinity" and
+"-Infinity", which JSON has no number for. `None` means "not measured", never "not finite".
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from gacheck.record.environment import Environment
+from gacheck.record.plan import PassSpec
+from gacheck.rules.facts import CodeLocation, Flag, StepRecord
+
+SCHEMA_VERSION = 2
+
+
+class Raw(BaseModel):
+    """Base of all raw records: frozen; unknown keys are refused, since they would be lost on the next save."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class ModelFacts(Raw):
+    """What was loaded."""
+
+    name: str
+    """As given on the command line."""
+    class_name: str
+    model_type: str
+    num_parameters: int
+    stand_in: bool
+    random_weights: bool | None = None
+    """None if attached: a training does not say where its weights come from."""
+    adapter: str | None = None
+    """The class of the adapter around it; None without."""
+    own_tokenizer: bool = True
+    """False where a tokenizer had to be trained on the spot."""
+    accepts_loss_kwargs_declared: bool | None
+    """The attribute `accepts_loss_kwargs` of the model; None where it has none."""
+    forward_has_kwargs: bool
+    """Whether the forward takes `**kwargs`, from which the Trainer infers the flag."""
+    declaration_is_read: bool | None = None
+    """Whether this Trainer follows `accepts_loss_kwargs` where a model has it: tried."""
+
+
+class HardwareFacts(Raw):
+    """Where the passes ran."""
+
+    device: str
+    device_name: str
+    dtype: str
+    autocast: str | None
+    world_size: int
+
+
+class RowLoss(Raw):
+    """The oracle's facts about one row, at the initial weights."""
+
+    fingerprint: str
+    sum_nats: float
+    """Summed negative log-likelihood over the row's target tokens."""
+    num_target_tokens: int
+    num_label_tokens: int
+
+
+class Noise(Raw):
+    """Relative errors that correct arithmetic shows here; the tolerance is the largest of them."""
+
+    resolution: float
+    """Roundings of the dtype in which the loss comes out."""
+    regrouping: float | None = None
+    """The same rows, alone and in micro-batches; None if attached."""
+    repeat: float | None = None
+    """The same forward twice; None if attached."""
+    plain_loss: float | None = None
+    """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
+    own_loss: float | None = None
+    """The loss that the Trainer's own code computes, from rows alone and in micro-batches; None if not measured."""
+    gradient_norm: float | None = None
+    """The right gradient's norm, from rows alone and in micro-batches; None where it was not measured."""
+    cross_entropy: float | None = None
+    """An attached training: what rounding to the precisions of its logits and of its loss changes about S."""
+
+
+class OracleRecord(Raw):
+    """The right answer, computed outside the Trainer at the initial weights.
+
+    Of an attached training there are no rows: its right answer comes from the logits of its own forwards.
+    """
+
+    rows: tuple[RowLoss, ...] = ()
+    """In the order in which the Trainer feeds them; as many as the largest first optimizer step."""
+    shifts: bool
+    """Whether the model scores label t+1 at position t."""
+    shift_errors: tuple[float, float] | None = None
+    """Relative error of the model's own loss against (shifted, unshifted) cross-entropy; None if attached."""
+    noise: Noise
+    gradient_norms: dict[int, float] = {}
+    """Rows in the first step -> norm of the right gradient over them."""
+    plain_loss_nats: float | None = None
+    """The model's own loss on one micro-batch, without `num_items_in_batch`."""
+    counted_loss_nats: float | None = None
+    """The same with `num_items_in_batch` set to twice the target tokens: half as large if the model uses it."""
+    counted_loss_error: str | None = None
+    """What the model said when it was handed `num_items_in_batch`, if it refused."""
+    loss_location: tuple[CodeLocation, ...] = ()
+    """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
+
+
+class GradientEvidence(Raw):
+    """The gradient of the first optimizer step, before clipping, against the gradient of the rule that its losses fit.
+
+    The latter is computed outside the Trainer, from the same micro-batches.
+    """
+
+    rule: str
+    norm_ratio: float
+    """Norm of the training's gradient over the norm of the rule's."""
+    cosine: float
+    worst_parameter: str
+    """Where the two differ most."""
+    worst_relative_error: float
+    """Norm of the difference there over the norm of the rule's gradient there."""
+
+
+class PassError(Raw):
+    """Why a pass failed."""
+
+    kind: str
+    """The exception's class name."""
+    message: str
+    rejects_num_items_in_batch: bool
+    """The model's forward refused the argument `num_items_in_batch`."""
+
+
+class PassRecord(Raw):
+    """One short training at one (k, flag)."""
+
+    id: str
+    accumulation_steps: int
+    loss_kwargs: Flag
+    status: Literal["ok", "failed"]
+    tail: bool = False
+    """Of the tail of an epoch alone."""
+    error: PassError | None = None
+    auto_loss_kwargs: Flag | None = None
+    """The flag that the Trainer chose itself, before it was set."""
+    steps: tuple[StepRecord, ...] = ()
+    gradient: GradientEvidence | None = None
+    """None where no rule fits the losses, or gradients were not compared."""
+    heldout_loss_nats: float | None = None
+    """Token-weighted mean over the held-out rows after the pass, from the oracle."""
+    seconds: float = 0.0
+
+
+class Setup(Protocol):
+    """What a training was told that bears on its loss, or on what a wrong one does to it; None where it has no such."""
+
+    @property
+    def trainer_class(self) -> str | None:
+        """A subclass of the Trainer, package.module:Class."""
+
+    @property
+    def compute_loss_func(self) -> str | None:
+        """The Trainer's compute_loss_func, package.module:function."""
+
+    @property
+    def per_device_train_batch_size(self) -> int | None:
+        """Rows per micro-batch, where that is fixed."""
+
+    @property
+    def optim(self) -> str | None:
+        """The Trainer's optim."""
+
+    @property
+    def max_grad_norm(self) -> float | None:
+        """At what the gradient norm is clipped; 0 never clips."""
+
+    @property
+    def label_smoothing_factor(self) -> float | None:
+        """The Trainer's label smoothing."""
+
+
+class Planned(Protocol):
+    """Something that a record is to hold."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the record."""
+
+
+class Record(Raw):
+    """A record of any kind."""
+
+    kind: str
+    schema_version: int = SCHEMA_VERSION
+    created_at: str
+    """Local time, ISO 8601."""
+    command: tuple[str, ...]
+    environment: Environment
+
+    @property
+    def planned(self) -> tuple[Planned, ...]:
+        """What it is to hold, in the order in which it is measured."""
+        raise NotImplementedError
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The ids of what it holds."""
+        raise NotImplementedError
+
+    @property
+    def missing(self) -> tuple[Planned, ...]:
+        """What was planned and is not recorded."""
+        return tuple(each for each in self.planned if each.id not in self.recorded)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
+
+
+class TrainingRecord(Record):
+    """Passes of one model: a run's, or the one that was attached to."""
+
+    hardware: HardwareFacts
+    model: ModelFacts
+    oracle: OracleRecord
+    passes: tuple[PassRecord, ...] = ()
+
+    @property
+    def planned(self) -> tuple[PassSpec, ...]:
+        """The passes that it is to hold."""
+        raise NotImplementedError
+
+    @property
+    def missing(self) -> tuple[PassSpec, ...]:
+        """The passes that were planned and are not recorded."""
+        return tuple(spec for spec in self.planned if spec.id not in self.recorded)
+
+    @property
+    def all_passes(self) -> tuple[PassRecord, ...]:
+        """The recorded passes, tails of an epoch included."""
+        return self.passes
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The ids of the recorded passes."""
+        return frozenset(p.id for p in self.all_passes)
+
+    @property
+    def accumulation_steps(self) -> tuple[int, ...]:
+        """Every k of the plan."""
+        return tuple(dict.fromkeys(spec.accumulation_steps for spec in self.planned))
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """Every value of the flag in the plan."""
+        return tuple(dict.fromkeys(spec.loss_kwargs for spec in self.planned))
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps in all passes."""
+        return sum(len(p.steps) for p in self.all_passes)
