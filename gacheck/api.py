@@ -13,7 +13,8 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, FaultError, NothingSeenError
 from gacheck.measure.experiment import measure_auto
 from gacheck.record.journal import save_record
-from gacheck.reporters.terminal import render_quiet
+from gacheck.reporters.reporter import View
+from gacheck.reporters.terminal import render_verdict
 from gacheck.words.analysis import Analysis, analyse
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Attachment:
         self.analysis: Analysis | None = None
         self._on_fault = on_fault
         self._out = out
-        self._watch = Watch(trainer, num_steps=steps, seen=self._seen, name=f"attach-{id(type(self))}")
+        self._watch = Watch(trainer, num_steps=steps, seen=self._seen)
         train, had_own = trainer.train, "train" in vars(trainer)
 
         @functools.wraps(train)
@@ -80,7 +81,7 @@ class Attachment:
 
     def _tell(self) -> None:
         assert self.analysis is not None
-        text = render_quiet(self.analysis).rstrip()
+        text = render_verdict(self.analysis, View()).rstrip()
         if self.analysis.ok:
             print(f"gacheck: {text.splitlines()[0]}", file=sys.stderr)
         else:

@@ -19,11 +19,10 @@ from typing import Any
 
 import pytest
 import typer
+from gacheck.words.wording import DOCS
 
 from gacheck.cli import app
-from gacheck.rules.codes import SEVERITY
-from gacheck.rules.table import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, rule_table
-from gacheck.words.wording import DOCS
+from gacheck.rules.table import RULES, RULES_BY_NAME, SEVERITY, MicroBatch, OptimizerStep, rule_table
 from tests.test_layers import ALLOWED
 
 ROOT = Path(__file__).parents[1]

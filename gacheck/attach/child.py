@@ -10,9 +10,10 @@ from pathlib import Path
 from types import FrameType
 
 from gacheck.errors import ConfigError
+from gacheck.watch.startup import sitecustomize
+from gacheck.watch.startup.sitecustomize import FACTS_FOLDER, NUM_STEPS, STOP
 
-STARTUP = Path(__file__).resolve().parents[1] / "watch" / "startup"
-FOLDER, STEPS, STOP = "GACHECK_ATTACH_FOLDER", "GACHECK_ATTACH_STEPS", "GACHECK_ATTACH_STOP"
+STARTUP = Path(sitecustomize.__file__).resolve().parent
 POLL_SECONDS = 0.5
 
 
@@ -32,7 +33,7 @@ def run_watched(command: Sequence[str], folder: Path, *, steps: int, stop: bool,
     Raises:
         ConfigError: There is no such program.
     """
-    environment = {**os.environ, FOLDER: str(folder), STEPS: str(steps), STOP: "1" if stop else ""}
+    environment = {**os.environ, FACTS_FOLDER: str(folder), NUM_STEPS: str(steps), STOP: "1" if stop else ""}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
     try:
         process = subprocess.Popen(command, env=environment)

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.reporters.text import clean
-from gacheck.rules.codes import Severity
+from gacheck.rules.table import Severity
 
 
 def exit_code(severity: Severity, *, strict: bool = False, exit_zero: bool = False) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,27 +14,22 @@ from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
 from gacheck.commands.run import PICTURE_NAME
 from gacheck.errors import ConfigError, RecordError, ResourceError
 from gacheck.record.journal import RECORD_NAME, load_record
-from gacheck.words.analysis import Analysis, analyse
+from gacheck.reporters import reporters
+from gacheck.reporters.reporter import View
+from gacheck.words.analysis import analyse
 
 STDOUT = Path("-")
 
 
-class Format(StrEnum):
-    """What a record can be rendered as."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    PNG = "png"
-    SVG = "svg"
+Format = StrEnum("Format", {name.upper(): name for name in reporters()})  # type: ignore[misc]
+"""What a record can be rendered as."""
 
 
 def report(
     run: Path | None = typer.Argument(
         None, metavar="RUN", help=f"a run's folder or its {RECORD_NAME} (default: the newest under {RUNS}/)"
     ),
-    format: Format = typer.Option(Format.TERMINAL, "--format", help="what to make of it"),
+    format: Format = typer.Option(Format("terminal"), "--format", help="what to make of it"),
     output: Path | None = typer.Option(
         None, "--output", "-o", metavar="FILE", help="write there; - is stdout (default: -)"
     ),
@@ -53,7 +47,8 @@ def report(
     record = load_record(path)
     try:
         analysis = analyse(record)
-        content = _render(analysis, format, path, ascii=output in (None, STDOUT) and not speaks_unicode(sys.stdout))
+        ascii = output in (None, STDOUT) and not speaks_unicode(sys.stdout)
+        content = reporters()[format].render(analysis, View(ascii=ascii, saved=_saved(path)))
     except (ArithmeticError, LookupError, ValueError) as error:
         raise RecordError(
             f"{path} makes no sense: {type(error).__name__}: {error}.",
@@ -105,9 +100,9 @@ def _check_options(
         raise ConfigError(
             "--strict needs --exit-code.", why="The exit code is 0 without it.", fix="add --exit-code, or drop --strict"
         )
-    if output is None and format is Format.PNG and sys.stdout.isatty():
+    if output is None and reporters()[format].binary and sys.stdout.isatty():
         raise ConfigError(
-            "A PNG is no text: it is not printed to a terminal.",
+            f"A {format.upper()} is no text: it is not printed to a terminal.",
             why="It would garble the terminal.",
             fix=f"add  -o {PICTURE_NAME}",
         )
@@ -135,33 +130,6 @@ def _check_file(output: Path, record: Path, *, force: bool) -> None:
         raise ConfigError(
             f"{output} exists already.", why="It would be overwritten.", fix="choose another FILE, or add --force"
         )
-
-
-def _render(analysis: Analysis, format: Format, record: Path, *, ascii: bool) -> bytes:
-    """Render; each reporter is loaded only when it is used: matplotlib alone takes a second."""
-    if format is Format.PNG or format is Format.SVG:
-        from gacheck.reporters.picture import render_picture
-
-        return render_picture(_mark_incomplete(analysis), "png" if format is Format.PNG else "svg")
-    if format is Format.JSON:
-        from gacheck.reporters.json_report import render_json as render
-    elif format is Format.MARKDOWN:
-        from gacheck.reporters.markdown import render_markdown as render
-    elif format is Format.CSV:
-        from gacheck.reporters.csv_report import render_csv as render
-    else:
-        from gacheck.reporters.terminal import render_terminal
-
-        return render_terminal(analysis, saved=_saved(record), ascii=ascii).encode()
-    return render(analysis).encode()
-
-
-def _mark_incomplete(analysis: Analysis) -> Analysis:
-    """Say in the summary, which is the picture's title, that passes are missing; the text formats count them."""
-    if analysis.record.complete:
-        return analysis
-    words = replace(analysis.verdict.words, summary=f"{analysis.verdict.words.summary} (incomplete run)")
-    return replace(analysis, verdict=replace(analysis.verdict, words=words))
 
 
 def _saved(record: Path) -> str:

@@ -111,19 +111,18 @@ def _resume_command(folder: Path) -> str:
 def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
     from gacheck.reporters.json_report import render_json
     from gacheck.reporters.picture import render_picture
-    from gacheck.reporters.terminal import render_quiet, render_terminal
+    from gacheck.reporters.reporter import View
+    from gacheck.reporters.terminal import render_terminal, render_verdict
 
     stream = sys.stderr if settings.json_output else sys.stdout
-    saved, ascii = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}", not speaks_unicode(stream)
-    text = (
-        render_quiet(analysis, ascii=ascii) if settings.quiet else render_terminal(analysis, saved=saved, ascii=ascii)
-    )
+    saved = None if settings.quiet else f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
+    view = View(ascii=not speaks_unicode(stream), saved=saved)
+    text = render_verdict(analysis, view) if settings.quiet else render_terminal(analysis, view)
     print(text.rstrip("\n"), file=stream)
     if settings.json_output:
         print(render_json(analysis).rstrip("\n"))
     write_bytes(folder / PICTURE_NAME, render_picture(analysis))
-    every = [p.finding.record for p in analysis.passes]
-    if every and all(p.error is not None and "OutOfMemory" in p.error.kind for p in every):
+    if analysis.passes and all("OutOfMemory" in (p.error_kind or "") for p in analysis.passes if p.ran):
         raise ResourceError(
             "Every pass ran out of memory.",
             why="Nothing could be measured.",

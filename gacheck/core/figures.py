@@ -1,24 +1,47 @@
-"""The figures of each pass: what it reported, what is right, and how far apart they are."""
+"""The figures of each pass that was planned: what it reported, what is right, how far apart they are, which rule fits.
+
+Every reporter shows these, so that none forgets a pass that failed, that has yet to run, or that is a tail.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.record.run import RunRecord
+from gacheck.record.kinds import AnyTrainingRecord
+from gacheck.record.parts import GradientEvidence, PassRecord
+from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag, StepRecord
+from gacheck.rules.matching import SLACK, Match
+from gacheck.rules.steps import Hypothesis
+
+# Right answers that differ by less, relative, are one answer with roundings; a coarse dtype rounds more.
+SAME_ANSWER = 1e-5
 
 
 @dataclass(frozen=True)
 class StepFigures:
-    """One optimizer step: reported loss, the right one where it was observed, the gradient norm before clipping."""
+    """One optimizer step.
+
+    Attributes:
+        reported_loss: What the Trainer would log, unrounded, nats per target token.
+        grad_norm: Before clipping.
+        num_micro_batches: Of all processes.
+        reference_loss: The right answer; None where the step was not observed.
+        forward: The rule that explains its losses by themselves; None where it was not observed.
+        backward: The same of its gradient.
+    """
 
     step: int
     reported_loss: float
     grad_norm: float | None
+    num_micro_batches: int
     reference_loss: float | None = None
+    forward: Match | None = None
+    backward: Match | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -28,25 +51,61 @@ class StepFigures:
 
 @dataclass(frozen=True)
 class PassFigures:
-    """One pass, and its first step that could be judged.
+    """One pass of the plan, and its first step that could be judged.
 
-    Losses in nats per target token; ratios are this pass's figure over the right one.
+    Losses in nats per target token; ratios are this pass's figure over the right one. What was not measured is None:
+    all of it where the pass was skipped.
     """
 
     id: str
     accumulation_steps: int
     loss_kwargs: Flag
-    status: str
-    error: str | None
-    nonfinite: bool
-    reported_loss: float | None
-    reference_loss: float | None
-    ratio: float | None
-    grad_norm: float | None
-    grad_norm_ratio: float | None
-    steps: tuple[StepFigures, ...]
-    heldout_loss: float | None
-    finding: PassFinding
+    tail: bool
+    status: Literal["ok", "failed", "skipped"]
+    error: str | None = None
+    error_kind: str | None = None
+    nonfinite: bool = False
+    objective: Hypothesis | None = None
+    first: StepFigures | None = None
+    grad_norm_ratio: float | None = None
+    gradient: GradientEvidence | None = None
+    steps: tuple[StepFigures, ...] = ()
+    heldout_loss: float | None = None
+
+    @property
+    def ran(self) -> bool:
+        """Whether it is recorded, well or failed."""
+        return self.status != "skipped"
+
+    @property
+    def forward(self) -> Match | None:
+        """The rule that explains the losses of its first judged step."""
+        return self.first.forward if self.first else None
+
+    @property
+    def backward(self) -> Match | None:
+        """The rule that explains the gradient of its first judged step."""
+        return self.first.backward if self.first else None
+
+    @property
+    def reported_loss(self) -> float | None:
+        """Of its first judged step."""
+        return self.first.reported_loss if self.first else None
+
+    @property
+    def reference_loss(self) -> float | None:
+        """The right answer for that step."""
+        return self.first.reference_loss if self.first else None
+
+    @property
+    def ratio(self) -> float | None:
+        """The reported loss over the right one."""
+        return self.first.ratio if self.first else None
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Of that step, before clipping."""
+        return self.first.grad_norm if self.first else None
 
 
 @dataclass(frozen=True)
@@ -66,43 +125,63 @@ def divide(numerator: float | None, denominator: float | None) -> float | None:
     return numerator / denominator
 
 
-def pass_figures(record: RunRecord, findings: Sequence[FlagFinding]) -> tuple[PassFigures, ...]:
-    """Return the figures of all recorded passes, in the order of the record."""
-    found = [p for finding in findings for p in finding.passes]
-    return tuple(_figures([p for p in found if p.record.id == each.id]) for each in record.passes)
+def pass_figures(record: AnyTrainingRecord, findings: Sequence[FlagFinding]) -> tuple[PassFigures, ...]:
+    """Return the figures of all planned passes, tails of an epoch among them: first what ran, in its order."""
+    judged: dict[str, tuple[FlagFinding, list[PassFinding]]] = {}
+    for finding in findings:
+        for p in finding.passes:
+            judged.setdefault(p.record.id, (finding, []))[1].append(p)
+    ran = [_figures(each, *judged[each.id]) for each in record.all_passes]
+    return (*ran, *map(_skipped, record.missing))
 
 
-def _figures(findings: Sequence[PassFinding]) -> PassFigures:
-    finding = next((p for p in findings if p.step is not None), findings[0])
-    record = finding.record
-    right = {p.number: p.step.mean_nats for p in findings if p.step is not None}
-    steps = tuple(_step_figures(step, right.get(number)) for number, step in enumerate(record.steps))
-    first = steps[finding.number] if steps else None
-    reference = first.reference_loss if first else None
+def _skipped(spec: PassSpec) -> PassFigures:
+    return PassFigures(spec.id, spec.accumulation_steps, spec.loss_kwargs, spec.tail, "skipped")
+
+
+def _figures(record: PassRecord, finding: FlagFinding, passes: Sequence[PassFinding]) -> PassFigures:
+    first = next((p for p in passes if p.step is not None), passes[0])
+    judged = {p.number: p for p in passes if p.step is not None}
+    steps = tuple(_step_figures(step, judged.get(number)) for number, step in enumerate(record.steps))
     return PassFigures(
         id=record.id,
         accumulation_steps=record.accumulation_steps,
         loss_kwargs=record.loss_kwargs,
+        tail=record.tail,
         status=record.status,
         error=f"{record.error.kind}: {record.error.message}" if record.error else None,
-        nonfinite=finding.nonfinite,
-        reported_loss=first.reported_loss if first else None,
-        reference_loss=reference,
-        ratio=first.ratio if first else None,
-        grad_norm=first.grad_norm if first else None,
-        grad_norm_ratio=finding.grad_norm_ratio,
+        error_kind=record.error.kind if record.error else None,
+        nonfinite=first.nonfinite,
+        objective=finding.hypothesis if first.forward is not None else None,
+        first=steps[first.number] if steps else None,
+        grad_norm_ratio=first.grad_norm_ratio,
+        gradient=record.gradient,
         steps=steps,
         heldout_loss=record.heldout_loss_nats,
-        finding=finding,
     )
 
 
-def _step_figures(step: StepRecord, right: float | None) -> StepFigures:
+def _step_figures(step: StepRecord, judged: PassFinding | None) -> StepFigures:
     """Average over the processes, as the Trainer does for its log."""
     num_processes = len({m.process for m in step.micro_batches}) or 1
     return StepFigures(
-        step.step, sum(m.reported_loss_nats for m in step.micro_batches) / num_processes, step.grad_norm, right
+        step=step.step,
+        reported_loss=sum(m.reported_loss_nats for m in step.micro_batches) / num_processes,
+        grad_norm=step.grad_norm,
+        num_micro_batches=len(step.micro_batches),
+        reference_loss=judged.step.mean_nats if judged and judged.step else None,
+        forward=judged.forward if judged else None,
+        backward=judged.backward if judged else None,
     )
+
+
+def shared_answer(figures: Sequence[PassFigures], tolerance: float) -> float | None:
+    """Return the right answer if these passes have the same one, up to the tolerance of losses; else None."""
+    answers = [f.reference_loss for f in figures if f.reference_loss is not None]
+    allowed = max(SAME_ANSWER, SLACK * tolerance)
+    if not answers or max(answers) - min(answers) > allowed * abs(answers[0]):
+        return None
+    return answers[0]
 
 
 def divergence(figures: Sequence[PassFigures]) -> tuple[Divergence, ...]:
@@ -110,7 +189,7 @@ def divergence(figures: Sequence[PassFigures]) -> tuple[Divergence, ...]:
     by_key = {(f.accumulation_steps, f.loss_kwargs): f for f in figures if f.status == "ok"}
     rows = []
     for k in sorted({f.accumulation_steps for f in figures}):
-        on, off = by_key.get((k, "on")), by_key.get((k, "off"))
+        on, off = by_key.get((k, Flag.ON)), by_key.get((k, Flag.OFF))
         if on is None or off is None:
             continue
         gaps = [a.reported_loss - b.reported_loss for a, b in zip(on.steps, off.steps, strict=False)]

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gacheck.core.measured import (
-    HYPOTHESES,
-    Hypothesis,
     backward,
     is_nonfinite,
     observed_numbers,
@@ -16,12 +14,12 @@ from gacheck.core.measured import (
     reported_losses,
     usable_spreads,
 )
+from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.record.run import RunRecord
-from gacheck.rules.codes import gravest_first
 from gacheck.rules.facts import Flag
-from gacheck.rules.matching import SLACK, Match, Measured, match
-from gacheck.rules.table import OptimizerStep, rule_table
+from gacheck.rules.matching import SLACK, Match, Measurement, match
+from gacheck.rules.steps import HYPOTHESES, Hypothesis
+from gacheck.rules.table import OptimizerStep, gravest_first, rule_table
 
 # A norm is one number for all parameters, so it is weaker evidence than the weights: it speaks only where it is
 # off by a per cent, and by more than regrouping the rows changes it.
@@ -107,9 +105,9 @@ def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tol
     return Tolerance(loss=loss, gradient=max([noise.resolution, *spreads]) if spreads else None)
 
 
-def find(record: RunRecord, flag: Flag, tolerance: Tolerance) -> FlagFinding:
+def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFinding:
     """Explain the passes at one value of the flag, under the simplest hypothesis that does."""
-    chosen = [p for p in (*record.passes, *record.tail_passes) if p.loss_kwargs == flag]
+    chosen = [p for p in record.all_passes if p.loss_kwargs == flag]
     plain, *others = (
         _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size) for hypothesis in HYPOTHESES
     )
@@ -119,7 +117,7 @@ def find(record: RunRecord, flag: Flag, tolerance: Tolerance) -> FlagFinding:
         if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other):
             finding = other
             break
-    return _without_proof(finding, max(record.config.gradient_accumulation_steps))
+    return _without_proof(finding, max(record.accumulation_steps))
 
 
 def _without_proof(finding: FlagFinding, largest_k: int) -> FlagFinding:
@@ -162,8 +160,8 @@ def _num_matched(finding: FlagFinding) -> int:
 def _unexplained(finding: FlagFinding) -> bool:
     """Whether some pass's loss fits no rule; a gradient that fits none does not ask for another objective."""
     single = [p.forward for p in finding.passes if p.forward is not None]
-    joint = finding.forward is not None and (finding.forward.rule is not None or finding.forward.ambiguous)
-    return not joint and any(found.rule is None and not found.ambiguous for found in single)
+    joint = finding.forward is not None and finding.forward.explained
+    return not joint and any(not found.explained for found in single)
 
 
 @dataclass(frozen=True)
@@ -197,10 +195,10 @@ class _Reader:
         gradient = backward(record, step, self.hypothesis, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
-        agrees = _gradient_agrees(record, noise)
+        agrees = _gradient_agrees(record, forward, noise)
         return PassFinding(record, step, forward, behind, nonfinite, ratio, wrong, agrees, number)
 
-    def _match(self, measured: Sequence[Measured]) -> Match | None:
+    def _match(self, measured: Sequence[Measurement]) -> Match | None:
         """Match losses, or weights, which an auxiliary loss does not reach."""
         if not measured:
             return None
@@ -219,7 +217,7 @@ class _Reader:
         """Return the tolerance of losses; those of another objective are as exact as the code that computes them."""
         noise, own = self.oracle.noise, self.oracle.noise.own_loss
         # Where the forward itself is exact, what grouping changes is the objective's nature and no noise.
-        exact = noise.regrouping <= noise.resolution
+        exact = (noise.regrouping or 0.0) <= noise.resolution
         if self.hypothesis != "own" or exact or own is None or own > MEANS_AGREE:
             return self.tolerance.loss
         return max(self.tolerance.loss, own)
@@ -249,7 +247,7 @@ class _Reader:
     def _judge(self, joint: Match | None, passes: Sequence[PassFinding], side: str) -> set[str]:
         """Return the codes of one side; the joint match speaks where there is one, else each pass for itself."""
         found: list[Match] = []
-        explained = joint is not None and (joint.rule is not None or joint.ambiguous)
+        explained = joint is not None and joint.explained
         if joint is not None and explained:
             found.append(joint)
         single = [p for p in passes if p.apart or not explained]
@@ -275,9 +273,12 @@ def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
     return first.grad_norm / right if right else None
 
 
-def _gradient_agrees(record: PassRecord, noise: float) -> bool | None:
+def _gradient_agrees(record: PassRecord, forward: Match | None, noise: float) -> bool | None:
+    """Return whether the gradient is that of the rule; None where it was compared with that of another, or not."""
     evidence = record.gradient
-    if evidence is None:
+    if evidence is None or forward is None or forward.rule is None:
+        return None
+    if evidence.rule not in {rule.name for rule in (forward.rule, *forward.equivalent)}:
         return None
     error = max(abs(evidence.norm_ratio - 1), 1 - evidence.cosine)
     return error <= max(GRADIENT_AGREES, noise)

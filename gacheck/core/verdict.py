@@ -11,11 +11,11 @@ from typing import Literal
 
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, PassFinding, Tolerance
-from gacheck.record.run import RunRecord
-from gacheck.rules.codes import SEVERITY_RANK, Severity, severity_of
+from gacheck.record.attach import AttachRecord
+from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.rules.facts import Flag
 from gacheck.rules.matching import Match
-from gacheck.rules.table import rule_table
+from gacheck.rules.table import SEVERITY_RANK, Severity, rule_table, severity_of
 
 Affects = Literal["log", "gradient", "both", "none"]
 
@@ -31,7 +31,7 @@ class FlagFacts:
 
     declared: bool | None
     inferred: bool
-    auto: bool | None
+    auto: Flag | None
     used_num_items_in_batch: bool | None
 
 
@@ -46,7 +46,7 @@ class Case:
         worst: The pass of `auto` with the largest k that has a ratio.
     """
 
-    record: RunRecord
+    record: AnyTrainingRecord
     tolerance: Tolerance
     flag: FlagFacts
     figures: tuple[PassFigures, ...]
@@ -58,6 +58,16 @@ class Case:
     worst: PassFigures | None
     better_flag: Flag | None
     remaining: str | None
+
+    @property
+    def severity(self) -> Severity:
+        """Of the leading code."""
+        return severity_of(self.code)
+
+    @property
+    def attached(self) -> AttachRecord | None:
+        """The record of a training that was attached to; None of a run."""
+        return self.record if isinstance(self.record, AttachRecord) else None
 
     @property
     def telling(self) -> PassFinding | None:
@@ -73,7 +83,7 @@ class Case:
     @property
     def subclass(self) -> str | None:
         """Name the Trainer's subclass whose own `compute_loss` computes the loss; None where it is the model."""
-        frames, name = self.record.oracle.loss_location, self.record.config.trainer_class
+        frames, name = self.record.oracle.loss_location, self.record.setup.trainer_class
         is_own = bool(frames) and frames[0].function == "compute_loss" and not frames[0].file.endswith(_TRAINER_FILE)
         return name.rsplit(":", 1)[-1] if name is not None and is_own else None
 
@@ -91,18 +101,18 @@ class Case:
     def at(self, accumulation_steps: int, flag: Flag | None) -> PassFigures | None:
         """Return the figures of the pass at one (k, flag)."""
         for f in self.figures:
-            if f.accumulation_steps == accumulation_steps and f.loss_kwargs == flag:
+            if (f.accumulation_steps, f.loss_kwargs) == (accumulation_steps, flag) and f.ran:
                 return f
         return None
 
 
 def build_case(
-    record: RunRecord, findings: Sequence[FlagFinding], figures: tuple[PassFigures, ...], tolerance: Tolerance
+    record: AnyTrainingRecord, findings: Sequence[FlagFinding], figures: tuple[PassFigures, ...], tolerance: Tolerance
 ) -> Case:
     """Decide everything about the verdict except its words."""
     flag = read_flag(record)
     by_flag = {f.flag: f for f in findings}
-    chosen: Flag | None = None if flag.auto is None else "on" if flag.auto else "off"
+    chosen = flag.auto
     auto = by_flag.get(chosen) if chosen else None
     other = next((f for f in findings if f.flag != chosen), None) if chosen else None
     codes = auto.codes if auto is not None else ("INCONCLUSIVE",)
@@ -125,7 +135,7 @@ def build_case(
     )
 
 
-def read_flag(record: RunRecord) -> FlagFacts:
+def read_flag(record: AnyTrainingRecord) -> FlagFacts:
     """Read the flag's four values from the record."""
     oracle, model = record.oracle, record.model
     chosen = [p.auto_loss_kwargs for p in record.passes if p.auto_loss_kwargs is not None]
@@ -134,11 +144,6 @@ def read_flag(record: RunRecord) -> FlagFacts:
         # The count handed over was twice the target tokens: a model that divides by it returns half its mean.
         used = oracle.counted_loss_nats / oracle.plain_loss_nats < 0.75
     return FlagFacts(model.accepts_loss_kwargs_declared, model.forward_has_kwargs, chosen[0] if chosen else None, used)
-
-
-def severity(case: Case) -> Severity:
-    """Return the severity of the leading code."""
-    return severity_of(case.code)
 
 
 def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigures | None) -> FlagFinding | None:

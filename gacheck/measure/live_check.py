@@ -70,7 +70,7 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
     with model_kept(trainer.model):
         try:
             trainer.callback_handler.callbacks = []
-            Watch(trainer, num_steps=1, seen=noted, name="check")
+            Watch(trainer, num_steps=1, seen=noted)
             trainer.train()
         except _Seen:
             pass

@@ -9,8 +9,15 @@ from typing import Any
 
 Content = dict[str, Any]
 
-_TOLD = ("trainer_class", "compute_loss_func", "per_device_train_batch_size", "optim", "max_grad_norm")
-_TOLD += ("label_smoothing_factor", "seed")
+_TOLD = (
+    "trainer_class",
+    "compute_loss_func",
+    "per_device_train_batch_size",
+    "optim",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "seed",
+)
 
 
 def from_version_1(content: Content) -> Content:

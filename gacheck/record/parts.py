@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import CodeLocation, Flag, StepRecord
+from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
 
@@ -30,6 +31,7 @@ class ModelFacts(Raw):
     """As given on the command line."""
     class_name: str
     model_type: str
+    task: str = CAUSAL_LM.name
     num_parameters: int
     stand_in: bool
     random_weights: bool | None = None

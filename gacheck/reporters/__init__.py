@@ -1,1 +1,21 @@
-"""Rendering: an Analysis in, text or bytes out. Never computes, prints or opens files."""
+"""Results as text, Markdown, JSON, CSV and picture. A reporter computes nothing and writes nothing.
+
+A module of this package that has `REPORTERS` is found by that: a new format is a new module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from gacheck.reporters.reporter import Reporter
+
+
+@cache
+def reporters() -> dict[str, Reporter]:
+    """Return all reporters by name. None loads more than it needs to say what it is."""
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    found = [each for module in modules for each in getattr(module, "REPORTERS", ())]
+    # The one for reading comes first.
+    return {each.name: each for each in sorted(found, key=lambda each: (each.name != "terminal", each.name))}

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from gacheck.core.figures import StepFigures
-from gacheck.record.parts import Attached
-from gacheck.reporters.table import rule_label
+from gacheck.record.attach import AttachRecord
+from gacheck.reporters.grid import rule_label
 from gacheck.reporters.text import figure
 from gacheck.words.analysis import Analysis
 
 COLUMNS = (6, 12, 12, 10)
 
 
-def header(analysis: Analysis, attached: Attached) -> list[tuple[str, str]]:
+def header(analysis: Analysis, record: AttachRecord) -> list[tuple[str, str]]:
     """Return label and text of every line above the table, the versions apart."""
     return [
         ("model  ", _model(analysis)),
-        ("under  ", (analysis.record.config.trainer_class or "a class without a name").replace(":", ".")),
-        ("flag   ", _flag(analysis, attached)),
-        ("data   ", _data(analysis)),
-        ("steps  ", f"{_num_observed(analysis)} of {attached.num_steps} observed; dropout as the training has it"),
+        ("under  ", (record.setup.trainer_class or "a class without a name").replace(":", ".")),
+        ("flag   ", _flag(analysis, record)),
+        ("data   ", _data(analysis, record)),
+        (
+            "steps  ",
+            f"{_num_observed(analysis)} of {record.num_observed_steps} observed; dropout as the training has it",
+        ),
     ]
 
 
@@ -29,22 +32,22 @@ def _model(analysis: Analysis) -> str:
     return f"{model.class_name} ({name}{model.num_parameters:,} parameters{adapter})"
 
 
-def _flag(analysis: Analysis, attached: Attached) -> str:
+def _flag(analysis: Analysis, record: AttachRecord) -> str:
     flag = analysis.flag
     declares = "nothing" if flag.declared is None else f"accepts_loss_kwargs = {flag.declared}"
     reason = f"the model's forward takes {'' if flag.inferred else 'no '}**kwargs, its class declares {declares}"
-    value = f"model_accepts_loss_kwargs = {flag.auto}"
-    if attached.chosen_loss_kwargs is None:
+    chosen = record.setup.chosen_loss_kwargs
+    value = f"model_accepts_loss_kwargs = {record.setup.loss_kwargs.is_on}"
+    if chosen is None:
         return f"{value}; {reason}"
-    if attached.chosen_loss_kwargs == flag.auto:
+    if chosen is record.setup.loss_kwargs:
         return f"{value}, chosen by the Trainer: {reason}"
-    return f"{value}, set by the training's own code; the Trainer had chosen {attached.chosen_loss_kwargs}"
+    return f"{value}, set by the training's own code; the Trainer had chosen {chosen.is_on}"
 
 
-def _data(analysis: Analysis) -> str:
-    record = analysis.record
+def _data(analysis: Analysis, record: AttachRecord) -> str:
     steps = [p.step for f in analysis.findings for p in f.passes if p.step is not None]
-    k, size = record.passes[0].accumulation_steps, record.config.per_device_train_batch_size
+    k, size = record.setup.gradient_accumulation_steps, record.setup.per_device_train_batch_size
     processes = record.hardware.world_size
     parts = [f"micro-batch {size}" if size else "micro-batches", f"k = {k}"]
     if processes > 1:

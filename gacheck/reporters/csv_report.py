@@ -1,7 +1,7 @@
 """The analysis as CSV, for spreadsheets and data frames: one row per pass and optimizer step.
 
-What belongs to the run or the pass stands in each of its rows; what is known of the first step only stands there
-alone. A pass that failed or has not run has one row without a step.
+Every pass of the plan has rows, tails of an epoch too. What belongs to the run or the pass stands in each of them; what
+is known of the first step only stands there alone. A pass that failed or was skipped has one row without a step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import math
 from collections.abc import Iterator
 
 from gacheck.core.figures import PassFigures, StepFigures
+from gacheck.reporters.reporter import TRAININGS, Reporter
 from gacheck.reporters.text import clean
+from gacheck.rules.matching import Match
 from gacheck.words.analysis import Analysis
 
 Cell = str | int | float | None
@@ -70,19 +72,12 @@ def _guard(text: str) -> str:
 
 def _rows(analysis: Analysis) -> Iterator[dict[str, Cell]]:
     run = _run_cells(analysis)
-    for figures in analysis.passes:
+    for figures in (*analysis.passes, *analysis.tails):
         cells = run | _pass_cells(figures)
         if not figures.steps:
             yield cells
         for step in figures.steps:
-            first = step is figures.steps[0]
-            yield cells | _step_cells(step) | ({"grad_norm_ratio": figures.grad_norm_ratio} if first else {})
-    recorded = {(p.accumulation_steps, p.loss_kwargs) for p in analysis.passes}
-    config = analysis.record.config
-    for k in config.gradient_accumulation_steps:
-        for flag in config.loss_kwargs:
-            if (k, flag) not in recorded:
-                yield run | {"pass": f"k{k}-{flag}", "accumulation_steps": k, "loss_kwargs": flag, "status": "skipped"}
+            yield cells | _step_cells(figures, step)
 
 
 def _run_cells(analysis: Analysis) -> dict[str, Cell]:
@@ -97,25 +92,37 @@ def _run_cells(analysis: Analysis) -> dict[str, Cell]:
 
 
 def _pass_cells(figures: PassFigures) -> dict[str, Cell]:
-    forward, backward = figures.finding.forward, figures.finding.backward
     return {
         "pass": _guard(figures.id),
         "accumulation_steps": figures.accumulation_steps,
-        "loss_kwargs": figures.loss_kwargs,
+        "loss_kwargs": str(figures.loss_kwargs),
         "status": figures.status,
         "error": _guard(figures.error or ""),
-        "nonfinite": _truth(figures.nonfinite),
-        "rule": forward.rule.name if forward and forward.rule else None,
-        "backward_rule": backward.rule.name if backward and backward.rule else None,
+        "nonfinite": _truth(figures.nonfinite) if figures.ran else None,
+        "rule": _rule(figures.forward),
+        "backward_rule": _rule(figures.backward),
         "heldout_loss": figures.heldout_loss,
     }
 
 
-def _step_cells(step: StepFigures) -> dict[str, Cell]:
-    return {
+def _rule(match: Match | None) -> str | None:
+    return match.rule.name if match and match.rule else None
+
+
+def _step_cells(figures: PassFigures, step: StepFigures) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {
         "step": step.step,
         "reported_loss": step.reported_loss,
         "grad_norm": step.grad_norm,
         "reference_loss": step.reference_loss,
         "ratio": step.ratio,
     }
+    if step is figures.steps[0]:
+        cells["grad_norm_ratio"] = figures.grad_norm_ratio
+    if figures.tail:
+        # Every step of a tail is another, and judged by itself.
+        cells |= {"rule": _rule(step.forward), "backward_rule": _rule(step.backward)}
+    return cells
+
+
+REPORTERS = (Reporter("csv", ".csv", False, TRAININGS, lambda analysis, view: render_csv(analysis).encode()),)

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from gacheck.core.figures import PassFigures, StepFigures
-from gacheck.core.findings import FlagFinding, PassFinding
 from gacheck.record.parts import SCHEMA_VERSION, GradientEvidence
-from gacheck.rules.facts import Flag
+from gacheck.reporters.reporter import TRAININGS, Reporter
+from gacheck.rules.matching import Match
 from gacheck.words.analysis import Analysis
-
-# A pass of any status has the same keys, so that a reader need not ask for the status first.
-_NO_FIRST_STEP = dict.fromkeys(("reported_loss", "reference_loss", "ratio", "grad_norm", "grad_norm_ratio"))
-_NO_MATCH = dict.fromkeys(("relative_error", "runner_up", "runner_up_error", "separation", "backward_rule", "gradient"))
 
 
 def render_json(analysis: Analysis) -> str:
     """Render the contract's document; numbers that are not finite become null."""
     record, flag = analysis.record, analysis.flag
-    objectives = {f.flag: f.hypothesis for f in analysis.findings}
     document = {
         "kind": record.kind,
         "schema_version": SCHEMA_VERSION,
@@ -31,6 +25,7 @@ def render_json(analysis: Analysis) -> str:
             "class": record.model.class_name,
             "model_type": record.model.model_type,
             "num_parameters": record.model.num_parameters,
+            "task": record.model.task,
             "stand_in": record.model.stand_in,
             "random_weights": record.model.random_weights,
         },
@@ -38,12 +33,12 @@ def render_json(analysis: Analysis) -> str:
         "loss_kwargs": {
             "declared": flag.declared,
             "inferred": flag.inferred,
-            "auto": flag.auto,
+            "auto": None if flag.auto is None else flag.auto.is_on,
             "used_num_items_in_batch": flag.used_num_items_in_batch,
         },
         "tolerance": {"loss": analysis.tolerance.loss, "gradient": analysis.tolerance.gradient},
-        "passes": [*(_pass(p, objectives[p.loss_kwargs]) for p in analysis.passes), *_skipped(analysis)],
-        "tail_passes": [_tail(steps) for f in analysis.findings for steps in _tails(f)],
+        "passes": [_pass(p) for p in analysis.passes],
+        "tail_passes": [_tail(p) for p in analysis.tails],
         "divergence": [
             {
                 "accumulation_steps": d.accumulation_steps,
@@ -74,25 +69,10 @@ def _environment(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _pass(figures: PassFigures, objective: str) -> dict[str, Any]:
-    forward, backward = figures.finding.forward, figures.finding.backward
-    match = dict(_NO_MATCH)
-    if forward is not None:
-        match |= {
-            "relative_error": forward.relative_error,
-            "runner_up": forward.runner_up.name if forward.runner_up else None,
-            "runner_up_error": forward.runner_up_error,
-            "separation": forward.separation,
-        }
-    match["backward_rule"] = backward.rule.name if backward and backward.rule else None
-    match["gradient"] = _gradient(figures.finding.record.gradient)
+def _pass(figures: PassFigures) -> dict[str, Any]:
+    """Give a pass of any status the same keys, so that a reader need not ask for the status first."""
     return {
-        "id": figures.id,
-        "accumulation_steps": figures.accumulation_steps,
-        "loss_kwargs": figures.loss_kwargs,
-        "status": figures.status,
-        "error": figures.error,
-        "nonfinite": figures.nonfinite,
+        **_outcome(figures),
         "first_step": {
             "reported_loss": figures.reported_loss,
             "reference_loss": figures.reference_loss,
@@ -100,11 +80,38 @@ def _pass(figures: PassFigures, objective: str) -> dict[str, Any]:
             "grad_norm": figures.grad_norm,
             "grad_norm_ratio": figures.grad_norm_ratio,
         },
-        "objective": objective if forward is not None else None,
-        "rule": forward.rule.name if forward and forward.rule else None,
-        "match": match,
+        "objective": figures.objective,
+        "rule": _rule(figures.forward),
+        "match": _match(figures),
         "steps": [_step(step) for step in figures.steps],
         "heldout_loss": figures.heldout_loss,
+    }
+
+
+def _outcome(figures: PassFigures) -> dict[str, Any]:
+    return {
+        "id": figures.id,
+        "accumulation_steps": figures.accumulation_steps,
+        "loss_kwargs": str(figures.loss_kwargs),
+        "status": figures.status,
+        "error": figures.error,
+        "nonfinite": figures.nonfinite,
+    }
+
+
+def _rule(match: Match | None) -> str | None:
+    return match.rule.name if match and match.rule else None
+
+
+def _match(figures: PassFigures) -> dict[str, Any]:
+    found = figures.forward
+    return {
+        "relative_error": found.relative_error if found else None,
+        "runner_up": found.runner_up.name if found and found.runner_up else None,
+        "runner_up_error": found.runner_up_error if found else None,
+        "separation": found.separation if found else None,
+        "backward_rule": _rule(figures.backward),
+        "gradient": _gradient(figures.gradient),
     }
 
 
@@ -119,16 +126,17 @@ def _step(step: StepFigures) -> dict[str, Any]:
 
 
 def _attached(analysis: Analysis) -> dict[str, Any] | None:
-    attached = analysis.record.attached
-    if attached is None:
+    record = analysis.attached
+    if record is None:
         return None
+    chosen = record.setup.chosen_loss_kwargs
     return {
-        "trainer_class": analysis.record.config.trainer_class,
-        "chosen_loss_kwargs": attached.chosen_loss_kwargs,
-        "average_tokens_across_devices": attached.average_tokens_across_devices,
-        "num_processes_seen": attached.num_processes_seen,
-        "num_steps": attached.num_steps,
-        "unseen": list(attached.unseen),
+        "trainer_class": record.setup.trainer_class,
+        "chosen_loss_kwargs": None if chosen is None else chosen.is_on,
+        "average_tokens_across_devices": record.setup.average_tokens_across_devices,
+        "num_processes_seen": record.num_processes_seen,
+        "num_steps": record.num_observed_steps,
+        "unseen": list(record.unseen),
     }
 
 
@@ -144,57 +152,19 @@ def _gradient(evidence: GradientEvidence | None) -> dict[str, Any] | None:
     }
 
 
-def _tails(finding: FlagFinding) -> list[list[PassFinding]]:
-    """Return the passes of a tail, each as the findings of its steps."""
-    tails = [p for p in finding.passes if p.record.tail]
-    return [[p for p in tails if p.record.id == id_] for id_ in dict.fromkeys(p.record.id for p in tails)]
-
-
-def _tail(steps: Sequence[PassFinding]) -> dict[str, Any]:
-    record = steps[0].record
-    return {
-        "id": record.id,
-        "accumulation_steps": record.accumulation_steps,
-        "loss_kwargs": record.loss_kwargs,
-        "status": record.status,
-        "error": f"{record.error.kind}: {record.error.message}" if record.error else None,
-        "nonfinite": steps[0].nonfinite,
+def _tail(figures: PassFigures) -> dict[str, Any]:
+    judged = [step for step in figures.steps if step.reference_loss is not None]
+    return _outcome(figures) | {
         "steps": [
             {
-                "step": number,
-                "num_micro_batches": len(p.step.micro_batches),
-                "rule": p.forward.rule.name if p.forward and p.forward.rule else None,
-                "relative_error": p.forward.relative_error if p.forward else None,
-                "backward_rule": p.backward.rule.name if p.backward and p.backward.rule else None,
+                "step": step.step,
+                "num_micro_batches": step.num_micro_batches,
+                "rule": _rule(step.forward),
+                "relative_error": step.forward.relative_error if step.forward else None,
+                "backward_rule": _rule(step.backward),
             }
-            for number, p in enumerate(steps, 1)
-            if p.step is not None
-        ],
-    }
-
-
-def _skipped(analysis: Analysis) -> list[dict[str, Any]]:
-    """Return the passes that were planned and have not run."""
-    recorded = {(p.accumulation_steps, p.loss_kwargs) for p in analysis.passes}
-    config = analysis.record.config
-    planned = [(k, flag) for k in config.gradient_accumulation_steps for flag in config.loss_kwargs]
-    return [_skipped_pass(k, flag) for k, flag in planned if (k, flag) not in recorded]
-
-
-def _skipped_pass(k: int, flag: Flag) -> dict[str, Any]:
-    return {
-        "id": f"k{k}-{flag}",
-        "accumulation_steps": k,
-        "loss_kwargs": flag,
-        "status": "skipped",
-        "error": None,
-        "nonfinite": False,
-        "first_step": _NO_FIRST_STEP,
-        "objective": None,
-        "rule": None,
-        "match": _NO_MATCH,
-        "steps": [],
-        "heldout_loss": None,
+            for step in judged
+        ]
     }
 
 
@@ -233,3 +203,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value
+
+
+REPORTERS = (Reporter("json", ".json", False, TRAININGS, lambda analysis, view: render_json(analysis).encode()),)

@@ -6,26 +6,30 @@ mentions nobody and links nothing. In sentences they are escaped.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from gacheck.config import ExperimentConfig
 from gacheck.core.figures import PassFigures
+from gacheck.record.kinds import AnyTrainingRecord
+from gacheck.record.run import RunRecord
 from gacheck.reporters.attached import step_table
-from gacheck.reporters.table import (
+from gacheck.reporters.grid import (
     ERROR_COLUMNS,
+    failed,
     find_pass,
     flag_title,
     name_passes,
     num_passes,
+    pass_cells,
+    ran,
     right_answer,
-    rule_label,
+    rule_cell,
     tail_notes,
     tried_flags,
     tried_steps,
 )
+from gacheck.reporters.reporter import TRAININGS, Reporter
 from gacheck.reporters.text import NOT_MEASURED, clean, figure, shorten
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis
@@ -113,9 +117,9 @@ def _incomplete(analysis: Analysis) -> list[str]:
 
 def _table(analysis: Analysis) -> list[str]:
     """Lay out one row a k; the flag values side by side."""
-    if not analysis.passes:
+    if not ran(analysis):
         return []
-    if analysis.record.attached is not None:
+    if analysis.attached is not None:
         return ["\n".join(["```text", *step_table(analysis), "```"])]
     flags = tried_flags(analysis)
     header = ["k", "right answer"]
@@ -140,24 +144,13 @@ def _right(analysis: Analysis, k: int, flags: Sequence[Flag]) -> str:
 
 
 def _cells(figures: PassFigures | None) -> list[str]:
-    if figures is None or figures.status != "ok":
-        return ["not run" if figures is None else figures.status, "", "", ""]
-    grad = figures.grad_norm_ratio
-    if grad is None and figures.grad_norm is not None and not math.isfinite(figures.grad_norm):
-        grad = figures.grad_norm
-    rule = "not finite" if figures.nonfinite else rule_label(figures.finding.forward)
-    return [figure(figures.reported_loss), figure(figures.ratio), figure(grad), rule or NOT_MEASURED]
+    return [*pass_cells(figures), rule_cell(figures)]
 
 
 def _beside_the_table(analysis: Analysis) -> list[str]:
     """Say what the table cannot hold: the tail of an epoch, and each reason for a failure once."""
-    failed = [p for p in analysis.passes if p.status == "failed"]
-    reasons = dict.fromkeys(p.error or "unknown" for p in failed)
     lines = [f"- {label} {_escape(text)}" for label, text in tail_notes(analysis)]
-    lines += [
-        f"- failed, {name_passes([p for p in failed if (p.error or 'unknown') == reason])}: {_code(reason)}"
-        for reason in reasons
-    ]
+    lines += [f"- failed, {name_passes(passes)}: {_code(reason)}" for reason, passes in failed(analysis).items()]
     return ["\n".join(lines)] if lines else []
 
 
@@ -207,12 +200,12 @@ def _environment(analysis: Analysis) -> str:
         "platform": environment.platform,
         **environment.packages,
         "device": f"{hardware.device} ({hardware.device_name}), world size {hardware.world_size}",
-        "flag": f"chosen {flag.auto}, declared {flag.declared}, forward takes **kwargs {flag.inferred}",
+        "flag": f"chosen {flag.auto.is_on if flag.auto else None}, declared {flag.declared}, forward takes **kwargs {flag.inferred}",
         "loss": " → ".join(f"{f.file.rsplit('/', 1)[-1]}:{f.line} {f.function}" for f in record.oracle.loss_location),
-        "data": f"{record.data.num_rows} rows of {record.data.source}",
+        "data": f"{record.data.num_rows} rows of {record.data.source}" if isinstance(record, RunRecord) else "",
         "tolerance": f"{analysis.tolerance.loss:.1e}",
         "measured": record.created_at,
-        "options": _options(record.config),
+        "options": _options(record),
     }
     lines = [f"{clean(name):<14}{shorten(clean(value), ERROR_COLUMNS)}" for name, value in facts.items() if value]
     body = _fence("text", "\n".join(lines))
@@ -220,12 +213,16 @@ def _environment(analysis: Analysis) -> str:
     return f"<details>\n<summary>Environment</summary>\n\n{body}\n\n</details>"
 
 
-def _options(config: ExperimentConfig) -> str:
-    """Write the options that are not the defaults: a YAML file may hold what the command does not show."""
-    given = {name: getattr(config, name) for name in ExperimentConfig.model_fields if name != "model"}
-    other = {name: value for name, value in given.items() if value != ExperimentConfig.model_fields[name].default}
+def _options(record: AnyTrainingRecord) -> str:
+    """Write what was set: the options that are not the defaults, which a YAML file may hold, or the Trainer's own."""
+    setup = record.setup
+    given = {name: getattr(setup, name) for name in type(setup).model_fields if name != "model"}
+    other = {name: value for name, value in given.items() if value != type(setup).model_fields[name].default}
     return " ".join(f"{name}={_option(value)}" for name, value in other.items())
 
 
 def _option(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+REPORTERS = (Reporter("markdown", ".md", False, TRAININGS, lambda analysis, view: render_markdown(analysis).encode()),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from gacheck.core.figures import PassFigures
+from gacheck.reporters.grid import ran
 from gacheck.reporters.text import ascii_only, clean
 from gacheck.words.analysis import Analysis
 
@@ -33,8 +34,7 @@ def render_smoke(analysis: Analysis) -> str:
 
 def judged_pass(analysis: Analysis) -> PassFigures | None:
     """Return the pass at the flag that the Trainer chose itself."""
-    flag = {True: "on", False: "off", None: None}[analysis.flag.auto]
-    return next((p for p in analysis.passes if p.loss_kwargs == flag), None)
+    return next((p for p in ran(analysis) if p.loss_kwargs == analysis.flag.auto), None)
 
 
 def finding(analysis: Analysis) -> str:
@@ -59,10 +59,10 @@ def _fuller_run(analysis: Analysis) -> str:
     _, *arguments = analysis.record.command
     options = arguments[1:] if arguments[:1] == ["smoke"] else []
     if not any(option.split("=")[0] in ("--model", "--config") for option in options):
-        options = ["--model", analysis.record.config.model, *options]
+        options = ["--model", analysis.record.model.name, *options]
     return shlex.join(["gacheck", "run", *options])
 
 
 def _tried(analysis: Analysis) -> str:
-    better = next((p for p in analysis.passes if p.loss_kwargs == analysis.verdict.better_flag), None)
+    better = next((p for p in ran(analysis) if p.loss_kwargs == analysis.verdict.better_flag), None)
     return f" (tried: {better.reported_loss:.3f})" if better and better.reported_loss is not None else ""

@@ -1,4 +1,4 @@
-"""The first-step table of the terminal: one row a k, one group of columns a flag value."""
+"""The terminal's table: lays the grid out in columns."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from dataclasses import dataclass, replace
 from rich.cells import cell_len
 
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding, PassFinding
-from gacheck.reporters.text import NOT_MEASURED, clean, difference, figure, shorten, wrap
+from gacheck.core.findings import FlagFinding
+from gacheck.reporters.grid import (
+    ERROR_COLUMNS,
+    failed,
+    find_pass,
+    flag_title,
+    has_answer,
+    judged_passes,
+    name_passes,
+    pass_cells,
+    ran,
+    right_answer,
+    rule_label,
+    tail_notes,
+    tried_flags,
+    tried_steps,
+)
+from gacheck.reporters.text import clean, difference, figure, shorten, wrap
 from gacheck.rules.facts import Flag
-from gacheck.rules.matching import Match
 from gacheck.words.analysis import Analysis
-
-FLAGS: tuple[Flag, ...] = ("on", "off")
-
-# Right answers that differ by less, relative, are one answer with roundings; a coarse dtype rounds more.
-SAME_ANSWER = 1e-5
-SLACK = 4.0
-
-# Enough to recognise an error by; the whole message is in the JSON.
-ERROR_COLUMNS = 200
 
 K_WIDTH = 6
 MARGIN = 10
@@ -67,46 +73,9 @@ class Group:
         return replace(self, labels=tuple(line for label in self.labels for line in wrap(label, "", width, indent=2)))
 
 
-def tried_flags(analysis: Analysis) -> list[Flag]:
-    """Return the flag values that have a pass, on first."""
-    return [flag for flag in FLAGS if any(p.loss_kwargs == flag for p in analysis.passes)]
-
-
-def tried_steps(analysis: Analysis) -> list[int]:
-    """Return the k that have a pass."""
-    return sorted({p.accumulation_steps for p in analysis.passes})
-
-
-def is_default(analysis: Analysis, flag: Flag) -> bool:
-    """Return whether the Trainer chooses this value itself."""
-    return analysis.flag.auto is not None and analysis.flag.auto == (flag == "on")
-
-
-def flag_title(analysis: Analysis, flag: Flag) -> str:
-    """Name a value of the flag, and say of the one that the Trainer chooses itself that it does."""
-    is_chosen = is_default(analysis, flag) and analysis.record.attached is None
-    return f"flag {flag}{' (default)' if is_chosen else ''}"
-
-
-def find_pass(analysis: Analysis, k: int, flag: Flag) -> PassFigures | None:
-    """Return the pass at one (k, flag), if it is recorded."""
-    return next((p for p in analysis.passes if (p.accumulation_steps, p.loss_kwargs) == (k, flag)), None)
-
-
-def right_answer(analysis: Analysis, k: int | None = None) -> float | None:
-    """Return the right answer, at one k or at all of them, if the passes have the same one; else None."""
-    answers = [
-        p.reference_loss for p in analysis.passes if p.reference_loss is not None and k in (None, p.accumulation_steps)
-    ]
-    allowed = max(SAME_ANSWER, SLACK * analysis.tolerance.loss)
-    if not answers or max(answers) - min(answers) > allowed * abs(answers[0]):
-        return None
-    return answers[0]
-
-
 def table(analysis: Analysis, width: int) -> list[str]:
     """Lay out sentence, table, legend and what the table cannot hold."""
-    if not analysis.passes:
+    if not ran(analysis):
         return ["No pass has run yet."]
     groups = _groups(analysis)
     if _room(groups, width) < GROUP_SPACES[-1] * (len(groups) - 1):
@@ -135,16 +104,16 @@ def _sentence(analysis: Analysis) -> str:
     if answer is not None:
         scope = " for every k" if len(tried_steps(analysis)) > 1 else ""
         return f"First-step loss. The right answer is {figure(answer)}{scope}."
-    if all(p.reference_loss is None for p in analysis.passes):
+    if not has_answer(analysis):
         return "First-step loss."
-    if analysis.record.config.per_device_train_batch_size is not None:
+    if analysis.record.setup.per_device_train_batch_size is not None:
         return "First-step loss. The right answer depends on k: a larger k takes more rows."
     return "First-step loss. The right answer differs between the passes."
 
 
 def _groups(analysis: Analysis) -> list[Group]:
     flags, ks = tried_flags(analysis), tried_steps(analysis)
-    differs = right_answer(analysis) is None and any(p.reference_loss is not None for p in analysis.passes)
+    differs = right_answer(analysis) is None and has_answer(analysis)
     # It depends on the flag too where one value gives another objective.
     by_flag = differs and any(_differs_at(analysis, k) for k in ks)
     groups = []
@@ -167,58 +136,35 @@ def _flag_group(analysis: Analysis, flag: Flag, ks: Sequence[int], *, answer: bo
     titles = ("loss", *(("right",) if answer else ()), "ratio", "grad")
     rows = [_cells(find_pass(analysis, k, flag), answer=answer) for k in ks]
     finding = next((f for f in analysis.findings if f.flag == flag), None)
-    title = flag_title(analysis, flag)
-    label = _column_label(finding)
-    return Group(title, (titles, *rows), (label,) if label else ())
+    label = _column_label(analysis, finding)
+    return Group(flag_title(analysis, flag), (titles, *rows), (label,) if label else ())
 
 
 def _cells(figures: PassFigures | None, *, answer: bool) -> tuple[str, ...]:
-    if figures is None:
-        return ("not run", *(("",) if answer else ()), "", "")
-    if figures.status == "failed":
-        return ("failed", *(("",) if answer else ()), "", "")
-    grad = figures.grad_norm_ratio
-    if grad is None and figures.grad_norm is not None and not math.isfinite(figures.grad_norm):
-        grad = figures.grad_norm
-    right = (figure(figures.reference_loss),) if answer else ()
-    return (figure(figures.reported_loss), *right, figure(figures.ratio), figure(grad))
+    loss, *others = pass_cells(figures)
+    right = figure(figures.reference_loss) if figures is not None and figures.status == "ok" else ""
+    return (loss, *((right,) if answer else ()), *others)
 
 
-def rule_label(match: Match | None) -> str:
-    """Say in words which rule explains; empty where nothing could be matched."""
-    if match is None:
-        return ""
-    if match.rule is not None:
-        return match.rule.label
-    return "too coarse to tell" if match.ambiguous else "no rule fits"
-
-
-def _in_table(finding: FlagFinding) -> list[PassFinding]:
-    """Return the passes that have a row; the tail of an epoch is a step of another kind."""
-    return [p for p in finding.passes if p.forward is not None and not p.record.tail]
-
-
-def _row_labels(finding: FlagFinding) -> list[str]:
-    return [rule_label(p.forward) for p in _in_table(finding)]
-
-
-def _column_label(finding: FlagFinding | None) -> str:
+def _column_label(analysis: Analysis, finding: FlagFinding | None) -> str:
     """Return the rule that explains the whole column; empty where it takes one per row."""
     if finding is None or finding.forward is None:
         return ""
+    passes = judged_passes(analysis, finding)
     if finding.forward.rule is not None:
         # One micro-batch a step is weighed rightly by most rules: that is no praise of the flag.
-        alone = all(p.record.accumulation_steps == 1 for p in _in_table(finding))
+        alone = all(p.accumulation_steps == 1 for p in passes)
         return f"= {finding.forward.rule.label}{' (at k=1)' if alone else ''}"
-    return rule_label(finding.forward) if len(set(_row_labels(finding))) <= 1 else ""
+    return rule_label(finding.forward) if len({rule_label(p.forward) for p in passes}) <= 1 else ""
 
 
 def _footnotes(analysis: Analysis, width: int) -> list[str]:
     """Say what does not fit into the table: rules that differ by row, late NaNs, errors; each reason once."""
     notes: list[tuple[str, str]] = []
     for finding in analysis.findings:
-        if finding.forward is not None and not _column_label(finding):
-            rules = [f"k={p.record.accumulation_steps} {rule_label(p.forward)}" for p in _in_table(finding)]
+        if finding.forward is not None and not _column_label(analysis, finding):
+            passes = judged_passes(analysis, finding)
+            rules = [f"k={p.accumulation_steps} {rule_label(p.forward)}" for p in passes]
             notes.append((f"flag {finding.flag}:", ", ".join(rules)))
     notes += tail_notes(analysis)
     late = [
@@ -226,44 +172,8 @@ def _footnotes(analysis: Analysis, width: int) -> list[str]:
     ]
     if late:
         notes.append(("not finite in a later step:", name_passes(late)))
-    reasons = dict.fromkeys(p.error or "unknown" for p in analysis.passes if p.status == "failed")
-    for reason in reasons:
-        failed = [p for p in analysis.passes if p.status == "failed" and (p.error or "unknown") == reason]
-        notes.append((f"failed: {name_passes(failed)}:", shorten(clean(reason), ERROR_COLUMNS)))
+    notes += [
+        (f"failed: {name_passes(passes)}:", shorten(clean(reason), ERROR_COLUMNS))
+        for reason, passes in failed(analysis).items()
+    ]
     return [line for label, text in notes for line in wrap(f"{label} {text}", " " * MARGIN, width)]
-
-
-def tail_notes(analysis: Analysis) -> list[tuple[str, str]]:
-    """Say which rule explains the tail of an epoch, for each flag value under which one was tried."""
-    notes = []
-    for finding in analysis.findings:
-        tails = [p for p in finding.passes if p.record.tail]
-        if tails:
-            label = f"end of an epoch at k={tails[0].record.accumulation_steps}, flag {finding.flag}:"
-            notes.append((label, "; ".join(dict.fromkeys(map(_tail_rule, tails)))))
-    return notes
-
-
-def _tail_rule(finding: PassFinding) -> str:
-    if finding.record.error is not None:
-        return f"failed with {clean(finding.record.error.kind)}"
-    rule = "not finite" if finding.nonfinite else rule_label(finding.forward) or NOT_MEASURED
-    size = len(finding.step.micro_batches) if finding.step is not None else "?"
-    return f"{size} of {finding.record.accumulation_steps} micro-batches, {rule}"
-
-
-def num_passes(analysis: Analysis) -> tuple[int, int]:
-    """Return how many passes have run and how many are planned, tails of an epoch included."""
-    record, config = analysis.record, analysis.record.config
-    per_flag = len(config.gradient_accumulation_steps) + config.short_last_step
-    return len(record.passes) + len(record.tail_passes), per_flag * len(config.loss_kwargs)
-
-
-def name_passes(passes: Sequence[PassFigures]) -> str:
-    """Write `k=1, 2 on; k=4 off`."""
-    groups = []
-    for flag in FLAGS:
-        ks = [str(p.accumulation_steps) for p in passes if p.loss_kwargs == flag]
-        if ks:
-            groups.append(f"k={', '.join(ks)} {flag}")
-    return "; ".join(groups)

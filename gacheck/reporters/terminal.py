@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 
 from gacheck.core.figures import PassFigures
+from gacheck.record.attach import AttachRecord
+from gacheck.record.run import RunRecord
 from gacheck.reporters.attached import header, step_table
-from gacheck.reporters.table import FLAGS, find_pass, num_passes, table, tried_steps
+from gacheck.reporters.grid import FLAGS, find_pass, num_passes, ran, tried_steps
+from gacheck.reporters.reporter import TRAININGS, Reporter, View
+from gacheck.reporters.table import table
 from gacheck.reporters.text import (
-    MAX_WIDTH,
-    MIN_WIDTH,
     NOT_MEASURED,
     ascii_only,
     clean,
@@ -34,41 +36,29 @@ FIELD_COLUMNS = 500
 # Bars whose shortest and longest are closer than this, relative, look alike and say nothing.
 VISIBLE_DIFFERENCE = 0.1
 
-BARS: dict[Flag, str] = {"on": "█", "off": "░"}
+BARS = {Flag.ON: "█", Flag.OFF: "░"}
 LONGEST_BAR = 48
 
 _HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
 _COLORS = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
 
 
-def render_terminal(
-    analysis: Analysis, *, saved: str | None = None, width: int = MAX_WIDTH, color: bool = False, ascii: bool = False
-) -> str:
-    """Render header, table, bars and verdict.
-
-    Args:
-        saved: What to say of where the run lies; no field without it.
-        width: Columns of the terminal; never more than 80 are used.
-        color: Colour the verdict's first word.
-        ascii: Use no other characters.
-    """
-    columns = min(MAX_WIDTH, max(MIN_WIDTH, width))
-    rows = step_table(analysis) if analysis.record.attached is not None else table(analysis, columns)
+def render_terminal(analysis: Analysis, view: View) -> str:
+    """Render header, table, bars and verdict."""
+    columns = view.columns
+    rows = step_table(analysis) if analysis.attached is not None else table(analysis, columns)
     head = [*_header(analysis, columns), "", *rows]
-    verdict = _verdict(analysis, saved, columns, color=color)
+    verdict = _verdict(analysis, view)
     for bars in _bar_choices(analysis, columns):
         lines = [*head, "", *([*bars, ""] if bars else []), *verdict]
         if len(lines) <= MAX_LINES:
             break
-    return _join(lines, ascii=ascii)
+    return _join(lines, ascii=view.ascii)
 
 
-def render_quiet(
-    analysis: Analysis, *, saved: str | None = None, width: int = MAX_WIDTH, color: bool = False, ascii: bool = False
-) -> str:
-    """Render the verdict alone; arguments as for `render_terminal`."""
-    columns = min(MAX_WIDTH, max(MIN_WIDTH, width))
-    return _join(_verdict(analysis, saved, columns, color=color), ascii=ascii)
+def render_verdict(analysis: Analysis, view: View) -> str:
+    """Render the verdict alone."""
+    return _join(_verdict(analysis, view), ascii=view.ascii)
 
 
 def _join(lines: list[str], *, ascii: bool) -> str:
@@ -80,16 +70,16 @@ def _join(lines: list[str], *, ascii: bool) -> str:
 
 
 def _header(analysis: Analysis, width: int) -> list[str]:
-    attached = analysis.record.attached
+    record = analysis.record
     parts = [("", _versions(analysis))]
-    if attached is not None:
-        parts += header(analysis, attached)
+    if isinstance(record, AttachRecord):
+        parts += header(analysis, record)
     else:
         parts += [
             ("model  ", _model(analysis)),
             ("flag   ", _flag(analysis)),
-            ("data   ", _data(analysis)),
-            ("passes ", _passes(analysis)),
+            ("data   ", _data(record)),
+            ("passes ", _passes(analysis, record)),
         ]
     return [line for label, text in parts for line in wrap(clean(text), label, width, indent=7)]
 
@@ -120,20 +110,19 @@ def _flag(analysis: Analysis) -> str:
     flag = analysis.flag
     if flag.auto is None:
         return "model_accepts_loss_kwargs is not known: no pass ran"
-    chosen = f"model_accepts_loss_kwargs = {flag.auto}, chosen by the Trainer"
+    chosen = f"model_accepts_loss_kwargs = {flag.auto.is_on}, chosen by the Trainer"
     forward = f"the model's forward takes {'' if flag.inferred else 'no '}**kwargs"
     declares = "nothing" if flag.declared is None else f"accepts_loss_kwargs = {flag.declared}"
-    if flag.declared is not None and flag.declared == flag.auto:
+    if flag.declared is not None and flag.declared == flag.auto.is_on:
         return f"{chosen} because the class declares {declares}"
-    if flag.inferred != flag.auto:
+    if flag.inferred != flag.auto.is_on:
         return f"{chosen}; {forward}, the class declares {declares}"
     # Releases before 4.50 do not read what the class declares.
     ignored = ", which it did not heed" if flag.declared is not None else ""
     return f"{chosen} because {forward}; the class declares {declares}{ignored}"
 
 
-def _data(analysis: Analysis) -> str:
-    record = analysis.record
+def _data(record: RunRecord) -> str:
     config, rows = record.config, record.oracle.rows
     ks = sorted(config.gradient_accumulation_steps)
     size = config.per_device_train_batch_size
@@ -149,9 +138,8 @@ def _data(analysis: Analysis) -> str:
     return f"{batch}, {tokens} target tokens, lengths {record.data.min_length}-{record.data.max_length}"
 
 
-def _passes(analysis: Analysis) -> str:
-    record = analysis.record
-    passes = (*record.passes, *record.tail_passes)
+def _passes(analysis: Analysis, record: RunRecord) -> str:
+    passes = record.all_passes
     failed = sum(p.status == "failed" for p in passes)
     done = "{} of {} done".format(*num_passes(analysis))
     done += f" in {duration(sum(p.seconds for p in passes))}" if record.complete else " (incomplete)"
@@ -161,10 +149,10 @@ def _passes(analysis: Analysis) -> str:
     return f"{done}; same start weights, {rows}; dropout off"
 
 
-def _verdict(analysis: Analysis, saved: str | None, width: int, *, color: bool) -> list[str]:
-    verdict = analysis.verdict
+def _verdict(analysis: Analysis, view: View) -> list[str]:
+    verdict, width = analysis.verdict, view.columns
     words = verdict.words
-    lines = _headline(analysis, width, color=color)
+    lines = _headline(analysis, width, color=view.color)
     lines += _field("why", words.cause, width)
     lines += _field("training", words.impact, width)
     code, *rest = words.fix.split("\n")
@@ -173,8 +161,8 @@ def _verdict(analysis: Analysis, saved: str | None, width: int, *, color: bool) 
         lines += _field("", line, width)
     for note in words.notes:
         lines += _field("note", note, width)
-    if saved is not None:
-        lines += _field("saved", saved, width, whole_words=True)
+    if view.saved is not None:
+        lines += _field("saved", view.saved, width, whole_words=True)
     if verdict.code != "OK":
         lines += _field("more", words.docs, width, whole_words=True)
     return lines
@@ -201,7 +189,7 @@ def _bar_choices(analysis: Analysis, width: int) -> list[list[str]]:
 
     None alone where the bars would look alike.
     """
-    drawn = [p for p in analysis.passes if p.reported_loss is not None and math.isfinite(p.reported_loss)]
+    drawn = [p for p in ran(analysis) if p.reported_loss is not None and math.isfinite(p.reported_loss)]
     if not drawn or not _differ([p.reported_loss for p in drawn if p.reported_loss is not None]):
         return [[]]
     # The table has said `failed` already: bars are for losses.
@@ -247,3 +235,8 @@ def _bar(figures: PassFigures | None, flag: Flag, longest: float, room: int) -> 
         return figure(loss)
     cells = max(1, round(room * loss / longest)) if loss > 0 else 0
     return f"{BARS[flag] * cells} {figure(loss)}".lstrip()
+
+
+REPORTERS = (
+    Reporter("terminal", ".txt", False, TRAININGS, lambda analysis, view: render_terminal(analysis, view).encode()),
+)

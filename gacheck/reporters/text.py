@@ -6,9 +6,6 @@ import math
 
 from rich.cells import cell_len, chop_cells
 
-MAX_WIDTH = 80
-MIN_WIDTH = 40
-
 NOT_MEASURED = "–"
 
 _ASCII = str.maketrans({"█": "#", "░": ".", "·": "-", "−": "-", "–": "-", "×": "x", "…": "~"})

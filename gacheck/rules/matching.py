@@ -22,12 +22,12 @@ SAME_PREDICTION = 1e-9
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One pass's first optimizer step, forward or backward: a measured vector and what explains it.
 
     Attributes:
         step: S_m, n_m, u_m and k.
-        values: Measured, one per micro-batch: reported losses (nats) or weights (1 / tokens).
+        values: Measurement, one per micro-batch: reported losses (nats) or weights (1 / tokens).
         backward: Whether `values` are weights.
     """
 
@@ -63,6 +63,11 @@ class Match:
     runner_up_error: float | None
     separation: float | None
 
+    @property
+    def explained(self) -> bool:
+        """Whether some rule fits, or more than one does."""
+        return self.rule is not None or self.ambiguous
+
 
 def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> float:
     """Return the largest error over the micro-batches, each relative to its own prediction.
@@ -77,7 +82,7 @@ def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> flo
     return max(errors)
 
 
-def match(passes: Sequence[Measured], tolerance: float, rules: Sequence[Rule] = RULES) -> Match:
+def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule] = RULES) -> Match:
     """Find the rule that explains all `passes` jointly.
 
     Args:
@@ -112,5 +117,5 @@ def _separation(rival: float | None, noise: float) -> float | None:
     return rival / noise if rival is not None and noise > 0 and math.isfinite(noise) else None
 
 
-def _same_prediction(passes: Sequence[Measured], one: Rule, other: Rule) -> bool:
+def _same_prediction(passes: Sequence[Measurement], one: Rule, other: Rule) -> bool:
     return one is other or all(relative_error(p.predict(one), p.predict(other)) <= SAME_PREDICTION for p in passes)

@@ -1,4 +1,4 @@
-"""The rule table: what each way of normalising a loss predicts for every micro-batch.
+"""The rule table: what each way of normalising a loss predicts for every micro-batch, and how grave it is.
 
 A rule is the weight that it gives to each target token of micro-batch m. One formula then predicts two
 independent measurements:
@@ -26,11 +26,44 @@ A rule that does not apply to a step, since it would be another rule under anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Auxiliary = Literal["absent", "mean", "sum"]
+Severity = Literal["ok", "warn", "inconclusive", "fail"]
+
+SEVERITY: dict[str, Severity] = {
+    "NONFINITE": "fail",
+    "LOSS_KWARGS_REJECTED": "fail",
+    "UNEXPLAINED": "fail",
+    "SCALED_BY_ACCUMULATION": "fail",
+    "WORLD_SIZE_SCALED": "fail",
+    "DIVIDED_TWICE": "fail",
+    "MISALIGNED_COUNT": "fail",
+    "AUX_LOSS_SCALED": "fail",
+    "SHORT_LAST_STEP": "fail",
+    "INCONCLUSIVE": "inconclusive",
+    "MEAN_OF_MEANS": "warn",
+    "UNSHIFTED_TOKEN_COUNT": "warn",
+    "OTHER_OBJECTIVE": "ok",
+    "OK": "ok",
+}
+"""The verdict codes, gravest first: part of the JSON contract. Those without a rule are found otherwise."""
+
+SEVERITY_RANK: dict[Severity, int] = {"ok": 0, "warn": 1, "inconclusive": 2, "fail": 3}
+
+_ORDER = {code: place for place, code in enumerate(SEVERITY)}
+
+
+def gravest_first(codes: Iterable[str]) -> tuple[str, ...]:
+    """Sort codes; the first leads the verdict."""
+    return tuple(sorted(codes, key=_ORDER.__getitem__))
+
+
+def severity_of(code: str) -> Severity:
+    """Return the severity of a code."""
+    return SEVERITY[code]
 
 
 @dataclass(frozen=True)

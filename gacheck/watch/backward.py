@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-class BackwardWatch:
+class BackwardRoots:
     """The losses on which `backward` was called; `None` among them is one that is no single number."""
 
     def __init__(self) -> None:
@@ -29,13 +29,13 @@ def _number(root: Any) -> float | None:
 
 
 @contextmanager
-def watching_backward() -> Iterator[BackwardWatch]:
+def watching_backward() -> Iterator[BackwardRoots]:
     """Note what `backward` is called on within the block, and call on.
 
     `Tensor.backward` looks `torch.autograd.backward` up when it is called, so that one place sees every way of
     calling it. Calls within a backward, as of gradient checkpointing, are parts of it.
     """
-    watch, original, depth = BackwardWatch(), torch.autograd.backward, 0
+    watch, original, depth = BackwardRoots(), torch.autograd.backward, 0
 
     def noted(tensors: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal depth

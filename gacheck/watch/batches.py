@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-IGNORE_INDEX = -100
+from gacheck.rules.task import IGNORE_INDEX
 
 Batch = dict[str, torch.Tensor]
 

@@ -10,7 +10,7 @@ import torch
 from torch.autograd.graph import Node
 from torch.nn.functional import cross_entropy
 
-from gacheck.watch.batches import IGNORE_INDEX
+from gacheck.rules.task import IGNORE_INDEX
 
 # From the sum to the reported loss lie a sum, a division by the count, one by k and a product with the world
 # size: four roundings, each at most half an epsilon.
@@ -168,7 +168,7 @@ def fit_weight(gradients: torch.Tensor, directions: torch.Tensor) -> TargetWeigh
     return TargetWeight(weight, spread)
 
 
-class LogitsWatch:
+class LogitsReader:
     """Watches one forward and backward through the logits: S, and ∂L/∂logit_y of every target.
 
     It reads; nothing of the training changes.

@@ -1,10 +1,6 @@
 """In the process of an attached training: watches the Trainers that it makes, and writes down what was seen.
 
-What to do comes by the environment, as it reaches every process that a launcher starts:
-
-    GACHECK_ATTACH_FOLDER   where the facts go
-    GACHECK_ATTACH_STEPS    how many optimizer steps to observe
-    GACHECK_ATTACH_STOP     end the training once they are
+What to do comes by the environment, as it reaches every process that a launcher starts: see `startup/sitecustomize.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +17,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from gacheck.rules.facts import Flag, WatchedTraining
+from gacheck.watch.startup.sitecustomize import FACTS_FOLDER, NUM_STEPS, STOP
 from gacheck.watch.watch import Watch
-
-FOLDER, STEPS, STOP = "GACHECK_ATTACH_FOLDER", "GACHECK_ATTACH_STEPS", "GACHECK_ATTACH_STOP"
 
 _chosen: WeakKeyDictionary[Any, Flag] = WeakKeyDictionary()
 _watched: set[tuple[Any, ...]] = set()
@@ -73,8 +68,8 @@ def _begin(trainer: Any) -> Watch | None:
 
     if os.environ.get(STOP):
         trainer.add_callback(_SavesNothing())
-    steps, chosen = int(os.environ[STEPS]), _chosen.get(trainer)
-    watch = Watch(trainer, num_steps=steps, seen=seen, name=name, chosen_loss_kwargs=chosen)
+    steps, chosen = int(os.environ[NUM_STEPS]), _chosen.get(trainer)
+    watch = Watch(trainer, num_steps=steps, seen=seen, chosen_loss_kwargs=chosen)
     return watch
 
 
@@ -89,7 +84,7 @@ def _guarded(act: Callable[[], Any]) -> Any:
 
 def _write(facts: WatchedTraining, name: str) -> None:
     """Write what rank 0 says for all: whole or not at all, and anew after every step."""
-    path = Path(os.environ[FOLDER]) / f"training-{os.getpid()}-{name}.json"
+    path = Path(os.environ[FACTS_FOLDER]) / f"training-{os.getpid()}-{name}.json"
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(asdict(facts)), encoding="utf-8")
     unfinished.replace(path)
@@ -121,5 +116,5 @@ def _leave_error(error: Exception) -> None:
 
 def _leave(name: str, text: str = "") -> None:
     # The command that waits may be gone, and its folder with it.
-    with suppress(OSError), (Path(os.environ[FOLDER]) / name).open("a", encoding="utf-8") as file:
+    with suppress(OSError), (Path(os.environ[FACTS_FOLDER]) / name).open("a", encoding="utf-8") as file:
         file.write(text)

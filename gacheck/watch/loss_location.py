@@ -16,7 +16,7 @@ _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parents[1])
 
 
-class LossWatch(TorchFunctionMode):
+class ScalarTrace(TorchFunctionMode):
     """Remembers for every scalar that a torch function returns which lines of code asked for it.
 
     Args:

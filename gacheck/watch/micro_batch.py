@@ -8,43 +8,45 @@ from typing import Any
 
 import torch
 
-from gacheck.watch.backward import BackwardWatch, watching_backward
+from gacheck.rules.task import CAUSAL_LM, Task
+from gacheck.watch.backward import BackwardRoots, watching_backward
 from gacheck.watch.batches import Batch
-from gacheck.watch.cross_entropy import LogitsWatch, find_logits, resolution, rounding_noise
+from gacheck.watch.cross_entropy import LogitsReader, find_logits, resolution, rounding_noise
 from gacheck.watch.restoring import RandomState, undisturbed
 
-# What a forward is given in order to compute a loss; without it, it returns logits.
-FOR_THE_LOSS = ("labels", "shift_labels", "num_items_in_batch")
 
-
-class MicroBatchWatch:
+class MicroBatchReader:
     """What one `training_step` showed.
 
     Args:
         model: Whose forward is watched.
         inputs: The micro-batch, as `training_step` is given it.
         alignments: Whether the loss shifts the labels; both values where that is not known yet.
+        task: Says where the targets stand.
 
     Attributes:
         inputs: The micro-batch.
         start: Random state before the step, so that it can be repeated.
-        watches: What was seen of the logits, under each alignment.
+        readers: What was seen of the logits, under each alignment.
         noise: What rounding changes about S, relative; measured where both alignments are watched.
         replayed: The logits came from a forward of their own, since that of the training gave none.
         backward: The loss whose gradient was taken.
         trouble: Why something could not be seen.
     """
 
-    def __init__(self, model: torch.nn.Module, inputs: Batch, alignments: Sequence[bool]) -> None:
+    def __init__(
+        self, model: torch.nn.Module, inputs: Batch, alignments: Sequence[bool], task: Task = CAUSAL_LM
+    ) -> None:
         self._model = model
+        self._task = task
         # The Trainer takes the labels out of its inputs where it computes the loss itself.
         self.inputs: Batch = dict(inputs)
-        labels, shifted = scored_labels(self.inputs)
+        labels, shifted = scored_labels(self.inputs, task)
         self.start = RandomState.now(model)
-        self.watches = {shifts: LogitsWatch(labels, shifts=shifts) for shifts in ([False] if shifted else alignments)}
+        self.readers = {shifts: LogitsReader(labels, shifts=shifts) for shifts in ([False] if shifted else alignments)}
         self.noise: float | None = None
         self.replayed = False
-        self.backward = BackwardWatch()
+        self.backward = BackwardRoots()
         self.trouble: Exception | None = None
         self._forward: tuple[dict[str, Any], RandomState] | None = None
         self._is_replay = False
@@ -81,19 +83,19 @@ class MicroBatchWatch:
             self.trouble = error
 
     def _read(self, logits: torch.Tensor) -> None:
-        for watch in self.watches.values():
+        for watch in self.readers.values():
             watch.read(logits)
-        if len(self.watches) > 1:
+        if len(self.readers) > 1:
             # A forward of its own may have multiplied its matrices in another order than the fused loss.
             blur = resolution(logits.dtype) if self.replayed else 0.0
-            self.noise = rounding_noise(logits, self.watches[True].labels, shifts=True, blur=blur)
+            self.noise = rounding_noise(logits, self.readers[True].labels, shifts=True, blur=blur)
 
     @torch.no_grad()
     def _replay(self) -> torch.Tensor | None:
         """Repeat the forward without labels: a fused cross-entropy gives no logits where it is handed them."""
         assert self._forward is not None
         given, start = self._forward
-        without = {name: value for name, value in given.items() if name not in FOR_THE_LOSS}
+        without = {name: value for name, value in given.items() if name not in self._task.for_the_loss}
         # A fused loss may have a switch among the arguments; the micro-batch alone asks for a plain forward.
         plain = {name: value for name, value in without.items() if name in self.inputs or name == "use_cache"}
         self._is_replay = True
@@ -108,14 +110,14 @@ class MicroBatchWatch:
         return None
 
 
-def scored_labels(inputs: Batch) -> tuple[torch.Tensor, bool]:
-    """Return the labels of a micro-batch, (rows, tokens), and whether the collator has shifted them already.
+def scored_labels(inputs: Batch, task: Task = CAUSAL_LM) -> tuple[torch.Tensor, bool]:
+    """Return the labels of a micro-batch and whether the collator has aligned them with the logits already.
 
     Raises:
         ValueError: There are none.
     """
-    for name in ("shift_labels", "labels"):
-        labels = inputs.get(name)
-        if isinstance(labels, torch.Tensor) and labels.dim() == 2:
-            return labels, name == "shift_labels"
+    for name in (task.shifted_labels, task.labels):
+        labels = inputs.get(name) if name is not None else None
+        if isinstance(labels, torch.Tensor) and labels.dim() == task.label_dims:
+            return labels, name == task.shifted_labels
     raise ValueError("its inputs hold no labels, so there is no cross-entropy to hold its loss against")

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from gacheck.rules.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
-from gacheck.rules.plain import explains, is_right
+from gacheck.rules.plain import match_plain
+from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
 from gacheck.watch.cross_entropy import resolution
-from gacheck.watch.micro_batch import MicroBatchWatch
+from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import ask_location, ask_own_loss
 
 Gradients = dict[str, torch.Tensor]
@@ -63,7 +64,7 @@ class Probe:
         self._locate = locate
         self._gather = gather
         self._step_done = step_done
-        self._watches: list[MicroBatchWatch | None] = []
+        self._watches: list[MicroBatchReader | None] = []
         self._micro_batches: list[MicroBatchRecord] = []
         self._training_step = trainer.training_step
         self._had_own_step = "training_step" in vars(trainer)
@@ -105,10 +106,10 @@ class Probe:
             self._close_step()
         return loss
 
-    def _begin(self, inputs: Batch, stack: ExitStack) -> MicroBatchWatch | None:
-        alignments = (True, False) if self.shifts is None else (self.shifts,)
+    def _begin(self, inputs: Batch, stack: ExitStack) -> MicroBatchReader | None:
+        alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
         try:
-            watch = MicroBatchWatch(self._trainer.model, inputs, alignments)
+            watch = MicroBatchReader(self._trainer.model, inputs, alignments)
             stack.enter_context(watch.watching())
         except Exception as error:  # whatever the inputs are, they are the training's, which goes on
             self.trouble.append(error)
@@ -117,7 +118,7 @@ class Probe:
             self.first_batches.append(watch.inputs)
         return watch
 
-    def _note(self, loss: torch.Tensor, num_items: Any, watch: MicroBatchWatch | None) -> MicroBatchRecord:
+    def _note(self, loss: torch.Tensor, num_items: Any, watch: MicroBatchReader | None) -> MicroBatchRecord:
         observation = None
         try:
             if watch is not None:
@@ -132,8 +133,8 @@ class Probe:
             process=self._trainer.args.process_index,
         )
 
-    def _observe(self, loss: torch.Tensor, watch: MicroBatchWatch) -> Observation | None:
-        troubles = [watch.trouble, *(w.trouble for w in watch.watches.values())]
+    def _observe(self, loss: torch.Tensor, watch: MicroBatchReader) -> Observation | None:
+        troubles = [watch.trouble, *(w.trouble for w in watch.readers.values())]
         self.trouble += [trouble for trouble in troubles if trouble is not None]
         if watch.trouble is not None:
             return None
@@ -141,7 +142,7 @@ class Probe:
             self.noise = watch.noise
         self.resolution = max(self.resolution, resolution(loss.dtype))
         shifts = self._find_shift(watch)
-        seen = watch.watches[shifts]
+        seen = watch.readers[shifts]
         weight = seen.weight(seen.directions, self._loss_scale)
         taken = watch.backward.loss
         return Observation(
@@ -157,17 +158,17 @@ class Probe:
             backward_loss_nats=None if taken is None else taken / self._loss_scale,
         )
 
-    def _find_shift(self, watch: MicroBatchWatch) -> bool:
+    def _find_shift(self, watch: MicroBatchReader) -> bool:
         """Return whether the loss shifts the labels, found at the first micro-batch that tells."""
-        if len(watch.watches) == 1:
-            return next(iter(watch.watches))
-        weights = {shifts: w.weight(w.directions) for shifts, w in watch.watches.items()}
+        if len(watch.readers) == 1:
+            return next(iter(watch.readers))
+        weights = {shifts: w.weight(w.directions) for shifts, w in watch.readers.items()}
         spreads = {shifts: weight.spread for shifts, weight in weights.items() if weight is not None}
         best = min(spreads, key=spreads.__getitem__, default=True)
-        if spreads.get(best, 1.0) > CLEAR_SPREAD and watch.watches[True].last_is_free is not None:
+        if spreads.get(best, 1.0) > CLEAR_SPREAD and watch.readers[True].last_is_free is not None:
             # No plain cross-entropy: what it scores at the last position tells.
-            best = bool(watch.watches[True].last_is_free)
-        if count_labels(watch.watches[False].labels):
+            best = bool(watch.readers[True].last_is_free)
+        if count_labels(watch.readers[False].labels):
             self.shifts = best
         return best
 
@@ -205,9 +206,11 @@ class Probe:
         k = self._trainer.args.gradient_accumulation_steps
         # The noise is each process's own; the resolution is the same in all.
         tolerance = max(self.resolution, self.noise) if self._gather is None else self.resolution
-        if not explains(known, k, tolerance):
+        found = match_plain(known, k, tolerance)
+        if found is None or not found.explained:
             known = self._gathered([self._with_own_loss(m, w) for m, w in zip(own, watches)]) or known
-        if self._locate and not is_right(known, k, tolerance):
+        is_right = found is not None and found.rule is not None and found.rule.right
+        if self._locate and not is_right:
             self._locate = False
             try:
                 self.location = ask_location(self._trainer, watches[-1], shifts=bool(self.shifts))
@@ -218,7 +221,7 @@ class Probe:
     def _gathered(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
         return own if self._gather is None else self._gather(own)
 
-    def _with_own_loss(self, record: MicroBatchRecord, watch: MicroBatchWatch) -> MicroBatchRecord:
+    def _with_own_loss(self, record: MicroBatchRecord, watch: MicroBatchReader) -> MicroBatchRecord:
         seen = record.observation
         assert seen is not None
         try:

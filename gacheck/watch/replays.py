@@ -12,9 +12,9 @@ import torch
 
 from gacheck.rules.facts import CodeLocation
 from gacheck.watch.batches import count_targets
-from gacheck.watch.cross_entropy import LogitsWatch, TargetWeight, find_logits
-from gacheck.watch.loss_location import LossWatch
-from gacheck.watch.micro_batch import MicroBatchWatch
+from gacheck.watch.cross_entropy import LogitsReader, TargetWeight, find_logits
+from gacheck.watch.loss_location import ScalarTrace
+from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.own_loss import own_mean
 from gacheck.watch.restoring import books_kept, undisturbed
 
@@ -32,7 +32,7 @@ class OwnLoss:
     weight: TargetWeight | None
 
 
-def ask_own_loss(trainer: Any, watch: MicroBatchWatch, *, shifts: bool, scale: float) -> OwnLoss:
+def ask_own_loss(trainer: Any, watch: MicroBatchReader, *, shifts: bool, scale: float) -> OwnLoss:
     """Ask the same code for its own mean over the micro-batch, without `num_items_in_batch`.
 
     Args:
@@ -41,8 +41,8 @@ def ask_own_loss(trainer: Any, watch: MicroBatchWatch, *, shifts: bool, scale: f
         shifts: Whether the loss shifts the labels.
         scale: Factor by which mixed precision scaled the loss before backward.
     """
-    seen = watch.watches[shifts]
-    again = LogitsWatch(seen.labels, shifts=shifts)
+    seen = watch.readers[shifts]
+    again = LogitsReader(seen.labels, shifts=shifts)
 
     def read(module: torch.nn.Module, args: Any, outputs: Any) -> None:
         logits = find_logits(outputs)
@@ -67,12 +67,12 @@ def ask_own_loss(trainer: Any, watch: MicroBatchWatch, *, shifts: bool, scale: f
     return OwnLoss(mean, seen.weight(directions, scale))
 
 
-def ask_location(trainer: Any, watch: MicroBatchWatch, *, shifts: bool) -> tuple[CodeLocation, ...]:
+def ask_location(trainer: Any, watch: MicroBatchReader, *, shifts: bool) -> tuple[CodeLocation, ...]:
     """Look from which line the loss of a micro-batch comes, by computing it once more."""
     context = trainer.compute_loss_context_manager()
     with torch.no_grad(), undisturbed(trainer.model, watch.start), books_kept(trainer), context:
         inputs = trainer._prepare_inputs(dict(watch.inputs))
-        watching = LossWatch(trainer.model, trainer)
+        watching = ScalarTrace(trainer.model, trainer)
         with watching:
             loss = own_mean(trainer, inputs, shifts=shifts)
     return watching.location_of(loss)

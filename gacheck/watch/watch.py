@@ -10,7 +10,7 @@ from typing import Any
 from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
 from gacheck.watch.description import describe_training
 from gacheck.watch.probe import Probe
-from gacheck.watch.world import Processes
+from gacheck.watch.world import World
 
 Seen = Callable[[WatchedTraining, bool], None]
 
@@ -23,21 +23,18 @@ class Watch:
         num_steps: How many of its first optimizer steps to observe.
         seen: Called after every observed step, before its update, with all facts so far and whether these are the
             last. In the process of rank 0 alone they hold the steps of all.
-        name: The same in all processes of the training, and no other watch's.
         chosen_loss_kwargs: The flag that the Trainer chose when it was made; None where that was not seen.
 
     Attributes:
         trouble: What kept the facts from being told.
     """
 
-    def __init__(
-        self, trainer: Any, *, num_steps: int, seen: Seen, name: str = "0", chosen_loss_kwargs: Flag | None = None
-    ) -> None:
+    def __init__(self, trainer: Any, *, num_steps: int, seen: Seen, chosen_loss_kwargs: Flag | None = None) -> None:
         self._trainer = trainer
         self._num_steps = num_steps
         self._seen = seen
         self._chosen = chosen_loss_kwargs
-        self._processes = Processes(name)
+        self._world = World()
         self._started = time.perf_counter()
         self._is_over = False
         self.trouble: list[Exception] = []
@@ -47,14 +44,14 @@ class Watch:
             shifts=None,
             observed_steps=num_steps,
             locate=True,
-            gather=self._gather if self._processes.size > 1 else None,
+            gather=self._gather if self._world.size > 1 else None,
             step_done=self._step_done,
         )
 
     @property
     def rank(self) -> int:
         """Of this process; 0 speaks for all."""
-        return self._processes.rank
+        return self._world.rank
 
     def finish(self) -> None:
         """Let go of the Trainer, and tell what was seen if the training ended early."""
@@ -81,25 +78,23 @@ class Watch:
         self._seen(facts, is_last)
 
     def _gather(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
-        everybody = self._processes.exchange([asdict(m) for m in own])
+        everybody = self._world.exchange([asdict(m) for m in own])
         if everybody is None:
             return None
         return [micro_batch_from(facts) for process in everybody for facts in process]
 
     def _facts(self) -> WatchedTraining:
-        probe, processes = self._probe, self._processes
+        probe, world = self._probe, self._world
         if self._described is None:
             self._described = describe_training(self._trainer)
         seen = {m.process for step in probe.steps for m in step.micro_batches}
         unseen = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}" for error in probe.trouble]
-        if len(seen) < processes.size and probe.steps:
-            unseen.append(
-                f"only {len(seen)} of {processes.size} processes answered, so the step's counts are not known"
-            )
+        if len(seen) < world.size and probe.steps:
+            unseen.append(f"only {len(seen)} of {world.size} processes answered, so the step's counts are not known")
         return WatchedTraining(
             **self._described,
             chosen_loss_kwargs=self._chosen,
-            num_processes=processes.size,
+            num_processes=world.size,
             num_processes_seen=len(seen),
             shifts=probe.shifts is not False,
             resolution=probe.resolution,

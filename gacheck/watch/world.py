@@ -1,4 +1,4 @@
-"""What several processes of one training tell each other, without a collective call that could wait for ever.
+"""The processes of one training, and what they tell each other, without a collective call that could wait for ever.
 
 The processes of a training that torch.distributed has joined share a key-value store. Each posts its facts there and
 reads those of the others; one that is not watched is waited for once, for a short while.
@@ -6,39 +6,35 @@ reads those of the others; one that is not watched is waited for once, for a sho
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.distributed
 
 # Processes come to the end of an optimizer step together: none waits for long unless one is not watched at all.
-PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=5)
 
 
-class Processes:
+class World:
     """The processes of one training.
-
-    Args:
-        name: Tells one exchange from another in the store; the same in all processes.
 
     Attributes:
         rank: Of this process; 0 speaks for all.
         size: How many there are.
     """
 
-    def __init__(self, name: str) -> None:
+    _numbers: ClassVar[Any] = itertools.count()
+    _somebody_is_silent: ClassVar[bool] = False
+
+    def __init__(self) -> None:
         joined = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if joined else 0
         self.size = torch.distributed.get_world_size() if joined else 1
-        self._name = name
+        self._number: int | None = None
         self._num_exchanges = 0
         self._store: Any = _default_store() if self.size > 1 else None
-
-    @property
-    def connected(self) -> bool:
-        """Whether all processes have answered so far."""
-        return self.size == 1 or self._store is not None
 
     def exchange(self, facts: Any) -> list[Any] | None:
         """Post facts and return those of all processes, by rank; None where one of them does not answer.
@@ -48,16 +44,20 @@ class Processes:
         """
         if self.size == 1:
             return [facts]
-        if self._store is None:
+        # One that is not watched does not answer in the next training either: it is waited for once in all.
+        if self._store is None or World._somebody_is_silent:
             return None
+        if self._number is None:
+            # By the first exchange, which all processes come to in the same order, whatever else each has made.
+            self._number = next(World._numbers)
         self._num_exchanges += 1
-        keys = [f"gacheck/{self._name}/{self._num_exchanges}/{rank}" for rank in range(self.size)]
+        keys = [f"gacheck/{self._number}/{self._num_exchanges}/{rank}" for rank in range(self.size)]
         try:
             self._store.set(keys[self.rank], json.dumps(facts))
             self._store.wait(keys, PATIENCE)
             return [json.loads(self._store.get(key)) for key in keys]
         except RuntimeError:  # the store's time-out and a lost connection alike
-            self._store = None
+            World._somebody_is_silent = True
             return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gacheck.core.figures import PassFigures, divide
 from gacheck.core.verdict import Case
+from gacheck.words.numbers import percent
 
 # Optimizers whose step does not grow with the gradient; the Trainer's names begin so.
 SCALE_FREE_OPTIMIZERS = ("adam", "lamb", "lion", "lomo", "adalomo", "adafactor", "stable_adamw", "schedule_free_adamw")
@@ -23,7 +24,7 @@ def impact(case: Case) -> str:
         return "The gradients are not finite either, or not to be trusted."
     if case.only_tails:
         return "Only the steps at the end of an epoch have this fault, in the log and in the gradient."
-    if case.record.attached is not None and auto.backward is None:
+    if case.attached is not None and auto.backward is None:
         return "The gradient was not seen."
     if case.affects == "none":
         return "Gradients agree too."
@@ -43,7 +44,7 @@ def _gradient_sentence(case: Case, worst: PassFigures) -> str:
     if case.affects == "gradient":
         return f"The log looks right, the gradients are not{size}."
     if case.code == "SCALED_BY_ACCUMULATION":
-        other = case.at(worst.accumulation_steps, "off" if worst.loss_kwargs == "on" else "on")
+        other = case.at(worst.accumulation_steps, worst.loss_kwargs.other)
         quotient = divide(worst.grad_norm, other.grad_norm) if other and other.status == "ok" else None
         if quotient is not None and case.better_flag:
             size = f" ({worst.loss_kwargs} / {case.better_flag} = {quotient:.3f})"
@@ -53,9 +54,9 @@ def _gradient_sentence(case: Case, worst: PassFigures) -> str:
 
 def _training_sentence(case: Case, worst: PassFigures) -> str:
     """Say what the wrong gradient did here, from the held-out loss after the passes."""
-    config = case.record.config
+    setup = case.record.setup
     right = case.at(worst.accumulation_steps, case.better_flag) if case.better_flag else None
-    if right is None and config.per_device_train_batch_size is None:
+    if right is None and setup.per_device_train_batch_size is None:
         right = case.at(1, worst.loss_kwargs)  # with a batch that grows with k, k = 1 has seen less text
     if right is None or right is worst or not right.heldout_loss or worst.heldout_loss is None:
         return ""
@@ -64,23 +65,25 @@ def _training_sentence(case: Case, worst: PassFigures) -> str:
         return (
             f"It changed the training: held-out loss {worst.heldout_loss:.3f} after the pass at "
             f"k={worst.accumulation_steps}, {right.heldout_loss:.3f} "
-            f"{'with the flag ' + right.loss_kwargs if case.better_flag else 'at k=1'}."
+            f"{f'with the flag {right.loss_kwargs}' if case.better_flag else 'at k=1'}."
         )
     if case.code != "SCALED_BY_ACCUMULATION" and case.code != "DIVIDED_TWICE":
         if abs(change) < NOTHING:
-            return f"After {config.max_steps} steps the held-out loss is the same."
-        return f"After {config.max_steps} steps the held-out loss differs by {percent(abs(change))}."
-    hiders = ["AdamW" if config.optim.startswith("adamw") else config.optim] if _scale_free(config.optim) else []
-    if config.max_grad_norm and case.code == "SCALED_BY_ACCUMULATION":
-        hiders.append(f"max_grad_norm {config.max_grad_norm}")
-    k = worst.accumulation_steps
-    times = f"{k} times" if case.code == "SCALED_BY_ACCUMULATION" else f"1/{k}"
+            return f"After {len(worst.steps)} steps the held-out loss is the same."
+        return f"After {len(worst.steps)} steps the held-out loss differs by {percent(abs(change))}."
+    return _what_hid_it(case, worst.accumulation_steps)
+
+
+def _what_hid_it(case: Case, k: int) -> str:
+    optim, clip = case.record.setup.optim or "", case.record.setup.max_grad_norm
+    hiders = []
+    if optim.startswith(SCALE_FREE_OPTIMIZERS):
+        hiders.append("AdamW" if optim.startswith("adamw") else optim)
+    if clip and case.code == "SCALED_BY_ACCUMULATION":
+        hiders.append(f"max_grad_norm {clip}")
+    size = "large" if case.code == "SCALED_BY_ACCUMULATION" else "small"
     hid = f"{' and '.join(hiders)} hid it here; under" if hiders else "It did not show here; under"
-    return f"{hid} plain SGD the step would be {times}."
-
-
-def _scale_free(optim: str) -> bool:
-    return optim.startswith(SCALE_FREE_OPTIMIZERS)
+    return f"{hid} plain SGD the step would be {k} times too {size}."
 
 
 def _last_step_sentence(case: Case, worst: PassFigures) -> str:
@@ -94,8 +97,3 @@ def _last_step_sentence(case: Case, worst: PassFigures) -> str:
         f"Last step's loss / {k} = {last.reported_loss / k:.3f}; "
         f"flag {case.better_flag}: {better.steps[-1].reported_loss:.3f}."
     )
-
-
-def percent(share: float) -> str:
-    """Write a share with two digits, 0.1 % or 12 %; from the whole on as a factor."""
-    return f"{share * 100:.2g} %" if share < 0.995 else f"a factor of {1 + share:.2g}"

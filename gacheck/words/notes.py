@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gacheck.core.verdict import Case
-from gacheck.words.impact import percent
+from gacheck.words.numbers import percent, power
 
 # Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
 UNUSUAL_FLOAT32 = 1e-5
 UNUSUAL_HALF = 1e-2
-
-
-def _power(share: float) -> str:
-    """Write a small share as 8e-9."""
-    return f"{share:.0e}".replace("e-0", "e-")
 
 
 def certainty(case: Case) -> str:
@@ -27,7 +22,7 @@ def certainty(case: Case) -> str:
     if found is None or found.rule is None:
         return ""
     what = "the right answer " if found.rule.right else ""
-    exactly = f"Fits {what}exactly" if found.relative_error == 0 else f"Fits {what}to {_power(found.relative_error)}"
+    exactly = f"Fits {what}exactly" if found.relative_error == 0 else f"Fits {what}to {power(found.relative_error)}"
     if found.runner_up_error is None:
         return f"{exactly}."
     return f"{exactly}; next best is {percent(found.runner_up_error)} off."
@@ -37,9 +32,9 @@ def _limits(case: Case) -> Iterator[str]:
     """Say what makes the measurement coarser than its arithmetic."""
     noise, hardware = case.record.oracle.noise, case.record.hardware
     natural = UNUSUAL_FLOAT32 if hardware.dtype == "float32" and hardware.autocast is None else UNUSUAL_HALF
-    if noise.repeat > natural:
+    if noise.repeat is not None and noise.repeat > natural:
         yield f"Two identical forwards differ by {percent(noise.repeat)}: something random could not be switched off."
-    if noise.regrouping > natural:
+    if noise.regrouping is not None and noise.regrouping > natural:
         yield (
             f"A row's loss changes by {percent(noise.regrouping)} with the rows beside it: batch normalisation, expert "
             "capacity or the like. Then no grouping gives exactly the loss of another."
@@ -52,7 +47,7 @@ def notes(case: Case) -> tuple[str, ...]:
     found = case.auto.forward if case.auto else None
     if found is not None and found.rule is not None and found.equivalent:
         names = ", ".join(rule.label for rule in found.equivalent)
-        if max(case.record.config.gradient_accumulation_steps) == 1 == case.record.hardware.world_size:
+        if max(case.record.accumulation_steps) == 1 == case.record.hardware.world_size:
             data = "an accumulation step above 1 would tell them apart"
         else:
             data = "rows of unequal length would tell them apart"
@@ -61,8 +56,8 @@ def notes(case: Case) -> tuple[str, ...]:
         failed = [f.id for f in case.figures if f.status == "failed" and f.loss_kwargs == case.auto.flag]
         if failed and case.code != "LOSS_KWARGS_REJECTED":
             said.append(f"Failed, so not judged: {', '.join(failed)}.")
-    if case.record.attached is not None and case.code != "INCONCLUSIVE":
-        said += [f"Not all could be seen: {reason}." for reason in case.record.attached.unseen]
+    if case.attached is not None and case.code != "INCONCLUSIVE":
+        said += [f"Not all could be seen: {reason}." for reason in case.attached.unseen]
     others = [code for code in case.codes[1:] if code != "OK"]
     if others:
         said.append(f"Also: {', '.join(others)}.")

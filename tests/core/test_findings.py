@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gacheck.core.findings import FlagFinding, Tolerance, explain_alone, find, measure_tolerance, optimizer_step
-from gacheck.core.measured import Hypothesis
 from gacheck.record.parts import Noise, OracleRecord, PassRecord
 from gacheck.rules.facts import MicroBatchRecord
+from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import RULES, RULES_BY_NAME, Rule, rule_table
 from gacheck.words.analysis import analyse
 from tests.builders import ROWS, attached_run, failed_pass, gradient_evidence, oracle, pass_record, run_record

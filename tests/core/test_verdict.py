@@ -10,8 +10,8 @@ import pytest
 
 from gacheck.record.parts import PassRecord
 from gacheck.record.run import RunRecord
-from gacheck.rules.codes import SEVERITY, gravest_first
 from gacheck.rules.facts import Flag
+from gacheck.rules.table import SEVERITY, gravest_first
 from gacheck.words.analysis import Analysis, Verdict, analyse
 from tests.builders import failed_pass, full_run, gradient_evidence, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed

@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gacheck.rules.codes import SEVERITY, SEVERITY_RANK
-from gacheck.rules.table import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, Rule, rule_table
+from gacheck.rules.table import (
+    RULES,
+    RULES_BY_NAME,
+    SEVERITY,
+    SEVERITY_RANK,
+    MicroBatch,
+    OptimizerStep,
+    Rule,
+    rule_table,
+)
 from tests.builders import rule_named
 
 PROPERTY = settings(derandomize=True, max_examples=60, deadline=None)

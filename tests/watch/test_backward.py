@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from gacheck.watch.backward import BackwardWatch, watching_backward
+from gacheck.watch.backward import BackwardRoots, watching_backward
 
 
 def by_method(loss: torch.Tensor) -> None:
@@ -50,7 +50,7 @@ def test_what_is_added_to_the_gradient_is_the_sum_of_the_losses() -> None:
     [([], None), ([None], None), ([1.5, None], None), ([1.5], 1.5), ([1.5, -0.5], 1.0), ([0.0], 0.0)],
 )
 def test_a_sum_is_known_where_all_of_it_is(roots: list[float | None], loss: float | None) -> None:
-    watch = BackwardWatch()
+    watch = BackwardRoots()
     watch.roots = roots
 
     assert watch.loss == loss

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from gacheck.watch.batches import count_targets
 from gacheck.watch.cross_entropy import (
-    LogitsWatch,
+    LogitsReader,
     align,
     find_logits,
     fit_weight,
@@ -158,7 +158,7 @@ def watched_logits(dtype: torch.dtype = torch.float32) -> torch.Tensor:
 def test_watch_sees_the_weight(factor: float, scale: float, dtype: torch.dtype, copied: bool, error: float) -> None:
     # Mixed precision hands out a copy: the loss is not taken from it, and no gradient reaches it.
     logits = watched_logits(dtype)
-    watch = LogitsWatch(LABELS, shifts=True)
+    watch = LogitsReader(LABELS, shifts=True)
     handed_out = logits.float() if copied else logits
     watch.read(handed_out)
     (sum_nats(logits, LABELS, shifts=True) * factor * scale).backward()
@@ -180,6 +180,6 @@ def test_casts_are_followed_to_the_original() -> None:
 
 @pytest.mark.parametrize("directions", ["own", None, "empty"])
 def test_watch_without_a_gradient(directions: str | None) -> None:
-    watch = LogitsWatch(LABELS, shifts=True)
+    watch = LogitsReader(LABELS, shifts=True)
     watch.read(watched_logits())
     assert watch.weight({"own": watch.directions, None: None, "empty": torch.zeros(0)}[directions]) is None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gacheck.watch.loss_location import LossWatch
+from gacheck.watch.loss_location import ScalarTrace
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -84,8 +84,8 @@ def line_of(code: object, comment: str) -> int:
     return next(first + i for i, line in enumerate(lines) if line.rstrip().endswith(f"# {comment}"))
 
 
-def watched(model: torch.nn.Module) -> tuple[LossWatch, torch.Tensor]:
-    with LossWatch(model) as watch:
+def watched(model: torch.nn.Module) -> tuple[ScalarTrace, torch.Tensor]:
+    with ScalarTrace(model) as watch:
         loss = model(torch.ones(3, 4), torch.tensor([0, 1, 2]))
     return watch, loss
 

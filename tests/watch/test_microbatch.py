@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from gacheck.watch.cross_entropy import PIECE, resolution, rounding_noise, sum_nats
-from gacheck.watch.micro_batch import MicroBatchWatch, scored_labels
+from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
 
 LABELS = torch.tensor([[1, 2, 0, 2], [0, 1, -100, -100]])
 INPUTS = {"input_ids": torch.tensor([[1, 2, 0, 2], [0, 1, 2, 2]]), "labels": LABELS}
@@ -48,7 +48,7 @@ class Open(Fused):
         return SimpleNamespace(loss=loss, logits=out.logits)
 
 
-def step(model: torch.nn.Module, watch: MicroBatchWatch, **more: Any) -> torch.Tensor:
+def step(model: torch.nn.Module, watch: MicroBatchReader, **more: Any) -> torch.Tensor:
     with watch.watching():
         loss: torch.Tensor = model(**watch.inputs, **more).loss
         loss.backward()
@@ -57,14 +57,14 @@ def step(model: torch.nn.Module, watch: MicroBatchWatch, **more: Any) -> torch.T
 
 def test_logits_of_the_training_s_own_forward_are_read() -> None:
     model = Open()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     loss = step(model, watch)
 
     # One forward: 4 targets, whose sum the loss divides by 10.
     assert len(model.asked) == 1
     assert not watch.replayed
-    assert watch.watches[True].sum_nats == pytest.approx(float(loss.detach()) * 10)
-    weight = watch.watches[True].weight(watch.watches[True].directions)
+    assert watch.readers[True].sum_nats == pytest.approx(float(loss.detach()) * 10)
+    weight = watch.readers[True].weight(watch.readers[True].directions)
     assert weight is not None
     assert weight.weight == pytest.approx(0.1)
     assert watch.backward.loss == pytest.approx(float(loss.detach()))
@@ -74,7 +74,7 @@ def test_logits_of_the_training_s_own_forward_are_read() -> None:
 @pytest.mark.parametrize("more", [{}, {"num_items_in_batch": 10}, {"shift_labels": LABELS}], ids=str)
 def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) -> None:
     model = Fused()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     loss = step(model, watch, **more)
 
     assert watch.trouble is None
@@ -82,9 +82,9 @@ def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) ->
     # Asked once as the training asks, then for logits alone; with the same elements dropped, so S is the same.
     assert model.asked == [{"input_ids", "labels", *more}, {"input_ids"}]
     assert torch.equal(model.logits[0], model.logits[1])
-    assert watch.watches[True].sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
+    assert watch.readers[True].sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
     # No gradient passes through logits of a forward of their own.
-    assert watch.watches[True].weight(watch.watches[True].directions) is None
+    assert watch.readers[True].weight(watch.readers[True].directions) is None
 
 
 def test_dropout_would_show_in_another_forward() -> None:
@@ -99,7 +99,7 @@ def test_the_forward_of_its_own_leaves_no_trace() -> None:
         model = Fused()
         torch.manual_seed(1)
         if watched:
-            step(model, MicroBatchWatch(model, INPUTS, (True, False)))
+            step(model, MicroBatchReader(model, INPUTS, (True, False)))
         else:
             model(**INPUTS).loss.backward()
         assert model.head.weight.grad is not None
@@ -112,11 +112,11 @@ def test_the_forward_of_its_own_leaves_no_trace() -> None:
 
 def test_a_switch_among_the_arguments_is_left_out_of_it() -> None:
     model = Fused()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     step(model, watch, skip_logits=True)
 
     assert model.asked[1:] == [{"input_ids"}]
-    assert watch.watches[True].sum_nats is not None
+    assert watch.readers[True].sum_nats is not None
 
 
 def test_an_argument_that_it_needs_is_handed_over_the_second_time() -> None:
@@ -128,11 +128,11 @@ def test_an_argument_that_it_needs_is_handed_over_the_second_time() -> None:
             return out if "temperature" in kwargs else SimpleNamespace(loss=out.loss, logits=None)
 
     model = Needy()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     step(model, watch, temperature=2)
 
     assert model.asked[1:] == [{"input_ids"}, {"input_ids", "temperature"}]
-    assert watch.watches[True].sum_nats is not None
+    assert watch.readers[True].sum_nats is not None
 
 
 def test_nothing_is_read_of_a_model_that_never_gives_logits() -> None:
@@ -143,10 +143,10 @@ def test_nothing_is_read_of_a_model_that_never_gives_logits() -> None:
             return SimpleNamespace(loss=super().forward(input_ids, LABELS).loss, logits=None)
 
     model = Silent()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     loss = step(model, watch)
 
-    assert watch.watches[True].sum_nats is None
+    assert watch.readers[True].sum_nats is None
     assert watch.backward.loss == pytest.approx(float(loss.detach()))
 
 
@@ -160,7 +160,7 @@ def test_an_error_within_is_kept_and_the_step_goes_on() -> None:
             return super().forward(input_ids, labels, **kwargs)
 
     model = Refusing()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     step(model, watch)
 
     assert isinstance(watch.trouble, KeyError)
@@ -169,22 +169,22 @@ def test_an_error_within_is_kept_and_the_step_goes_on() -> None:
 
 def test_forwards_without_gradients_are_not_the_training_s() -> None:
     model = Open()
-    watch = MicroBatchWatch(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, (True,))
     with watch.watching(), torch.no_grad():
         model(**INPUTS)
 
-    assert watch.watches[True].sum_nats is None
+    assert watch.readers[True].sum_nats is None
 
 
 def test_both_alignments_are_watched_where_it_is_not_known() -> None:
     model = Open(dropout=0.0)
-    watch = MicroBatchWatch(model, INPUTS, (True, False))
+    watch = MicroBatchReader(model, INPUTS, (True, False))
     step(model, watch)
 
     nats = {shifts: float(sum_nats(model.logits[0], LABELS, shifts=shifts)) for shifts in (True, False)}
-    assert {shifts: w.sum_nats for shifts, w in watch.watches.items()} == pytest.approx(nats)
+    assert {shifts: w.sum_nats for shifts, w in watch.readers.items()} == pytest.approx(nats)
     assert nats[True] != pytest.approx(nats[False])
-    spreads = {s: weight.spread for s, w in watch.watches.items() if (weight := w.weight(w.directions)) is not None}
+    spreads = {s: weight.spread for s, w in watch.readers.items() if (weight := w.weight(w.directions)) is not None}
     assert spreads[True] < 1e-5
     assert spreads[False] > 0.05
     assert watch.noise is not None
@@ -194,7 +194,7 @@ def test_both_alignments_are_watched_where_it_is_not_known() -> None:
 def test_noise_counts_that_other_logits_are_blurred() -> None:
     noises = []
     for model in (Open(dropout=0.0), Fused(dropout=0.0)):
-        watch = MicroBatchWatch(model.to(torch.bfloat16), INPUTS, (True, False))
+        watch = MicroBatchReader(model.to(torch.bfloat16), INPUTS, (True, False))
         step(model, watch)
         logits = model.logits[0]
         blur = resolution(torch.bfloat16) if watch.replayed else 0.0
@@ -207,7 +207,7 @@ def test_noise_counts_that_other_logits_are_blurred() -> None:
 
 def test_the_trainer_may_take_the_labels_out() -> None:
     inputs = dict(INPUTS)
-    watch = MicroBatchWatch(Open(), inputs, (True,))
+    watch = MicroBatchReader(Open(), inputs, (True,))
     inputs.pop("labels")
 
     assert torch.equal(watch.inputs["labels"], LABELS)
@@ -233,15 +233,15 @@ def test_labels_that_the_collator_has_shifted_go_first(inputs: dict[str, Any], s
 @pytest.mark.parametrize("inputs", [{}, {"labels": None}, {"labels": torch.tensor([1, 2])}, {"labels": [[1, 2]]}])
 def test_without_labels_there_is_nothing_to_watch(inputs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="labels"):
-        MicroBatchWatch(Open(), inputs, (True,))
+        MicroBatchReader(Open(), inputs, (True,))
 
 
 def test_shifted_labels_are_scored_where_they_stand() -> None:
     shifted = torch.tensor([[2, 0, 2, -100], [1, -100, -100, -100]])
-    watch = MicroBatchWatch(Open(), {**INPUTS, "shift_labels": shifted}, (True, False))
+    watch = MicroBatchReader(Open(), {**INPUTS, "shift_labels": shifted}, (True, False))
 
-    assert list(watch.watches) == [False]
-    assert torch.equal(watch.watches[False].labels, shifted)
+    assert list(watch.readers) == [False]
+    assert torch.equal(watch.readers[False].labels, shifted)
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 23), (torch.bfloat16, 7), (torch.float16, 10)])

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from gacheck.watch.cross_entropy import sum_nats
-from gacheck.watch.micro_batch import MicroBatchWatch
+from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import ask_location, ask_own_loss
 from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, ToyModel, ToyTrainer, same_state, state_of
 
@@ -19,10 +19,10 @@ NUM_TARGETS = 3
 K = 2
 
 
-def after_a_step(trainer: ToyTrainer, count: Any = None) -> tuple[MicroBatchWatch, float]:
+def after_a_step(trainer: ToyTrainer, count: Any = None) -> tuple[MicroBatchReader, float]:
     """Do a training step on the first micro-batch; return what was seen and the loss."""
     torch.manual_seed(1)
-    watch = MicroBatchWatch(trainer.model, INPUTS, (True,))
+    watch = MicroBatchReader(trainer.model, INPUTS, (True,))
     with watch.watching():
         loss = trainer.training_step(trainer.model, INPUTS, count)
     # The training goes on: what comes later draws other numbers.
@@ -42,7 +42,7 @@ def test_the_own_mean_is_that_of_the_same_forward() -> None:
     # The step reported the mean over k.
     assert answer.mean_nats == pytest.approx(K * loss, rel=1e-6)
     # Label smoothing is no plain cross-entropy.
-    assert answer.mean_nats * NUM_TARGETS != pytest.approx(watch.watches[True].sum_nats, rel=1e-3)
+    assert answer.mean_nats * NUM_TARGETS != pytest.approx(watch.readers[True].sum_nats, rel=1e-3)
 
 
 def test_with_other_elements_dropped_it_would_be_another() -> None:
@@ -71,7 +71,7 @@ def test_the_weight_is_read_against_the_own_gradient(count: int | None, scale: f
     assert answer.weight.weight == pytest.approx(weight, rel=1e-5)
     assert answer.weight.spread < 1e-5
     # Against the gradient of plain cross-entropy there is no such weight.
-    plain = watch.watches[True].weight(watch.watches[True].directions)
+    plain = watch.readers[True].weight(watch.readers[True].directions)
     assert plain is not None
     assert plain.spread > 0.01
 

@@ -190,9 +190,9 @@ def fail(*args: Any, **kwargs: Any) -> Any:
 @pytest.mark.parametrize(
     "broken",
     [
-        "gacheck.watch.probe.MicroBatchWatch",
+        "gacheck.watch.probe.MicroBatchReader",
         "gacheck.watch.micro_batch.find_logits",
-        "gacheck.watch.cross_entropy.LogitsWatch.at_targets",
+        "gacheck.watch.cross_entropy.LogitsReader.at_targets",
         "gacheck.watch.probe.batch_fingerprints",
         "gacheck.watch.probe.explains",
         "gacheck.watch.probe.ask_own_loss",

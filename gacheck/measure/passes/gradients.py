@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from gacheck.core.findings import explain_alone
-from gacheck.core.measured import Hypothesis
 from gacheck.record.parts import GradientEvidence, OracleRecord, PassRecord
+from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule
 from gacheck.watch.batches import Batch, count_targets
 from gacheck.watch.cross_entropy import find_logits, sum_nats

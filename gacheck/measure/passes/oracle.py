@@ -20,7 +20,7 @@ from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
 from gacheck.watch.cross_entropy import find_logits, gradient_nodes, resolution, row_sums, sum_nats
-from gacheck.watch.loss_location import LossWatch
+from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean
 from gacheck.watch.probe import gradient_norm
 
@@ -225,7 +225,7 @@ class Oracle:
         return (None if loss is None else float(loss)), None
 
     def _loss_location(self, batch: Batch, trainer: Any, *, shifts: bool) -> tuple[CodeLocation, ...]:
-        watch = LossWatch(self._model, trainer)
+        watch = ScalarTrace(self._model, trainer)
         with torch.no_grad(), self.precision(), watch:
             loss = own_mean(trainer, batch, shifts=shifts)
         return watch.location_of(loss)

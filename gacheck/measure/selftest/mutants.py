@@ -14,7 +14,8 @@ from transformers import LlamaForCausalLM, Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
 from gacheck.rules.facts import Flag
-from gacheck.watch.batches import IGNORE_INDEX, Batch
+from gacheck.rules.task import IGNORE_INDEX
+from gacheck.watch.batches import Batch
 
 # Small enough to leave a loss a loss, large enough to be seen in half precision.
 AUXILIARY_WEIGHT = 0.5

@@ -21,7 +21,6 @@ from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, PassRecord
 from gacheck.record.plan import PassSpec, plan
 from gacheck.record.run import RunRecord
-from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis, analyse
 
 VOCABULARY = 300

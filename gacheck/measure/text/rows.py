@@ -22,7 +22,8 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import DataError
 from gacheck.measure.text.sources import Source
 from gacheck.record.run import DataFacts
-from gacheck.watch.batches import IGNORE_INDEX, Batch, row_fingerprint
+from gacheck.rules.task import IGNORE_INDEX
+from gacheck.watch.batches import Batch, row_fingerprint
 
 SHORTEST_ROW = 8
 SHORTEST_SAMPLE = 2  # one token to predict another from

@@ -12,6 +12,11 @@ import os
 import sys
 from typing import Any
 
+# What to do, by the environment, which reaches every process that a launcher starts.
+FACTS_FOLDER = "GACHECK_ATTACH_FOLDER"  # where the facts go
+NUM_STEPS = "GACHECK_ATTACH_STEPS"  # how many optimizer steps to observe
+STOP = "GACHECK_ATTACH_STOP"  # not empty: end the training once they are
+
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.path.dirname(os.path.dirname(FOLDER))
 TRAINER_MODULE = "transformers.trainer"
@@ -60,7 +65,7 @@ def _hook(loader: Any) -> None:
 def _note(name: str, text: str = "") -> None:
     """Leave a word for the command that waits for the training."""
     try:
-        with open(os.path.join(os.environ["GACHECK_ATTACH_FOLDER"], name), "a", encoding="utf-8") as file:
+        with open(os.path.join(os.environ[FACTS_FOLDER], name), "a", encoding="utf-8") as file:
             file.write(text)
     except Exception:
         pass
@@ -81,7 +86,7 @@ def _chain() -> None:
 
 if __name__ == "sitecustomize":
     sys.path[:] = [entry for entry in sys.path if entry != FOLDER]
-    if "GACHECK_ATTACH_FOLDER" in os.environ:
+    if FACTS_FOLDER in os.environ:
         _note("python")
         sys.meta_path.insert(0, Finder())
     _chain()

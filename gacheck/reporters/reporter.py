@@ -1,0 +1,59 @@
+"""What a reporter is: an analysis → bytes, under a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gacheck.words.analysis import Analysis
+
+MAX_WIDTH = 80
+MIN_WIDTH = 40
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a text is to be read.
+
+    Attributes:
+        width: Columns; no text takes more than 80.
+        color: Whether colours may be used.
+        ascii: Whether nothing but ASCII may be.
+        saved: What to say of where the record lies; nothing is said without it.
+    """
+
+    width: int = MAX_WIDTH
+    color: bool = False
+    ascii: bool = False
+    saved: str | None = None
+
+    @property
+    def columns(self) -> int:
+        """Columns that are used."""
+        return min(MAX_WIDTH, max(MIN_WIDTH, self.width))
+
+
+Render = Callable[[Analysis, View], bytes]
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """One format.
+
+    Attributes:
+        name: Of the format, as `--format` takes it.
+        suffix: Of files in it.
+        binary: Whether it is no text, and so not for a terminal.
+        kinds: The kinds of record that it shows.
+        render: Makes it. A format that is not read on a screen has no use for the view.
+    """
+
+    name: str
+    suffix: str
+    binary: bool
+    kinds: frozenset[str]
+    render: Render
+
+
+TRAININGS = frozenset({"run", "attach"})
+"""The kinds of record that hold passes."""

@@ -1,0 +1,64 @@
+"""From the facts of an optimizer step to what the rules are held against.
+
+A loss is read under one of three hypotheses about what the model means to minimise:
+
+    plain      cross-entropy: S_m is the oracle's where its rows are known, else from the training's own logits
+    own        another objective (label smoothing, a penalty): S_m = n_m ℓ_m, with ℓ_m the mean that the same code
+               computes for micro-batch m by itself
+    auxiliary  cross-entropy, and beside it a loss per micro-batch (a router's): a_m = ℓ_m − S_m / n_m
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from gacheck.rules.facts import MicroBatchRecord, Observation
+from gacheck.rules.table import MicroBatch, OptimizerStep
+
+Hypothesis = Literal["plain", "own", "auxiliary"]
+
+HYPOTHESES: tuple[Hypothesis, ...] = ("plain", "own", "auxiliary")
+"""Simplest first."""
+
+
+def optimizer_step(
+    micro_batches: Sequence[MicroBatchRecord],
+    accumulation_steps: int,
+    hypothesis: Hypothesis = "plain",
+    row_sums: Mapping[str, float] | None = None,
+) -> OptimizerStep | None:
+    """Return an optimizer step as the rules see it; None if something for it was not measured.
+
+    Args:
+        micro_batches: Of all processes; none make no step.
+        accumulation_steps: k as configured.
+        hypothesis: What the model is taken to minimise.
+        row_sums: Fingerprint of a row → its S, nats, where an oracle knows it.
+    """
+    read = [_micro_batch(each, hypothesis, row_sums or {}) for each in micro_batches]
+    known = tuple(each for each in read if each is not None)
+    return OptimizerStep(known, accumulation_steps) if known and len(known) == len(read) else None
+
+
+def _micro_batch(record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float]) -> MicroBatch | None:
+    seen = record.observation
+    if seen is None:
+        return None
+    plain, own, count = _plain_sum(seen, row_sums), seen.own_mean_nats, seen.num_target_tokens
+    asked = None if own is None else own * count
+    total, auxiliary = asked if hypothesis == "own" else plain, 0.0
+    if hypothesis == "auxiliary":
+        if own is None or plain is None or not count:
+            return None
+        auxiliary = own - plain / count
+    if total is None:
+        return None
+    return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary, record.process)
+
+
+def _plain_sum(seen: Observation, row_sums: Mapping[str, float]) -> float | None:
+    if row_sums and all(row in row_sums for row in seen.rows):
+        return math.fsum(row_sums[row] for row in seen.rows)
+    return seen.sum_nats
