@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from gacheck.config import ExperimentConfig
+from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment
 from gacheck.record.parts import (
-    Attached,
     GradientEvidence,
     HardwareFacts,
     ModelFacts,
@@ -25,6 +26,9 @@ from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import CodeLocation, Flag, MicroBatchRecord, Observation, StepRecord
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
+
+FlagLike = Flag | Literal["on", "off"]
+"""A value of the flag, or its word."""
 
 # Eight rows: (summed nats, target tokens). Label tokens are one more: the first of a row is not predicted.
 ROWS: tuple[tuple[float, int], ...] = (
@@ -110,7 +114,7 @@ def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0
 
 def pass_record(
     k: int,
-    flag: Flag,
+    flag: FlagLike,
     rule: str,
     *,
     backward: str | None = "same",
@@ -134,7 +138,7 @@ def pass_record(
         world_size: The W of a rule that has one in its name; it goes with the same W of the run.
     """
     right = optimizer_step(k, rows, num_micro_batches=num_micro_batches).num_target_tokens
-    passed = float(right) if flag == "on" and count is None else count
+    passed = float(right) if Flag(flag).is_on and count is None else count
     step = optimizer_step(k, rows, num_micro_batches=num_micro_batches, count=passed, auxiliary=auxiliary)
     losses = [value * scale for value in rule_named(rule, world_size).contributions(step)]
     weights: Sequence[float | None] = [None] * len(losses)
@@ -169,12 +173,12 @@ def pass_record(
         for number in range(1, num_steps + 1)
     )
     return PassRecord(
-        id=PassSpec(k, flag, tail=num_micro_batches is not None).id,
+        id=PassSpec(k, Flag(flag), tail=num_micro_batches is not None).id,
         accumulation_steps=k,
-        loss_kwargs=flag,
+        loss_kwargs=Flag(flag),
         status="ok",
         tail=num_micro_batches is not None,
-        auto_loss_kwargs=auto,
+        auto_loss_kwargs=Flag.of(auto),
         steps=steps,
         gradient=gradient,
         heldout_loss_nats=heldout,
@@ -182,14 +186,19 @@ def pass_record(
     )
 
 
-def failed_pass(k: int, flag: Flag, *, rejects: bool = False, auto: bool = True) -> PassRecord:
+def failed_pass(k: int, flag: FlagLike, *, rejects: bool = False, auto: bool = True) -> PassRecord:
     error = PassError(
         kind="TypeError" if rejects else "OutOfMemoryError",
         message="forward() got an unexpected keyword argument 'num_items_in_batch'" if rejects else "out of memory",
         rejects_num_items_in_batch=rejects,
     )
     return PassRecord(
-        id=f"k{k}-{flag}", accumulation_steps=k, loss_kwargs=flag, status="failed", error=error, auto_loss_kwargs=auto
+        id=f"k{k}-{flag}",
+        accumulation_steps=k,
+        loss_kwargs=Flag(flag),
+        status="failed",
+        error=error,
+        auto_loss_kwargs=Flag.of(auto),
     )
 
 
@@ -249,25 +258,47 @@ def run_record(
 
 
 def attached_run(
-    rule: str, *, k: int = 4, flag: Flag = "on", unseen: Sequence[str] = (), **attached: object
-) -> RunRecord:
+    rule: str,
+    *,
+    k: int = 4,
+    flag: FlagLike = "on",
+    unseen: Sequence[str] = (),
+    chosen: bool | None = True,
+    num_processes_seen: int = 1,
+    **setup: object,
+) -> AttachRecord:
     """Make the record of a training that was watched: one pass, its own k and flag, every step observed."""
-    made = pass_record(k, flag, rule, auto=flag == "on", heldout=0.0)
+    made = pass_record(k, flag, rule, auto=Flag(flag).is_on, heldout=0.0)
     first = made.steps[0]
     steps = tuple(replace(first, step=number) for number in (1, 2))
-    facts = {"average_tokens_across_devices": True, "chosen_loss_kwargs": True, "num_steps": 2, "num_processes_seen": 1}
-    record = run_record(
-        [made.model_copy(update={"steps": steps, "heldout_loss_nats": None})],
-        config={"per_device_train_batch_size": 2, "effective_batch_size": None, "trainer_class": "train:MyTrainer"},
-        oracle_record=oracle().model_copy(update={"rows": (), "shift_errors": None, "gradient_norms": {}}),
-    )
-    return record.model_copy(
-        update={
-            "kind": "attach",
-            "command": ("gacheck", "attach", "--", "python", "train.py"),
-            "data": record.data.model_copy(update={"min_length": None, "max_length": None}),
-            "attached": Attached.model_validate({**facts, "unseen": tuple(unseen), **attached}),
-        }
+    told = {
+        "gradient_accumulation_steps": k,
+        "loss_kwargs": flag,
+        "chosen_loss_kwargs": None if chosen is None else Flag.of(chosen),
+        "trainer_class": "train:MyTrainer",
+        "per_device_train_batch_size": 2,
+        "average_tokens_across_devices": True,
+        "optim": "adamw_torch",
+        "max_grad_norm": 1.0,
+        "label_smoothing_factor": 0.0,
+    }
+    run = run_record([made])
+    return AttachRecord(
+        created_at=run.created_at,
+        command=("gacheck", "attach", "--", "python", "train.py"),
+        environment=run.environment,
+        hardware=run.hardware,
+        model=run.model.model_copy(update={"random_weights": None, "stand_in": False}),
+        oracle=OracleRecord(
+            shifts=True,
+            noise=Noise(resolution=NOISE.resolution, cross_entropy=1e-7),
+            loss_location=run.oracle.loss_location,
+        ),
+        passes=(made.model_copy(update={"steps": steps, "heldout_loss_nats": None}),),
+        setup=AttachedSetup.model_validate({**told, **setup}),
+        num_observed_steps=2,
+        num_processes_seen=num_processes_seen,
+        unseen=tuple(unseen),
     )
 
 

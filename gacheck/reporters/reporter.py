@@ -33,6 +33,9 @@ class View:
         return min(MAX_WIDTH, max(MIN_WIDTH, self.width))
 
 
+PAGE = View()
+"""As wide as a text gets, without colour."""
+
 Render = Callable[[Analysis, View], bytes]
 
 

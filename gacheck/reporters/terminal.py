@@ -10,7 +10,7 @@ from gacheck.record.attach import AttachRecord
 from gacheck.record.run import RunRecord
 from gacheck.reporters.attached import header, step_table
 from gacheck.reporters.grid import FLAGS, find_pass, num_passes, ran, tried_steps
-from gacheck.reporters.reporter import TRAININGS, Reporter, View
+from gacheck.reporters.reporter import PAGE, TRAININGS, Reporter, View
 from gacheck.reporters.table import table
 from gacheck.reporters.text import (
     NOT_MEASURED,
@@ -43,7 +43,7 @@ _HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
 _COLORS = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
 
 
-def render_terminal(analysis: Analysis, view: View) -> str:
+def render_terminal(analysis: Analysis, view: View = PAGE) -> str:
     """Render header, table, bars and verdict."""
     columns = view.columns
     rows = step_table(analysis) if analysis.attached is not None else table(analysis, columns)
@@ -56,7 +56,7 @@ def render_terminal(analysis: Analysis, view: View) -> str:
     return _join(lines, ascii=view.ascii)
 
 
-def render_verdict(analysis: Analysis, view: View) -> str:
+def render_verdict(analysis: Analysis, view: View = PAGE) -> str:
     """Render the verdict alone."""
     return _join(_verdict(analysis, view), ascii=view.ascii)
 

@@ -307,7 +307,7 @@ def test_codes_are_sorted_by_gravity() -> None:
 @pytest.mark.parametrize(
     ("name", "field", "wanted"),
     [
-        ("4.50.3 Gemma3; XLNet", "fix", "Left over: mean of means."),
+        ("4.50.3 Gemma3; XLNet", "fix", "Still wrong after that: short micro-batches weigh too much."),
         ("4.50.3 Gemma3; XLNet", "impact", "AdamW and max_grad_norm 1"),
         ("4.50.3 Gemma3; XLNet", "cause", "modeling_tiny.py:42"),
         ("4.57.6 Gemma3", "fix", "on is k times too large here, off weighs short micro-batches too much"),
@@ -360,7 +360,7 @@ def test_whether_the_model_uses_the_count(
 
     flag = analyse(record).flag
 
-    assert (flag.used_num_items_in_batch, flag.auto, flag.declared, flag.inferred) == (used, False, None, True)
+    assert (flag.used_num_items_in_batch, flag.auto, flag.declared, flag.inferred) == (used, Flag.OFF, None, True)
 
 
 def test_a_class_that_declares_itself_worse_than_it_is_is_told_so() -> None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import PassRecord
 from gacheck.record.run import RunRecord
-from gacheck.rules.facts import Flag
-from tests.builders import ROWS, attached_run, failed_pass, full_run, gradient_evidence, pass_record, run_record
+from tests.builders import (
+    ROWS,
+    FlagLike,
+    attached_run,
+    failed_pass,
+    full_run,
+    gradient_evidence,
+    pass_record,
+    run_record,
+)
 
 KS = (1, 2, 4, 8)
+FLAGS: tuple[FlagLike, ...] = ("on", "off")
 
 HOSTILE = "[bold]x[/] | a\nOK  all is well\r\x1b[2J\x1b]0;t\x07 \u202e $\\frac{1$ \udc80"
 """Rich markup, a table's pipe, a forged line, terminal commands, a text direction, mathtext, a lone surrogate."""
@@ -27,7 +37,7 @@ def spoil(record: PassRecord, value: float = math.nan, step: int = 0) -> PassRec
 
 def per_device_run() -> RunRecord:
     """One row a micro-batch: every k has its own rows in the first step, and its own right answer."""
-    flags: tuple[tuple[Flag, str], ...] = (("on", "sum_of_means"), ("off", "mean_of_means"))
+    flags: tuple[tuple[FlagLike, str], ...] = (("on", "sum_of_means"), ("off", "mean_of_means"))
     return run_record(
         [pass_record(k, flag, rule, rows=ROWS[:k]) for flag, rule in flags for k in KS],
         config={"effective_batch_size": None, "per_device_train_batch_size": 1},
@@ -67,7 +77,12 @@ def hostile_run() -> RunRecord:
     return record.model_copy(update={"model": model, "hardware": hardware, "passes": passes})
 
 
-RECORDS: dict[str, RunRecord] = {
+TAIL_NOT_RUN = run_record(
+    [pass_record(k, flag, "token_mean") for k in (2, 4) for flag in FLAGS], config={"short_last_step": True}
+)
+"""The tails of the epoch were planned, and have yet to run."""
+
+RECORDS: dict[str, AnyTrainingRecord] = {
     "scaled": full_run("sum_of_means", "mean_of_means"),
     "right": full_run("token_mean", "mean_of_means"),
     "unshifted": full_run("unshifted_token_mean", "unshifted_token_mean"),

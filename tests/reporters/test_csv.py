@@ -13,7 +13,7 @@ from gacheck.record.run import RunRecord
 from gacheck.reporters.csv_report import COLUMNS, render_csv
 from gacheck.words.analysis import analyse
 from tests.builders import failed_pass, run_record
-from tests.reporters.cases import RECORDS
+from tests.reporters.cases import RECORDS, TAIL_NOT_RUN
 
 
 def rows_of(record: RunRecord) -> list[dict[str, str]]:
@@ -38,10 +38,9 @@ def test_every_row_is_full(name: str) -> None:
     text = render_csv(analyse(record))
     lines = list(csv.reader(io.StringIO(text)))
 
-    planned = len(record.config.gradient_accumulation_steps) * len(record.config.loss_kwargs)
     assert lines[0] == list(COLUMNS)
     assert {len(line) for line in lines} == {len(COLUMNS)}
-    assert len(lines) - 1 == sum(max(1, len(p.steps)) for p in record.passes) + planned - len(record.passes)
+    assert len(lines) - 1 == sum(max(1, len(p.steps)) for p in record.all_passes) + len(record.missing)
     assert len(text.splitlines()) == len(lines)
     assert not {"nan", "inf", "-inf", "None"} & {cell for line in lines for cell in line}
 
@@ -96,12 +95,24 @@ def test_what_has_not_run_is_skipped() -> None:
 
     assert [row["pass"] for row in rows if row["status"] == "skipped"] == ["k2-off", "k4-off", "k8-off"]
     assert {row["run_complete"] for row in rows} == {"false"}
+    assert [row["pass"] for row in rows_of(TAIL_NOT_RUN) if row["status"] == "skipped"] == ["k4-on-tail", "k4-off-tail"]
     assert {row["run_complete"] for row in rows_of(RECORDS["scaled"])} == {"true"}
+
+
+def test_a_tail_that_ran_has_its_rows() -> None:
+    rows = {row["pass"]: row for row in rows_of(RECORDS["tail"])}
+
+    assert (rows["k4-off-tail"]["status"], rows["k4-off-tail"]["rule"]) == ("ok", "short_step_over_k")
+    assert float(rows["k4-off-tail"]["ratio"]) < 1
+    assert (rows["k4-on-tail"]["status"], rows["k4-on-tail"]["error"]) == (
+        "failed",
+        "OutOfMemoryError: out of memory",
+    )
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "＝"])
 def test_a_formula_is_text(start: str) -> None:
-    (row,) = rows_of(failed_with(f'{start}HYPERLINK("http://x","y")'))
+    row, *_ = rows_of(failed_with(f'{start}HYPERLINK("http://x","y")'))
 
     for column in ("model", "class", "pass", "error"):
         assert row[column].startswith("'" + start), column
@@ -109,7 +120,7 @@ def test_a_formula_is_text(start: str) -> None:
 
 @pytest.mark.parametrize("text", ["a,b", 'a"b', "a;b\tc"])
 def test_separators_stay_in_their_cell(text: str) -> None:
-    (row,) = rows_of(failed_with(text))
+    row, *_ = rows_of(failed_with(text))
 
     assert row["model"] == text.replace("\t", "\\t")
 

@@ -9,7 +9,7 @@ import pytest
 
 from gacheck.reporters.json_report import render_json
 from gacheck.words.analysis import analyse
-from tests.reporters.cases import HOSTILE, KS, RECORDS
+from tests.reporters.cases import HOSTILE, KS, RECORDS, TAIL_NOT_RUN
 
 PASS_TREE = {
     "id": str,
@@ -82,8 +82,9 @@ TREE: dict[str, Any] = {
         "class": str,
         "model_type": str,
         "num_parameters": int,
+        "task": str,
         "stand_in": bool,
-        "random_weights": bool,
+        "random_weights": (bool, None),
     },
     "environment": {
         "gacheck": str,
@@ -212,6 +213,8 @@ def test_what_has_not_run_is_skipped() -> None:
     assert len(document["passes"]) == 2 * len(KS)
     assert set(skipped[0]["first_step"].values()) == {None}
     assert skipped[0]["steps"] == []
+    tails = json.loads(render_json(analyse(TAIL_NOT_RUN)))["tail_passes"]
+    assert [(tail["id"], tail["status"]) for tail in tails] == [("k4-on-tail", "skipped"), ("k4-off-tail", "skipped")]
 
 
 def test_not_finite_is_null() -> None:

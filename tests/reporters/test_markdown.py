@@ -176,7 +176,9 @@ def test_rows(name: str, row: list[str]) -> None:
 def test_answers_that_differ_by_flag_are_both_there() -> None:
     analysis = analyse(RECORDS["scaled"])
     passes = tuple(
-        replace(p, reference_loss=10.3) if p.loss_kwargs == "off" and p.accumulation_steps > 1 else p
+        replace(p, first=replace(p.first, reference_loss=10.3))
+        if p.first and p.loss_kwargs == "off" and p.accumulation_steps > 1
+        else p
         for p in analysis.passes
     )
 

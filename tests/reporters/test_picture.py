@@ -12,7 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gacheck.reporters import picture
+from gacheck.reporters import drawing
 from gacheck.reporters.picture import render_picture
 from gacheck.words.analysis import analyse
 from tests.builders import full_run
@@ -62,8 +62,8 @@ def draw(name: str) -> tuple[Axes, Axes]:
     figure = Figure()
     left, right = figure.subplots(1, 2)
     analysis = analyse(RECORDS[name])
-    picture._draw_against_k(left, analysis)
-    picture._draw_over_steps(right, analysis)
+    drawing._draw_against_k(left, analysis)
+    drawing._draw_over_steps(right, analysis)
     return left, right
 
 
@@ -96,16 +96,16 @@ def test_right_has_a_log_axis_only_where_losses_are_multiples() -> None:
 
 
 def test_says_what_it_cannot_draw() -> None:
-    assert picture._missing(analyse(RECORDS["refused"])) == "failed: k=1, 2, 4, 8 on"
-    assert picture._missing(analyse(RECORDS["nan"])) == "not finite everywhere: k=2, 4 on"
-    assert picture._missing(analyse(RECORDS["scaled"])) == ""
+    assert drawing._missing(analyse(RECORDS["refused"])) == "failed: k=1, 2, 4, 8 on"
+    assert drawing._missing(analyse(RECORDS["nan"])) == "not finite everywhere: k=2, 4 on"
+    assert drawing._missing(analyse(RECORDS["scaled"])) == ""
 
 
 def test_title_names_model_release_and_verdict() -> None:
-    title = picture._title(analyse(full_run("sum_of_means", "mean_of_means")))
+    title = drawing._title(analyse(full_run("sum_of_means", "mean_of_means")))
     for part in ("Gemma3ForConditionalGeneration", "tiny:gemma3", "transformers 5.23.0", "FAIL SCALED_BY_ACCUMULATION"):
         assert part in title
-    assert picture._title(analyse(RECORDS["hostile"])).count("\n") == 1
+    assert drawing._title(analyse(RECORDS["hostile"])).count("\n") == 1
 
 
 def test_dollar_signs_are_no_formula() -> None:

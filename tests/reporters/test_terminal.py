@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from gacheck.reporters import text
-from gacheck.reporters.terminal import render_quiet, render_terminal
+from gacheck.reporters.reporter import View
+from gacheck.reporters.terminal import render_terminal, render_verdict
 from gacheck.words.analysis import Analysis, analyse
 from tests.builders import failed_pass, full_run, oracle, pass_record, run_record
 from tests.reporters.cases import KS, RECORDS
@@ -18,7 +19,7 @@ FORBIDDEN = ("natural", "oracle", "gap", "nats", "noise floor", "reference")
 
 
 def show(name: str, **options: object) -> str:
-    return render_terminal(analyse(RECORDS[name]), saved=SAVED, **options)  # type: ignore[arg-type]
+    return render_terminal(analyse(RECORDS[name]), View(saved=SAVED, **options))  # type: ignore[arg-type]
 
 
 def line_with(shown: str, start: str) -> str:
@@ -47,7 +48,7 @@ def test_same_record_same_text(name: str) -> None:
 @pytest.mark.parametrize("name", RECORDS)
 def test_ends_with_the_verdict(name: str) -> None:
     analysis = analyse(RECORDS[name])
-    verdict = render_quiet(analysis, saved=SAVED)
+    verdict = render_verdict(analysis, View(saved=SAVED))
     assert show(name).endswith("\n\n" + verdict)
     assert re.match(r"(OK  |WARN  |FAIL  |\?     )\S", verdict)
     fields = re.findall(r"^ (\w+) ", verdict, re.MULTILINE)
@@ -187,7 +188,7 @@ def test_bars_give_way_to_the_line_limit() -> None:
     passes = [pass_record(k, "on", "sum_of_means", rows=rows) for k in ks]
     passes += [pass_record(k, "off", "mean_of_means", rows=rows) for k in ks]
     record = run_record(passes, config={"effective_batch_size": 16}, oracle_record=oracle(rows))
-    shown = render_terminal(analyse(record), saved=SAVED)
+    shown = render_terminal(analyse(record), View(saved=SAVED))
     assert len(shown.splitlines()) <= 40
     assert "k=16   on  █" in shown
     assert "░" not in shown
@@ -223,7 +224,7 @@ def test_flag_is_not_known_before_a_pass() -> None:
 
 
 def test_hostile_words_stay_words() -> None:
-    for shown in (show("hostile"), render_quiet(analyse(RECORDS["hostile"]))):
+    for shown in (show("hostile"), render_verdict(analyse(RECORDS["hostile"]))):
         assert not [c for c in shown if not c.isprintable() and c != "\n"]
         assert not [line for line in shown.splitlines() if line.startswith("OK")]
         shown.encode("utf-8")
@@ -237,7 +238,7 @@ def test_long_error_is_cut_long_path_is_not() -> None:
     assert error is not None
     failed = record.passes[0].model_copy(update={"error": error.model_copy(update={"message": "x y " * 5000})})
     path = "/very/long" * 12 + "/record.json"
-    shown = render_terminal(analyse(record.model_copy(update={"passes": (failed,)})), saved=path)
+    shown = render_terminal(analyse(record.model_copy(update={"passes": (failed,)})), View(saved=path))
     assert path in shown
     assert len(shown.splitlines()) <= 40
 
@@ -263,13 +264,13 @@ def test_never_wider_than_80_columns_and_narrower_on_demand() -> None:
 
 
 def test_quiet_is_the_verdict_alone() -> None:
-    quiet = render_quiet(analyse(RECORDS["scaled"]))
+    quiet = render_verdict(analyse(RECORDS["scaled"]))
     assert quiet.startswith("FAIL  SCALED_BY_ACCUMULATION")
     assert "saved" not in quiet
 
 
 def test_severities_have_their_heads() -> None:
-    heads = {name: render_quiet(analyse(RECORDS[name])).split(":")[0] for name in RECORDS}
+    heads = {name: render_verdict(analyse(RECORDS[name])).split(":")[0] for name in RECORDS}
     assert heads["unshifted"] == "WARN  UNSHIFTED_TOKEN_COUNT"
     assert heads["all failed"] == "?     INCONCLUSIVE"
     assert heads["scaled off"] == "FAIL  SCALED_BY_ACCUMULATION"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gacheck.rules.matching import SLACK, Match, Measured, match, relative_error
+from gacheck.rules.matching import SLACK, Match, Measurement, match, relative_error
 from gacheck.rules.table import RULES, RULES_BY_NAME, MicroBatch, OptimizerStep, Rule, rule_table
 from tests.builders import optimizer_step
 
@@ -42,10 +42,10 @@ def names(found: Match) -> tuple[str, ...]:
     return tuple(rule.name for rule in found.equivalent)
 
 
-def made_by(rule: Rule, step: OptimizerStep, *, backward: bool = False, errors: tuple[float, ...] = ()) -> Measured:
+def made_by(rule: Rule, step: OptimizerStep, *, backward: bool = False, errors: tuple[float, ...] = ()) -> Measurement:
     values = rule.weights(step) if backward else rule.contributions(step)
     noise = (*errors, *[0.0] * len(values))
-    return Measured(step, tuple(v * (1 + e) for v, e in zip(values, noise, strict=False)), backward)
+    return Measurement(step, tuple(v * (1 + e) for v, e in zip(values, noise, strict=False)), backward)
 
 
 def steps_of(
@@ -177,13 +177,13 @@ def test_order_and_scale_change_nothing_about_the_match(
     order = data.draw(st.permutations(range(len(step.micro_batches))))
     table = rule_table(world_size=2, auxiliary=True)
 
-    shuffled = Measured(
+    shuffled = Measurement(
         replace(step, micro_batches=tuple(step.micro_batches[i] for i in order)),
         tuple(made.values[i] for i in order),
         backward,
     )
     # Powers of two round nothing; the weights of the backward pass do not know of the losses' scale.
-    scaled = Measured(
+    scaled = Measurement(
         replace(
             step,
             micro_batches=tuple(
@@ -244,7 +244,7 @@ def test_another_k_tells_apart_what_agrees_at_k_1() -> None:
 
 
 def test_too_coarse_a_tolerance_names_no_rule() -> None:
-    # Measured is exactly right, (1.5, 1.25). Off by 25 % are both mean of means, (2, 1): 0.5/2 and 0.25/1, and counted
+    # Measurement is exactly right, (1.5, 1.25). Off by 25 % are both mean of means, (2, 1): 0.5/2 and 0.25/1, and counted
     # before the shift, (1.2, 1.0): 0.3/1.2 and 0.25/1; the milder is named. 25 % is within 4 × 7 %.
     found = match([made_by(RULES_BY_NAME["token_mean"], STEP)], 0.07)
 
@@ -257,7 +257,7 @@ def test_too_coarse_a_tolerance_names_no_rule() -> None:
 
 def test_what_fits_nothing_is_not_ambiguous() -> None:
     # (1.8, 1.5) is 1.2 × the token mean, (1.5, 1.25); the nearest other, mean of means (2, 1), is 50 % off.
-    found = match([Measured(STEP, (1.8, 1.5))], TOLERANCE)
+    found = match([Measurement(STEP, (1.8, 1.5))], TOLERANCE)
 
     assert (found.rule, found.ambiguous, found.best.name) == (None, False, "token_mean")
     assert found.relative_error == pytest.approx(0.2)
@@ -273,7 +273,7 @@ def test_passes_that_follow_different_rules_have_no_joint_rule() -> None:
 
 def test_the_sum_alone_is_no_match() -> None:
     # 1.25 + 1.5 = 2.75 is the right answer in the sum, wrong in each micro-batch: 1.5 and 1.25 are due.
-    assert match([Measured(STEP, (1.25, 1.5))], TOLERANCE).rule is None
+    assert match([Measurement(STEP, (1.25, 1.5))], TOLERANCE).rule is None
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_the_sum_alone_is_no_match() -> None:
 def test_separation_by_hand(
     values: tuple[float, ...], tolerance: float, own: float, rival: float, separation: float | None
 ) -> None:
-    found = match([Measured(STEP, values)], tolerance)
+    found = match([Measurement(STEP, values)], tolerance)
 
     assert found.rule is RULES_BY_NAME["token_mean"]
     assert found.relative_error == pytest.approx(own)
@@ -322,7 +322,7 @@ def test_a_rule_that_does_not_apply_to_one_pass_explains_none_jointly() -> None:
 
 def test_a_short_step_by_hand() -> None:
     # 12/(4·3) and 10/(4·5). The next best, the mean of the means that came, says (2, 1): 50 % off.
-    found = match([Measured(replace(STEP, accumulation_steps=4), (1.0, 0.5))], TOLERANCE)
+    found = match([Measurement(replace(STEP, accumulation_steps=4), (1.0, 0.5))], TOLERANCE)
 
     assert (found.rule, found.equivalent) == (RULES_BY_NAME["short_step_over_k"], ())
     assert found.runner_up is not None
@@ -363,14 +363,14 @@ def test_relative_error_by_hand(measured: tuple[float, ...], predicted: tuple[fl
 def test_sums_that_are_not_finite_fit_nothing() -> None:
     step = OptimizerStep((MicroBatch(math.nan, 3, 4), MicroBatch(10.0, 5, 6)), 2)
 
-    found = match([Measured(step, (1.5, 1.25))], TOLERANCE)
+    found = match([Measurement(step, (1.5, 1.25))], TOLERANCE)
 
     assert (found.rule, found.ambiguous, found.relative_error) == (None, False, math.inf)
 
 
 @pytest.mark.parametrize("values", [(math.nan, 1.25), (1.5,)], ids=["nan", "too few"])
 def test_what_cannot_be_compared_fits_nothing(values: tuple[float, ...]) -> None:
-    found = match([Measured(STEP, values)], TOLERANCE)
+    found = match([Measurement(STEP, values)], TOLERANCE)
 
     assert (found.rule, found.ambiguous, found.relative_error, found.separation) == (None, False, math.inf, None)
 
