@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gacheck.record.environment import installed_version
 from gacheck.errors import UsageError
+from gacheck.record.environment import installed_version
 
 OLDEST_TRANSFORMERS = (4, 46)
 

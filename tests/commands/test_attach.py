@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gacheck.rules.facts import MicroBatchRecord, Observation, StepRecord, WatchedTraining
 from gacheck.record.journal import load_record, save_record
+from gacheck.rules.facts import MicroBatchRecord, Observation, StepRecord, WatchedTraining
 from tests.builders import attached_run
 
 GACHECK = (sys.executable, "-m", "gacheck.cli")
