@@ -13,15 +13,15 @@ from pathlib import Path
 import typer
 
 from gacheck.attach.child import run_watched
+from gacheck.attach.record import read_training, record_of
 from gacheck.commands.folders import check_free, make_folder, new_folder
-from gacheck.commands.output import exit_code, show_error, speaks_unicode
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.rules.codes import SEVERITY_RANK
+from gacheck.commands.output import Screen, exit_code, show_error, write_err
 from gacheck.errors import GacheckError, NothingSeenError
 from gacheck.record.journal import RECORD_NAME, save_record
-from gacheck.attach.record import read_training, record_of
 from gacheck.record.run import RunRecord
 from gacheck.reporters.terminal import render_quiet, render_terminal
+from gacheck.rules.codes import SEVERITY_RANK
+from gacheck.words.analysis import Analysis, analyse
 
 
 class FailOn(StrEnum):
@@ -66,14 +66,12 @@ def attach(
         if keeper.error is not None:
             show_error(keeper.error)
         if keeper.speaks_elsewhere:
-            print(
-                "gacheck: rank 0 of this training runs on another machine; the verdict stands there.", file=sys.stderr
-            )
+            write_err("gacheck: rank 0 of this training runs on another machine; the verdict stands there.\n")
             raise typer.Exit(code)
         if not judged:
             show_error(keeper.nothing_seen())
         elif stop_after_check:
-            print("gacheck: the training was ended after the check; nothing of it was saved.", file=sys.stderr)
+            write_err("gacheck: the training was ended after the check; nothing of it was saved.\n")
     raise typer.Exit(_exit_code(judged, fail_on, code))
 
 
@@ -100,9 +98,9 @@ class _Kept:
 
 
 def _show(kept: _Kept, *, quiet: bool) -> None:
-    ascii, render = not speaks_unicode(sys.stderr), render_quiet if quiet else render_terminal
+    screen, render = Screen.of(sys.stderr), render_quiet if quiet else render_terminal
     saved = None if kept.folder is None else f"{kept.folder}/   {RECORD_NAME}"
-    print(f"\n{render(kept.analysis, saved=saved, ascii=ascii).rstrip()}", file=sys.stderr)
+    write_err("\n" + render(kept.analysis, saved=saved, width=screen.width, color=screen.color, ascii=screen.ascii))
 
 
 class _Keeper:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from dataclasses import replace
 from enum import StrEnum
@@ -10,12 +9,12 @@ from pathlib import Path
 
 import typer
 
-from gacheck.commands.folders import RUNS
-from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
-from gacheck.commands.run import PICTURE_NAME
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.errors import ConfigError, RecordError, ResourceError
+from gacheck.commands.folders import PICTURE_NAME, RUNS
+from gacheck.commands.output import Screen, exit_code, write_bytes, write_out
+from gacheck.commands.picture import draw
+from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
+from gacheck.words.analysis import Analysis, analyse
 
 STDOUT = Path("-")
 
@@ -50,10 +49,10 @@ def report(
     """
     path = _find_record(run)
     _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
-    record = load_record(path)
+    record, to_stdout = load_record(path), output is None or output == STDOUT
     try:
         analysis = analyse(record)
-        content = _render(analysis, format, path, ascii=output in (None, STDOUT) and not speaks_unicode(sys.stdout))
+        content = _render(analysis, format, path, Screen.of(sys.stdout) if to_stdout else Screen())
     except (ArithmeticError, LookupError, ValueError) as error:
         raise RecordError(
             f"{path} makes no sense: {type(error).__name__}: {error}.",
@@ -61,7 +60,7 @@ def report(
             fix="name another run; if nobody edited it, gacheck is at fault: report it with this file",
         ) from error
     if output is None or output == STDOUT:
-        _write_stdout(content)
+        write_out(content)
     else:
         write_bytes(output, content)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))
@@ -105,7 +104,7 @@ def _check_options(
         raise ConfigError(
             "--strict needs --exit-code.", why="The exit code is 0 without it.", fix="add --exit-code, or drop --strict"
         )
-    if output is None and format is Format.PNG and sys.stdout.isatty():
+    if output is None and format is Format.PNG and sys.stdout is not None and sys.stdout.isatty():
         raise ConfigError(
             "A PNG is no text: it is not printed to a terminal.",
             why="It would garble the terminal.",
@@ -137,12 +136,16 @@ def _check_file(output: Path, record: Path, *, force: bool) -> None:
         )
 
 
-def _render(analysis: Analysis, format: Format, record: Path, *, ascii: bool) -> bytes:
-    """Render; each reporter is loaded only when it is used: matplotlib alone takes a second."""
+def _render(analysis: Analysis, format: Format, record: Path, screen: Screen) -> bytes:
+    """Render; each reporter is loaded only when it is used."""
     if format is Format.PNG or format is Format.SVG:
-        from gacheck.reporters.picture import render_picture
-
-        return render_picture(_mark_incomplete(analysis), "png" if format is Format.PNG else "svg")
+        without = "The other formats do without it."
+        return draw(
+            _mark_incomplete(analysis),
+            "png" if format is Format.PNG else "svg",
+            without=without,
+            later="the same command again",
+        )
     if format is Format.JSON:
         from gacheck.reporters.json_report import render_json as render
     elif format is Format.MARKDOWN:
@@ -152,7 +155,9 @@ def _render(analysis: Analysis, format: Format, record: Path, *, ascii: bool) ->
     else:
         from gacheck.reporters.terminal import render_terminal
 
-        return render_terminal(analysis, saved=_saved(record), ascii=ascii).encode()
+        return render_terminal(
+            analysis, saved=_saved(record), width=screen.width, color=screen.color, ascii=screen.ascii
+        ).encode()
     return render(analysis).encode()
 
 
@@ -167,23 +172,3 @@ def _mark_incomplete(analysis: Analysis) -> Analysis:
 def _saved(record: Path) -> str:
     picture = f"  {PICTURE_NAME}" if (record.parent / PICTURE_NAME).is_file() else ""
     return f"{record.parent}/   {record.name}{picture}"
-
-
-def _write_stdout(content: bytes) -> None:
-    """Write bytes as they are: a locale's encoding or line ends would spoil them.
-
-    Raises:
-        ResourceError: The disk behind stdout is full.
-    """
-    try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # `| head` is content with what it has; Typer ends quietly
-        raise ResourceError(
-            f"Standard output could not be written: {error.strerror}.",
-            why="The report is incomplete.",
-            fix="free some space or choose a file with -o",
-        ) from error

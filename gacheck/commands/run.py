@@ -10,19 +10,18 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.folders import RUNS, holds_record, make_folder, new_folder
+from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder
 from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
+from gacheck.commands.output import Screen, exit_code, require_stdout, write_bytes, write_err, write_out
+from gacheck.commands.picture import draw
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
-from gacheck.words.analysis import Analysis, analyse
-from gacheck.errors import ConfigError, GacheckError, ResourceError
+from gacheck.errors import ConfigError, ResourceError
 from gacheck.measure.experiment import begin_record, check_same_experiment, missing, run_passes
 from gacheck.record.journal import RECORD_NAME, load_record, save_record
 from gacheck.record.run import RunRecord
-
-PICTURE_NAME = "loss.png"
+from gacheck.words.analysis import Analysis, analyse
 
 
 @options_of(RunConfig.model_fields)
@@ -36,12 +35,13 @@ def run(
     3 inconclusive · 4 could not run · 130 interrupted.
     """
     settings = load_config(config, flags)
+    require_stdout()
     check_transformers()
     earlier, folder = _open_folder(settings)
     finished = earlier is not None and not missing(earlier)
     try:
         record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
-    except GacheckError:
+    except BaseException:
         with suppress(OSError):
             folder.rmdir()  # only an empty folder goes: a run that never began leaves nothing behind
             if settings.out is None:
@@ -97,7 +97,7 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             )
         except KeyboardInterrupt:
             progress.stage("")
-            print(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}", file=sys.stderr)
+            write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}\n")
             raise
 
 
@@ -109,19 +109,17 @@ def _resume_command(folder: Path) -> str:
 
 
 def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
-    from gacheck.reporters.json_report import render_json
-    from gacheck.reporters.picture import render_picture
-    from gacheck.reporters.terminal import render_quiet, render_terminal
-
-    stream = sys.stderr if settings.json_output else sys.stdout
-    saved, ascii = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}", not speaks_unicode(stream)
-    text = (
-        render_quiet(analysis, ascii=ascii) if settings.quiet else render_terminal(analysis, saved=saved, ascii=ascii)
-    )
-    print(text.rstrip("\n"), file=stream)
+    text = _text(analysis, settings, folder)
     if settings.json_output:
-        print(render_json(analysis).rstrip("\n"))
-    write_bytes(folder / PICTURE_NAME, render_picture(analysis))
+        from gacheck.reporters.json_report import render_json
+
+        write_err(text)
+        write_out(render_json(analysis).encode())
+    else:
+        write_out(text)
+    without = f"{folder / RECORD_NAME} is saved, and the verdict stands there."
+    later = shlex.join(["gacheck", "report", str(folder), "--format", "png", "-o", str(folder / PICTURE_NAME)])
+    write_bytes(folder / PICTURE_NAME, draw(analysis, without=without, later=later))
     every = [p.finding.record for p in analysis.passes]
     if every and all(p.error is not None and "OutOfMemory" in p.error.kind for p in every):
         raise ResourceError(
@@ -129,3 +127,13 @@ def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
             why="Nothing could be measured.",
             fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
         )
+
+
+def _text(analysis: Analysis, settings: RunConfig, folder: Path) -> str:
+    from gacheck.reporters.terminal import render_quiet, render_terminal
+
+    screen = Screen.of(sys.stderr if settings.json_output else sys.stdout)
+    if settings.quiet:
+        return render_quiet(analysis, width=screen.width, color=screen.color, ascii=screen.ascii)
+    saved = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
+    return render_terminal(analysis, saved=saved, width=screen.width, color=screen.color, ascii=screen.ascii)
