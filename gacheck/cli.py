@@ -1,36 +1,77 @@
-"""The Typer app, and the one place where errors become exit codes."""
+"""The Typer app, and the one place where whatever ends the program becomes an exit code.
+
+Exit code 1 is a verdict's alone: a command returns it through `typer.Exit`, and nothing else here can.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
 from gacheck import __version__
-from gacheck.commands.attach import attach
-from gacheck.commands.env import env
-from gacheck.commands.output import show_error
-from gacheck.commands.report import report
-from gacheck.commands.run import run
-from gacheck.commands.selftest import selftest
-from gacheck.commands.smoke import smoke
-from gacheck.errors import GacheckError
+from gacheck.commands.help import LazyCommand, LazyGroup
+from gacheck.commands.output import flush_out, show_error, write_err, write_out
+from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError
 
 INTERRUPTED = 130
+TRACEBACK = "GACHECK_TRACEBACK"
+
+# Of an exception's own message, which may quote a whole tensor.
+MESSAGE = 500
+
+COMMANDS = {
+    "run": LazyCommand(
+        "gacheck.commands.run:run",
+        "Train briefly at every k, with the flag on and off, and say whether the loss is right.",
+    ),
+    "report": LazyCommand(
+        "gacheck.commands.report:report",
+        "Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.",
+    ),
+    "smoke": LazyCommand(
+        "gacheck.commands.smoke:smoke",
+        "Check one optimizer step at k = 4, as the Trainer sets itself up; one line when fine, four when not.",
+    ),
+    "selftest": LazyCommand(
+        "gacheck.commands.selftest:selftest",
+        "Plant one fault at a time in a right model and Trainer, and check that the verdict names it.",
+    ),
+    "attach": LazyCommand(
+        "gacheck.commands.attach:attach",
+        "Run a training command and check the first optimizer steps of its Trainer, without changing them.",
+        # What follows the command's name is the command's.
+        {"allow_interspersed_args": False},
+    ),
+    "env": LazyCommand(
+        "gacheck.commands.env:env",
+        "Print versions and platform, for bug reports; imports none of the packages that it names.",
+    ),
+}
+
+
+class _Program(LazyGroup):
+    table = COMMANDS
+
 
 app = typer.Typer(
+    cls=_Program,
     help="Does your loss change when you change gradient_accumulation_steps? It should not.",
-    no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"gacheck {__version__}")
+        write_out(f"gacheck {__version__}\n")
         raise typer.Exit
 
 
@@ -41,23 +82,114 @@ def _app(
     pass
 
 
-app.command()(run)
-app.command()(report)
-app.command()(smoke)
-app.command()(selftest)
-app.command(context_settings={"allow_interspersed_args": False})(attach)
-app.command()(env)
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the program and exit; whatever goes wrong ends in words, without a traceback."""
+    _fill_stderr()
+    code = _exit_code_of(lambda: _invoke(sys.argv[1:] if arguments is None else arguments))
+    # What others left in the buffer fails now, while there is someone to say so.
+    sys.exit(_exit_code_of(flush_out) or code)
 
 
-def main(arguments: list[str] | None = None) -> Any:
-    """Run the program; errors that a person is meant to read end without a traceback."""
+def _fill_stderr() -> None:
+    """Open something in place of a closed stderr: libraries print there, and the next file would take its number."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it stays open as long as we run
+
+
+def _invoke(arguments: list[str]) -> None:
+    # Not by the command's own main: that makes an exit of every lost pipe and cannot tell whose SystemExit it sees.
+    group: Any = typer.main.get_command(app)
+    with group.make_context("gacheck", list(arguments)) as context:
+        group.invoke(context)
+
+
+# Typer brings its own Click from some release on: this is the exception of the one that it uses.
+_WRONG_USAGE: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+
+
+def _exit_code_of(action: Callable[[], None]) -> int:
     try:
-        app(arguments)
+        action()
+    except typer.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except _WRONG_USAGE as error:
+        return _refuse(error)
     except GacheckError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return _fail(error, error)
+    except SystemExit as error:
+        return _fail(_ended(error), error)
+    except MemoryError as error:
+        return _fail(_out_of_memory(error), error)
+    except BaseException as error:  # not `Exception`: whatever came through would end with code 1
+        return _fail(_crash(error), error)
+    return 0
+
+
+def _refuse(error: Any) -> int:
+    """Say what is wrong with the command line, in Click's words, whose exit code may be 1."""
+    context = getattr(error, "ctx", None)
+    # Pydantic reads the values in newer releases of Typer, and says so.
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    return _fail(
+        UsageError(
+            message if message.endswith((".", "?", ")")) else f"{message}.",
+            why="The command line is not understood, so nothing was done.",
+            fix=f"see  {context.command_path if context else 'gacheck'} --help",
+        ),
+        error,
+    )
+
+
+def _fail(error: GacheckError, cause: BaseException) -> int:
+    if os.environ.get(TRACEBACK):
+        write_err("".join(traceback.format_exception(cause)))
+    show_error(error)
+    return error.exit_code
+
+
+def _ended(error: SystemExit) -> GacheckError:
+    """Explain a SystemExit; no code of ours raises one."""
+    return EndedError(
+        f"Code that gacheck ran ended the process: sys.exit({error.code!r}){_place(error)}.",
+        why="There is no verdict; its exit code would have passed for one.",
+        fix='take the call out of what is imported or trained, or put it below  if __name__ == "__main__":',
+    )
+
+
+def _out_of_memory(error: MemoryError) -> GacheckError:
+    return ResourceError(
+        f"Memory ran out{_place(error)}.",
+        why="The command could not go on.",
+        fix="lower --effective-batch-size or --max-length, or end other programs",
+    )
+
+
+def _crash(error: BaseException) -> GacheckError:
+    message = " ".join(str(error).split())[:MESSAGE]
+    return CrashError(
+        f"{type(error).__name__}{message and ': '}{message}{_place(error)}.",
+        why="Nobody expected this: gacheck is at fault, not your training.",
+        fix=f"report it with the output of  gacheck env; {TRACEBACK}=1 before the command shows the traceback whole",
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Say where it was raised; of an exit, who asked for it: not argparse, and not us, where there is anyone else."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    asked = [f for f in frames if isinstance(error, SystemExit) and not f.filename.startswith(_NOT_THE_USERS)]
+    frame = (asked or frames)[-1]
+    return f" ({frame.filename}:{frame.lineno})"
+
+
+_NOT_THE_USERS = (
+    "<frozen ",
+    f"{Path(__file__).parent}{os.sep}",
+    *(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
 
 
 if __name__ == "__main__":

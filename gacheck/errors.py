@@ -8,8 +8,10 @@ and ends with the class's exit code.
     │   ├── ConfigError           2   an option or a YAML key
     │   ├── ModelError            2   a model or tokenizer that cannot be had
     │   ├── DataError             2   text that cannot be read, or too little of it
-    │   └── RecordError           2   a record that is missing, damaged, foreign or newer
+    │   ├── RecordError           2   a record that is missing, damaged, foreign or newer
+    │   └── EndedError            2   code of the user's own that ended the process
     ├── ResourceError             4   memory, disk or download
+    ├── CrashError                4   a fault of gacheck's own
     ├── NothingSeenError          3   a training of which nothing was seen
     └── FaultError                1   a training whose loss is normalised wrongly, where that is to stop it
 """
@@ -60,8 +62,16 @@ class RecordError(UsageError):
     """A record is missing, damaged, foreign or written by a newer gacheck."""
 
 
+class EndedError(UsageError):
+    """Code of the user's own ended the process, as sys.exit does, before there was a verdict."""
+
+
 class ResourceError(GacheckError):
     """Memory, disk or network gave out; nothing is wrong with the request."""
+
+
+class CrashError(GacheckError):
+    """A fault of gacheck's own: something was raised that nobody expected."""
 
 
 class NothingSeenError(GacheckError):

@@ -13,13 +13,16 @@ from tests.builders import full_run
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "numpy", "matplotlib")
 
+# What a command of ours may need and the list of commands does not.
+OURS = ("pydantic", "yaml", "gacheck.config", "gacheck.commands.run", "gacheck.commands.report")
+
 # A finder, not a look at sys.modules afterwards alone: an import that fails or is deleted again is seen too.
 WATCH = f"""
 import sys
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name in {HEAVY!r}:
+        if name in {{*{HEAVY!r}, *{OURS!r}}}:
             print("LOADED", name)
 
 sys.meta_path.insert(0, Watch())
@@ -35,24 +38,35 @@ print("EXIT", code or 0)
 """
 
 
-def loaded(body: str, *arguments: str) -> tuple[list[str], str]:
-    """Run `body` in a fresh interpreter; return which heavy libraries it asked for, and its output."""
+def loaded(body: str, *arguments: str, of: tuple[str, ...] = HEAVY) -> tuple[list[str], str]:
+    """Run `body` in a fresh interpreter; return which of these modules it asked for, and its output."""
     done = subprocess.run(
         [sys.executable, "-c", WATCH + body, *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("LOADED ")], done.stdout
+    asked = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+    return [name for name in asked if name in of], done.stdout
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["--version"], ["env"], ["run", "--help"], ["report", "--help"]],
-    ids=" ".join,
+    ("arguments", "ours"),
+    [
+        (["--help"], ()),
+        (["--version"], ()),
+        (["env"], None),
+        (["run", "--help"], ("gacheck.commands.run", "gacheck.config", "pydantic", "yaml")),
+        (["report", "--help"], None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_cheap_command_loads_nothing_heavy(arguments: list[str]) -> None:
-    heavy, output = loaded(MAIN, *arguments)
+def test_a_cheap_command_loads_nothing_heavy_and_no_other_command(
+    arguments: list[str], ours: tuple[str, ...] | None
+) -> None:
+    asked, output = loaded(MAIN, *arguments, of=(*HEAVY, *OURS))
 
-    assert heavy == []
+    assert sorted(set(asked) - set(OURS)) == []
+    # None: whatever it needs of its own, but not the command that measures.
+    assert "gacheck.commands.run" not in asked if ours is None else sorted(asked) == sorted(ours)
     assert output.splitlines()[-1] == "EXIT 0"
     assert len(output.splitlines()) > 1
 

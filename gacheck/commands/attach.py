@@ -15,10 +15,9 @@ import typer
 from gacheck.attach.child import run_watched
 from gacheck.attach.keeper import Keeper, SavedTraining
 from gacheck.commands.folders import check_free, make_folder, new_folder
-from gacheck.commands.output import exit_code, show_error, speaks_unicode
+from gacheck.commands.output import exit_code, show_error, view_of, write_err
 from gacheck.errors import NothingSeenError
 from gacheck.record.journal import RECORD_NAME
-from gacheck.reporters.reporter import View
 from gacheck.reporters.terminal import render_terminal, render_verdict
 from gacheck.rules.table import SEVERITY_RANK
 from gacheck.words.analysis import Analysis, analyse
@@ -66,14 +65,12 @@ def attach(
         if keeper.error is not None:
             show_error(keeper.error)
         if keeper.speaks_elsewhere:
-            print(
-                "gacheck: rank 0 of this training runs on another machine; the verdict stands there.", file=sys.stderr
-            )
+            write_err("gacheck: rank 0 of this training runs on another machine; the verdict stands there.\n")
             raise typer.Exit(code)
         if not judged:
             show_error(keeper.nothing_seen())
         elif stop_after_check:
-            print("gacheck: the training was ended after the check; nothing of it was saved.", file=sys.stderr)
+            write_err("gacheck: the training was ended after the check; nothing of it was saved.\n")
     raise typer.Exit(_exit_code(judged, fail_on, code))
 
 
@@ -88,9 +85,8 @@ def _exit_code(judged: Sequence[Analysis], fail_on: FailOn | None, code: int) ->
 
 def _show(saved: SavedTraining, *, quiet: bool) -> None:
     place = None if saved.folder is None else f"{saved.folder}/   {RECORD_NAME}"
-    view = View(ascii=not speaks_unicode(sys.stderr), saved=place)
     render = render_verdict if quiet else render_terminal
-    print(f"\n{render(analyse(saved.record), view).rstrip()}", file=sys.stderr)
+    write_err("\n" + render(analyse(saved.record), view_of(sys.stderr, saved=place)))
 
 
 def _new_folder(out: Path | None, model: str, number: int) -> Path:

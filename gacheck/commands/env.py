@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gacheck.commands.output import write_out
 from gacheck.record.environment import read_environment
 
 
@@ -9,5 +10,4 @@ def env() -> None:
     """Print versions and platform, for bug reports; imports none of the packages that it names."""
     environment = read_environment()
     rows = {"gacheck": environment.gacheck, "python": environment.python, "platform": environment.platform}
-    for name, value in {**rows, **environment.packages}.items():
-        print(f"{name:<14}{value}")
+    write_out("".join(f"{name:<14}{value}\n" for name, value in {**rows, **environment.packages}.items()))

@@ -11,6 +11,7 @@ from gacheck.errors import ConfigError
 from gacheck.record.journal import RECORD_NAME
 
 RUNS = Path("gacheck-runs")
+PICTURE_NAME = "loss.png"
 
 
 def holds_record(folder: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -17,16 +19,17 @@ class RunProgress:
     """A progress bar over the optimizer steps of all passes; silent where stderr is no terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
-        console = Console(stderr=True)
+        # Rich itself would take FORCE_COLOR for a terminal, and fill a log with what is to be drawn over.
+        is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("steps"),
             TimeRemainingColumn(compact=True),
-            console=console,
+            console=Console(stderr=True),
             transient=True,
-            disable=quiet or not console.is_terminal,
+            disable=quiet or not is_terminal,
         )
         self._task: TaskID = self._progress.add_task("starting", total=None)
         self._num_passes = 0

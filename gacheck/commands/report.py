@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from enum import StrEnum
 from pathlib import Path
 
 import typer
 
-from gacheck.commands.folders import RUNS
-from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
-from gacheck.commands.run import PICTURE_NAME
-from gacheck.errors import ConfigError, RecordError, ResourceError
+from gacheck.commands.folders import PICTURE_NAME, RUNS
+from gacheck.commands.output import exit_code, view_of, write_bytes, write_out
+from gacheck.commands.picture import matplotlib_needed
+from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
 from gacheck.reporters import reporters
-from gacheck.reporters.reporter import View
 from gacheck.words.analysis import analyse
 
 STDOUT = Path("-")
@@ -44,11 +42,12 @@ def report(
     """
     path = _find_record(run)
     _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
-    record = load_record(path)
+    record, to_stdout = load_record(path), output is None or output == STDOUT
     try:
         analysis = analyse(record)
-        ascii = output in (None, STDOUT) and not speaks_unicode(sys.stdout)
-        content = reporters()[format].render(analysis, View(ascii=ascii, saved=_saved(path)))
+        view = view_of(sys.stdout if to_stdout else None, saved=_saved(path))
+        with matplotlib_needed(without="The other formats do without it.", later="the same command again"):
+            content = reporters()[format].render(analysis, view)
     except (ArithmeticError, LookupError, ValueError) as error:
         raise RecordError(
             f"{path} makes no sense: {type(error).__name__}: {error}.",
@@ -56,7 +55,7 @@ def report(
             fix="name another run; if nobody edited it, gacheck is at fault: report it with this file",
         ) from error
     if output is None or output == STDOUT:
-        _write_stdout(content)
+        write_out(content)
     else:
         write_bytes(output, content)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))
@@ -100,7 +99,7 @@ def _check_options(
         raise ConfigError(
             "--strict needs --exit-code.", why="The exit code is 0 without it.", fix="add --exit-code, or drop --strict"
         )
-    if output is None and reporters()[format].binary and sys.stdout.isatty():
+    if output is None and reporters()[format].binary and sys.stdout is not None and sys.stdout.isatty():
         raise ConfigError(
             f"A {format.upper()} is no text: it is not printed to a terminal.",
             why="It would garble the terminal.",
@@ -135,23 +134,3 @@ def _check_file(output: Path, record: Path, *, force: bool) -> None:
 def _saved(record: Path) -> str:
     picture = f"  {PICTURE_NAME}" if (record.parent / PICTURE_NAME).is_file() else ""
     return f"{record.parent}/   {record.name}{picture}"
-
-
-def _write_stdout(content: bytes) -> None:
-    """Write bytes as they are: a locale's encoding or line ends would spoil them.
-
-    Raises:
-        ResourceError: The disk behind stdout is full.
-    """
-    try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # `| head` is content with what it has; Typer ends quietly
-        raise ResourceError(
-            f"Standard output could not be written: {error.strerror}.",
-            why="The report is incomplete.",
-            fix="free some space or choose a file with -o",
-        ) from error

@@ -10,19 +10,18 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.folders import RUNS, holds_record, make_folder, new_folder
+from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder
 from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, speaks_unicode, write_bytes
+from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
+from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
-from gacheck.errors import ConfigError, GacheckError, ResourceError
+from gacheck.errors import ConfigError, ResourceError
 from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
 from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
-
-PICTURE_NAME = "loss.png"
 
 
 @options_of(RunConfig.model_fields)
@@ -36,12 +35,13 @@ def run(
     3 inconclusive · 4 could not run · 130 interrupted.
     """
     settings = load_config(config, flags)
+    require_stdout()
     check_transformers()
     earlier, folder = _open_folder(settings)
     finished = earlier is not None and earlier.complete
     try:
         record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
-    except GacheckError:
+    except BaseException:
         with suppress(OSError):
             folder.rmdir()  # only an empty folder goes: a run that never began leaves nothing behind
             if settings.out is None:
@@ -97,7 +97,7 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             )
         except KeyboardInterrupt:
             progress.stage("")
-            print(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}", file=sys.stderr)
+            write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}\n")
             raise
 
 
@@ -109,22 +109,32 @@ def _resume_command(folder: Path) -> str:
 
 
 def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
-    from gacheck.reporters.json_report import render_json
-    from gacheck.reporters.picture import render_picture
-    from gacheck.reporters.reporter import View
-    from gacheck.reporters.terminal import render_terminal, render_verdict
-
-    stream = sys.stderr if settings.json_output else sys.stdout
-    saved = None if settings.quiet else f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
-    view = View(ascii=not speaks_unicode(stream), saved=saved)
-    text = render_verdict(analysis, view) if settings.quiet else render_terminal(analysis, view)
-    print(text.rstrip("\n"), file=stream)
+    text = _text(analysis, settings, folder)
     if settings.json_output:
-        print(render_json(analysis).rstrip("\n"))
-    write_bytes(folder / PICTURE_NAME, render_picture(analysis))
-    if analysis.passes and all("OutOfMemory" in (p.error_kind or "") for p in analysis.passes if p.ran):
+        from gacheck.reporters.json_report import render_json
+
+        write_err(text)
+        write_out(render_json(analysis).encode())
+    else:
+        write_out(text)
+    without = f"{folder / RECORD_NAME} is saved, and the verdict stands there."
+    later = shlex.join(["gacheck", "report", str(folder), "--format", "png", "-o", str(folder / PICTURE_NAME)])
+    with matplotlib_needed(without=without, later=later):
+        from gacheck.reporters.picture import render_picture
+
+        write_bytes(folder / PICTURE_NAME, render_picture(analysis))
+    if analysis.passes and all("OutOfMemory" in (p.error_kind or "") for p in analysis.passes):
         raise ResourceError(
             "Every pass ran out of memory.",
             why="Nothing could be measured.",
             fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
         )
+
+
+def _text(analysis: Analysis, settings: RunConfig, folder: Path) -> str:
+    from gacheck.reporters.terminal import render_terminal, render_verdict
+
+    stream = sys.stderr if settings.json_output else sys.stdout
+    if settings.quiet:
+        return render_verdict(analysis, view_of(stream))
+    return render_terminal(analysis, view_of(stream, saved=f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"))

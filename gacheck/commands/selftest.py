@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from gacheck.commands.measuring import check_transformers
+from gacheck.commands.output import require_stdout, write_out
 
 
 def selftest(
@@ -16,6 +17,7 @@ def selftest(
 
     Exit code 1 if a fault is missed or the right twin is accused.
     """
+    require_stdout()
     check_transformers()
     from gacheck.measure.selftest.outcomes import outcomes
     from gacheck.measure.session import silence_libraries
@@ -28,9 +30,9 @@ def selftest(
         num_caught += outcome.caught
         if verbose or not outcome.caught:
             mark = "caught" if outcome.caught else "MISSED"
-            print(f"{mark} {outcome.precision:<7} {mutant.name:<35} {verdict.code} ({verdict.affects})")
+            write_out(f"{mark} {outcome.precision:<7} {mutant.name:<35} {verdict.code} ({verdict.affects})\n")
             if not outcome.caught:
-                print(f"        expected {mutant.code} ({mutant.affects or 'any'})")
+                write_out(f"        expected {mutant.code} ({mutant.affects or 'any'})\n")
     planted = f"the right twin and {num_measured // 2 - 1} mutants, in float32 and bf16"
-    print(f"{num_caught} of {num_measured} as expected: {planted}")
+    write_out(f"{num_caught} of {num_measured} as expected: {planted}\n")
     raise typer.Exit(int(num_caught < num_measured))

@@ -10,7 +10,7 @@ import typer
 
 from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code
+from gacheck.commands.output import exit_code, require_stdout, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
 from gacheck.measure.experiment import measure_auto
@@ -48,6 +48,7 @@ def smoke(
     """
     given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 1}
     settings = load_config(config, given)
+    require_stdout()
     check_transformers()
     analysis = analyse(_measure(settings.experiment()))
     _show(analysis, as_json=settings.json_output)
@@ -68,13 +69,13 @@ def _show(analysis: Analysis, *, as_json: bool) -> None:
     from gacheck.reporters.smoke import render_smoke
 
     if as_json:
-        print(render_json(analysis).rstrip("\n"))
+        write_out(render_json(analysis).encode())
         return
-    print(render_smoke(analysis).rstrip("\n"))
+    write_out(render_smoke(analysis))
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     if not analysis.ok:
-        print(render_annotation(analysis).rstrip("\n"))
+        write_out(render_annotation(analysis))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if not summary:
         return

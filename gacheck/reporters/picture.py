@@ -14,8 +14,12 @@ def render_picture(analysis: Analysis, format: Literal["png", "svg"] = "png") ->
     Raises:
         ImportError: matplotlib cannot be imported.
     """
-    from gacheck.reporters.drawing import draw
-
+    try:
+        from gacheck.reporters.drawing import draw
+    except ImportError:
+        raise
+    except Exception as error:  # a matplotlib built for another numpy raises whatever it likes
+        raise ImportError(f"{type(error).__name__}: {error}", name="matplotlib") from error
     return draw(analysis, format)
 
 

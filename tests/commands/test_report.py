@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -305,42 +304,19 @@ def test_a_run_that_is_not_there(gacheck: Callable[..., int], capsys: pytest.Cap
     assert shown.out == ""
 
 
-def in_shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    program = f"{sys.executable} -m gacheck.cli report"
-    return subprocess.run(
-        ["bash", "-c", command.replace("REPORT", program)],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_without_matplotlib_there_is_no_picture(
+    gacheck: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
+) -> None:
+    keep(RECORDS["scaled"], "here")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "gacheck.reporters.picture", raising=False)
 
-
-def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
-    save_record(RECORDS["scaled"], tmp_path)
-
-    done = in_shell("REPORT .", tmp_path, PYTHONIOENCODING="ascii")
-
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.isascii()
-    assert b"FAIL  SCALED" in done.stdout
-
-
-def test_a_reader_that_leaves_early_is_no_fault(tmp_path: Path) -> None:
-    save_record(RECORDS["scaled"], tmp_path)
-
-    done = in_shell("REPORT . --format json | true", tmp_path)
-
-    assert done.stderr == b""
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
-def test_a_full_disk_behind_stdout(tmp_path: Path) -> None:
-    save_record(RECORDS["scaled"], tmp_path)
-
-    done = in_shell("REPORT . > /dev/full", tmp_path)
-
-    assert done.returncode != 0
-    assert b"Standard output could not be written" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert gacheck("here", "--format", format) == 4
+    shown = capsys.readouterr()
+    assert "matplotlib cannot be imported" in shown.err
+    assert "pip install -U matplotlib" in shown.err
+    assert shown.out == ""

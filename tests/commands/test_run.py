@@ -123,6 +123,66 @@ def test_a_terminal_without_unicode_gets_ascii(run: Callable[..., int], monkeypa
     assert b"SCALED_BY_ACCUMULATION" in bare.buffer.getvalue()  # type: ignore[attr-defined]
 
 
+def test_without_matplotlib_the_verdict_is_said_and_the_record_saved(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "gacheck.reporters.picture", raising=False)
+
+    assert run(*SMALL, "--out", "here", on="sum_of_means") == 4
+    shown = capsys.readouterr()
+    assert "SCALED_BY_ACCUMULATION" in shown.out
+    assert "matplotlib cannot be imported" in shown.err
+    assert "here/record.json is saved" in shown.err
+    assert "gacheck report here --format png -o here/loss.png" in shown.err
+    assert load_record(Path("here")).complete
+
+
+@pytest.mark.parametrize("command", ["run", "smoke", "selftest"])
+def test_what_takes_long_asks_for_its_output_before_it_begins(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert run(command) == 4
+    assert "Standard output is closed." in capsys.readouterr().err
+    assert FakeSession.ran == []
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--quiet",), ("--json",)], ids=" ".join)
+def test_the_terminal_is_heeded(
+    run: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    run(*SMALL, *options, "--out", "x", on="sum_of_means")
+    shown = capsys.readouterr()
+    _, verdict = (shown.err if options == ("--json",) else shown.out).split("\x1b[1;31mFAIL\x1b[0m")
+    assert 50 < max(map(len, verdict.splitlines())) <= 60
+    # Colours alone: no bar of progress that would be drawn over.
+    assert "\x1b" not in shown.out.replace("\x1b[1;31mFAIL\x1b[0m", "") + shown.err.replace("\x1b[1;31mFAIL\x1b[0m", "")
+    assert options != ("--json",) or json.loads(shown.out)
+
+
+def test_a_run_that_crashes_before_it_began_leaves_no_folder(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(self: FakeSession) -> OracleRecord:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(FakeSession, "measure_oracle", crash)
+
+    assert run(*SMALL) == 4
+    assert "RuntimeError: planted" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+
+
 def test_two_runs_in_a_minute_have_two_folders(run: Callable[..., int]) -> None:
     run(*SMALL)
     run(*SMALL)
