@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gacheck.attach.record import record_of
+from gacheck.attached.record import record_of
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, FaultError, NothingSeenError
 from gacheck.measure.experiment import measure_auto

@@ -70,7 +70,7 @@ ALLOWED: dict[str, Group] = {
     "gacheck.watch": group(ARITHMETIC | {"gacheck.rules.facts"}, "torch"),
     "gacheck.reporters": group(LAYER_1 | CORE, "rich matplotlib jinja2", no_calls=WRITING),
     "gacheck.core": group(LAYER_1, no_stdlib=EFFECTS, no_calls=WRITING),
-    "gacheck.attach.record": group(LAYER_1, "pydantic"),
+    "gacheck.attached.record": group(LAYER_1, "pydantic"),
     "gacheck.record.journal": group(LAYER_1, "pydantic"),
     "gacheck.record.run": group(LAYER_1, "pydantic yaml"),
     "gacheck.record.plan": group({"gacheck.config"}),

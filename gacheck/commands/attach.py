@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from gacheck.attach.child import run_watched
-from gacheck.attach.keeper import Keeper, SavedTraining
+from gacheck.attached.child import run_watched
+from gacheck.attached.keeper import Keeper, SavedTraining
 from gacheck.commands.folders import check_free, make_folder, new_folder
 from gacheck.commands.output import exit_code, show_error, view_of, write_err
 from gacheck.errors import NothingSeenError

@@ -7,12 +7,14 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.reporters.reporter import MAX_WIDTH, View
 from gacheck.reporters.text import clean
-from gacheck.rules.table import Severity
+
+if TYPE_CHECKING:
+    from gacheck.rules.table import Severity
 
 
 def exit_code(severity: Severity, *, strict: bool = False, exit_zero: bool = False) -> int:

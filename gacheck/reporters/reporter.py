@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gacheck.words.analysis import Analysis
+if TYPE_CHECKING:
+    from gacheck.words.analysis import Analysis
 
 MAX_WIDTH = 80
 MIN_WIDTH = 40
@@ -36,7 +38,7 @@ class View:
 PAGE = View()
 """As wide as a text gets, without colour."""
 
-Render = Callable[[Analysis, View], bytes]
+Render = Callable[["Analysis", View], bytes]
 
 
 @dataclass(frozen=True)

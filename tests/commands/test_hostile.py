@@ -51,7 +51,7 @@ class FakeSession:
         self.model = facts.model.model_copy(update=named)
 
     def auto_loss_kwargs(self) -> Flag:
-        return "on"
+        return Flag.ON
 
     def measure_oracle(self) -> OracleRecord:
         return oracle()

@@ -88,19 +88,6 @@ def test_a_partial_run_is_marked(
     assert mark not in capsys.readouterr().out
 
 
-def test_a_partial_runs_picture_is_marked(gacheck: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    from gacheck.reporters import picture
-
-    titles: list[str] = []
-    monkeypatch.setattr(
-        picture, "render_picture", lambda analysis, format: titles.append(analysis.verdict.words.summary) or b""
-    )
-    for name in ("partial", "scaled"):
-        gacheck(str(keep(RECORDS[name], name).parent), "--format", "svg")
-
-    assert titles == ["the loss is k times too large (incomplete run)", "the loss is k times too large"]
-
-
 def test_the_newest_run_is_the_default(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     keep(full_run("token_mean", "mean_of_means"), "gacheck-runs/z-oldest", age=20)
     keep(full_run("sum_of_means", "mean_of_means"), "gacheck-runs/a-newest", age=0)

@@ -20,7 +20,7 @@ from tests.builders import failed_pass, oracle, pass_record, run_record
 class FakeSession:
     """A model of which it is known what the Trainer chooses and which rules its passes follow."""
 
-    auto: Flag = "on"
+    auto: str = "on"
     rules: dict[str, str] = {}  # noqa: RUF012 - set by each test
     ran: list[str] = []  # noqa: RUF012
     configs: list[ExperimentConfig] = []  # noqa: RUF012
@@ -31,7 +31,7 @@ class FakeSession:
         self.configs.append(config)
 
     def auto_loss_kwargs(self) -> Flag:
-        return self.auto
+        return Flag(self.auto)
 
     def measure_oracle(self) -> OracleRecord:
         return oracle()
@@ -63,7 +63,7 @@ def smoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Smoke:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def call(*options: str, on: str = "token_mean", off: str = "mean_of_means", auto: Flag = "on") -> int:
+    def call(*options: str, on: str = "token_mean", off: str = "mean_of_means", auto: str = "on") -> int:
         monkeypatch.setattr(FakeSession, "rules", {"on": on, "off": off})
         monkeypatch.setattr(FakeSession, "auto", auto)
         arguments = ["smoke", "--effective-batch-size", "8", *options]
@@ -194,7 +194,7 @@ def test_github_shows_an_annotation_and_a_summary(
         assert annotation.endswith(
             "::Gemma3ForConditionalGeneration: k=4, flag on (default): loss 21.333, right 5.150, "
             "4.142 times too large%0Afix: trainer.model_accepts_loss_kwargs = False   # before trainer.train()"
-            "%0ATried above (flag off): 5.333 at k=4. Left over: mean of means."
+            "%0ATried above (flag off): 5.333 at k=4. Still wrong after that: short micro-batches weigh too much."
         )
     kept = summary.read_text(encoding="utf-8")
     assert kept.startswith("of the step before\n### gacheck: ")

@@ -12,8 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gacheck.reporters import drawing
-from gacheck.reporters.picture import render_picture
+from gacheck.reporters.picture import drawing, render_picture
 from gacheck.words.analysis import analyse
 from tests.builders import full_run
 from tests.reporters.cases import RECORDS
@@ -106,6 +105,8 @@ def test_title_names_model_release_and_verdict() -> None:
     for part in ("Gemma3ForConditionalGeneration", "tiny:gemma3", "transformers 5.23.0", "FAIL SCALED_BY_ACCUMULATION"):
         assert part in title
     assert drawing._title(analyse(RECORDS["hostile"])).count("\n") == 1
+    assert "(incomplete run)" in drawing._title(analyse(RECORDS["partial"]))
+    assert "incomplete" not in title
 
 
 def test_dollar_signs_are_no_formula() -> None:

@@ -105,7 +105,7 @@ print(json.dumps([found, sys.path]))
 """
     found, path = said(python("-c", code, folder=tmp_path, interpreter=bare))
 
-    assert found == [str(CHECKOUT / "gacheck" / name) for name in ("__init__.py", "facts.py")] + ["no pydantic"]
+    assert found == [str(CHECKOUT / "gacheck" / name) for name in ("__init__.py", "rules/facts.py")] + ["no pydantic"]
     assert not [entry for entry in path if Path(entry) in (CHECKOUT, CHECKOUT / "gacheck", Path(STARTUP))]
 
 

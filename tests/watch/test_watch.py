@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gacheck.rules.facts import MicroBatchRecord, Observation, WatchedTraining
+from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
 from gacheck.watch import watch as watching
 from gacheck.watch.watch import Watch, micro_batch_from
 from tests.watch.toys import BATCHES, IGNORED, ToyModel, ToyTrainer, same_state, state_of
@@ -52,7 +52,7 @@ def test_every_observed_step_is_told_and_the_last_is_called_so(num_steps: int) -
 
 def test_what_is_told_by_hand() -> None:
     trainer = ToyTrainer(k=2, counted=True)
-    _, told = watched(trainer, 1, chosen_loss_kwargs=False)
+    _, told = watched(trainer, 1, chosen_loss_kwargs=Flag.OFF)
     trainer.train(1)
     [facts] = told.facts
     [step] = facts.steps
@@ -65,7 +65,7 @@ def test_what_is_told_by_hand() -> None:
     assert [m.reported_loss_nats for m in step.micro_batches] == pytest.approx([(o.sum_nats or 0) / 4 for o in seen])
     assert [o.backward_loss_nats for o in seen] == [m.reported_loss_nats for m in step.micro_batches]
     assert [o.own_mean_nats for o in seen] == [None, None]
-    assert (facts.shifts, facts.loss_kwargs, facts.chosen_loss_kwargs) == (True, True, False)
+    assert (facts.shifts, facts.loss_kwargs, facts.chosen_loss_kwargs) == (True, Flag.ON, Flag.OFF)
     assert (facts.num_processes, facts.num_processes_seen) == (1, 1)
     assert facts.arguments == {"gradient_accumulation_steps": 2, "learning_rate": 0.01}
     assert facts.trainer_class == "tests.watch.toys:ToyTrainer"
@@ -194,7 +194,7 @@ def fail(*args: Any, **kwargs: Any) -> Any:
         "gacheck.watch.micro_batch.find_logits",
         "gacheck.watch.cross_entropy.LogitsReader.at_targets",
         "gacheck.watch.probe.batch_fingerprints",
-        "gacheck.watch.probe.explains",
+        "gacheck.watch.probe.match_plain",
         "gacheck.watch.probe.ask_own_loss",
         "gacheck.watch.probe.ask_location",
         "gacheck.watch.probe.gradient_norm",
@@ -277,7 +277,7 @@ def as_process_1(facts: list[Any]) -> list[Any]:
 
 
 def of_two(monkeypatch: pytest.MonkeyPatch, exchange: Exchange, trainer: ToyTrainer, steps: int = 1) -> Told:
-    monkeypatch.setattr(watching, "Processes", lambda name: exchange)
+    monkeypatch.setattr(watching, "World", lambda: exchange)
     _, told = watched(trainer, steps)
     trainer.train(steps)
     return told

@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch.distributed
 
-from gacheck.watch import processes
-from gacheck.watch.world import Processes
+from gacheck.watch import world
+from gacheck.watch.world import World
 
 # What each of two processes does, and says at the end on one line: {name: value}.
 BOTH_ANSWER = """
 def act(rank):
-    first, second = Processes("a"), Processes("b")
+    first, second = World(), World()
     said = [first.exchange({"rank": rank, "loss": [math.nan, -math.inf][rank], "text": "–"}) for _ in range(2)]
     # Another watch of the same processes has a conversation of its own.
     said.append(second.exchange([rank * 10]))
-    return {"said": said, "connected": first.connected and second.connected, "size": first.size, "rank": first.rank}
+    return {"said": said, "size": first.size, "rank": first.rank}
 """
 ONE_IS_SILENT = """
 def act(rank):
-    processes.PATIENCE = timedelta(seconds=0.5)
-    own, started = Processes("a"), time.monotonic()
-    said = [own.exchange(rank), own.exchange(rank)] if rank == 0 else []
+    world.PATIENCE = timedelta(seconds=0.5)
+    own, started = World(), time.monotonic()
+    said = [own.exchange(rank), own.exchange(rank), World().exchange(rank)] if rank == 0 else []
     seconds = time.monotonic() - started
     torch.distributed.barrier()
-    return {"said": said, "connected": own.connected, "seconds": seconds}
+    return {"said": said, "seconds": seconds}
 """
 ONE_GOES_SILENT = """
 def act(rank):
-    processes.PATIENCE = timedelta(seconds=2)
-    own = Processes("a")
+    world.PATIENCE = timedelta(seconds=2)
+    own = World()
     said = [own.exchange(rank)]
     said += [own.exchange(rank)] if rank == 1 else []
     torch.distributed.barrier()
-    return {"said": said, "connected": own.connected}
+    return {"said": said}
 """
 WATCH_BESIDE_COLLECTIVES = """
 def act(rank):
-    own, sums = Processes("a"), []
+    own, sums = World(), []
     for step in range(3):
         total = torch.tensor(rank + 1.0)
         torch.distributed.all_reduce(total)
@@ -58,8 +60,8 @@ MAIN = """
 import json, math, sys, time
 from datetime import timedelta
 import torch.distributed
-from gacheck.watch import processes
-from gacheck.watch.world import Processes
+from gacheck.watch import world
+from gacheck.watch.world import World
 
 {act}
 
@@ -107,7 +109,7 @@ def run_two(act: str) -> list[dict[str, Any]]:
 
 def test_each_gets_the_facts_of_all_by_rank() -> None:
     for rank, done in enumerate(run_two(BOTH_ANSWER)):
-        assert (done["rank"], done["size"], done["connected"]) == (rank, 2, True)
+        assert (done["rank"], done["size"]) == (rank, 2)
         first, again, other = done["said"]
         assert [facts["rank"] for facts in first] == [0, 1]
         assert [facts["text"] for facts in first] == ["–", "–"]
@@ -120,17 +122,17 @@ def test_each_gets_the_facts_of_all_by_rank() -> None:
 def test_one_that_never_answers_is_waited_for_once() -> None:
     asked, silent = run_two(ONE_IS_SILENT)
 
-    assert (asked["said"], asked["connected"]) == ([None, None], False)
-    assert 0.4 < asked["seconds"] < 5
-    # The silent one was not stopped by it: it has not asked yet.
-    assert silent["connected"]
+    assert asked["said"] == [None, None, None]
+    # Once, and no more: not in the next training either.
+    assert 0.4 < asked["seconds"] < 0.9
+    assert silent["said"] == []
 
 
 def test_one_that_answers_no_more_is_missed() -> None:
     silent, asked = run_two(ONE_GOES_SILENT)
 
-    assert asked == {"said": [[0, 1], None], "connected": False}
-    assert silent == {"said": [[0, 1]], "connected": True}
+    assert asked == {"said": [[0, 1], None]}
+    assert silent == {"said": [[0, 1]]}
 
 
 def test_collective_calls_of_the_training_are_not_mixed_up_with_it() -> None:
@@ -138,10 +140,10 @@ def test_collective_calls_of_the_training_are_not_mixed_up_with_it() -> None:
 
 
 def test_a_process_alone_speaks_to_itself() -> None:
-    alone = Processes("a")
+    alone = World()
     facts = {"loss": object()}
 
-    assert (alone.rank, alone.size, alone.connected) == (0, 1, True)
+    assert (alone.rank, alone.size) == (0, 1)
     said = alone.exchange(facts)
     assert said is not None
     # No JSON on the way.
@@ -151,9 +153,9 @@ def test_a_process_alone_speaks_to_itself() -> None:
 class Store:
     """Keeps what is set; fails where it is told to."""
 
-    def __init__(self, fails: str = "") -> None:
-        self.held: dict[str, str] = {}
-        self.waits: list[timedelta] = []
+    def __init__(self, fails: str = "", **held: str) -> None:
+        self.held = held
+        self.num_waits = 0
         self._fails = fails
 
     def set(self, key: str, value: str) -> None:
@@ -162,7 +164,7 @@ class Store:
         self.held[key] = value
 
     def wait(self, keys: list[str], patience: timedelta) -> None:
-        self.waits.append(patience)
+        self.num_waits += 1
         if any(key not in self.held for key in keys):
             raise RuntimeError("wait timeout")
 
@@ -172,46 +174,53 @@ class Store:
         return self.held[key].encode()
 
 
-def joined(monkeypatch: pytest.MonkeyPatch, store: Store | None, name: str = "a") -> Processes:
-    """Return what rank 1 of 2 has."""
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> Callable[[Store | None], World]:
+    """Make what rank 1 of 2 has, as in a process in which nobody has spoken yet."""
+    monkeypatch.setattr(World, "_numbers", itertools.count())
+    monkeypatch.setattr(World, "_somebody_is_silent", False)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(processes, "_default_store", lambda: store)
-    return Processes(name)
+
+    def join(store: Store | None) -> World:
+        monkeypatch.setattr(world, "_default_store", lambda: store)
+        return World()
+
+    return join
 
 
-def test_keys_tell_exchanges_and_watches_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store()
-    store.held = {"gacheck/a/1/0": "1", "gacheck/a/2/0": "2", "gacheck/b/1/0": "3"}
-    first, second = joined(monkeypatch, store), joined(monkeypatch, store, "b")
+Join = Callable[[Store | None], World]
 
-    assert [first.exchange(10), first.exchange(20), second.exchange(30)] == [[1, 10], [2, 20], [3, 30]]
-    assert store.held.keys() >= {"gacheck/a/1/1", "gacheck/a/2/1", "gacheck/b/1/1"}
+
+def test_trainings_are_numbered_as_they_begin_to_speak(joined: Join) -> None:
+    # The first that was made never speaks, as of a Trainer that is watched and not trained.
+    store = Store(**{"gacheck/0/1/0": "1", "gacheck/0/2/0": "2", "gacheck/1/1/0": "3"})
+    _, second, third = joined(store), joined(store), joined(store)
+
+    assert [third.exchange(10), third.exchange(20), second.exchange(30)] == [[1, 10], [2, 20], [3, 30]]
+    assert store.held.keys() >= {"gacheck/0/1/1", "gacheck/1/1/1"}
 
 
 @pytest.mark.parametrize("fails", ["set", "get", "wait"])
-def test_a_lost_store_is_asked_no_more(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
-    store = Store(fails)
-    if fails != "wait":
-        store.held = {"gacheck/a/1/0": "1"}
-    own = joined(monkeypatch, store)
+def test_a_lost_store_is_asked_no_more(joined: Join, fails: str) -> None:
+    store = Store(fails, **({} if fails == "wait" else {"gacheck/0/1/0": "1"}))
+    own = joined(store)
 
-    assert own.connected
     assert own.exchange(10) is None
-    waited = len(store.waits)
-    store.held = {f"gacheck/a/{number}/0": "1" for number in (1, 2, 3)}
+    waited = store.num_waits
+    store.held = {f"gacheck/{number}/1/0": "1" for number in range(4)}
     assert own.exchange(10) is None
-    assert not own.connected
-    assert len(store.waits) == waited
+    assert joined(store).exchange(10) is None
+    assert store.num_waits == waited
 
 
-def test_without_a_store_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = joined(monkeypatch, None)
+def test_without_a_store_nobody_answers(joined: Join) -> None:
+    own = joined(None)
 
-    assert (own.size, own.rank, own.connected) == (2, 1, False)
+    assert (own.size, own.rank) == (2, 1)
     assert own.exchange(10) is None
 
 
-def test_patience_is_short_beside_a_training_and_long_beside_a_step() -> None:
-    assert timedelta(seconds=10) <= processes.PATIENCE <= timedelta(minutes=5)
+def test_patience_is_short_beside_a_training_and_long_beside_an_answer() -> None:
+    assert timedelta(seconds=1) <= world.PATIENCE <= timedelta(seconds=5)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gacheck.attach.record import read_training, record_of
+from gacheck.attached.record import read_training, record_of
 from gacheck.errors import GacheckError, NothingSeenError
 from gacheck.record.attach import AttachRecord
 from gacheck.record.journal import save_record

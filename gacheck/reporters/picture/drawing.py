@@ -1,4 +1,4 @@
-"""Draws the picture of a run: loss against k, and loss over steps. Imports matplotlib: only `picture.py` imports it.
+"""Draws the picture of a run: loss against k, and loss over steps. Imports matplotlib: imported when one is drawn.
 
 Flag on and off differ in colour, line and marker, so that neither print nor colour-blindness takes one away.
 """

@@ -15,7 +15,7 @@ def render_picture(analysis: Analysis, format: Literal["png", "svg"] = "png") ->
         ImportError: matplotlib cannot be imported.
     """
     try:
-        from gacheck.reporters.drawing import draw
+        from gacheck.reporters.picture.drawing import draw
     except ImportError:
         raise
     except Exception as error:  # a matplotlib built for another numpy raises whatever it likes
