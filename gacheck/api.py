@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from gacheck.attached.record import record_of
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, FaultError, NothingSeenError
-from gacheck.measure.experiment import measure_auto
 from gacheck.record.journal import save_record
 from gacheck.reporters.reporter import View
 from gacheck.reporters.terminal import render_verdict
@@ -148,6 +147,7 @@ def check(
 
 
 def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:
+    from gacheck.measure.experiment import measure_auto
     from gacheck.measure.live_check import model_kept
     from gacheck.measure.models.live import LiveModel
     from gacheck.measure.session import Session

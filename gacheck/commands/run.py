@@ -18,7 +18,6 @@ from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
-from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
 from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
@@ -69,6 +68,8 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
     make_folder(folder)
     earlier = load_run(folder) if existing and settings.resume else None
     if earlier is not None and earlier.config != settings.experiment():
+        from gacheck.measure.experiment import check_same_experiment
+
         now = earlier.model_copy(update={"config": settings.experiment()})
         check_same_experiment(earlier, now)
     return earlier, folder
@@ -77,6 +78,7 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
 def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
     with RunProgress(quiet=settings.quiet) as progress:
         progress.stage("loading torch and transformers")
+        from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
         from gacheck.measure.session import Session, silence_libraries
 
         silence_libraries()

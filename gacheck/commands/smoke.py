@@ -13,7 +13,6 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
-from gacheck.measure.experiment import measure_auto
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
@@ -56,6 +55,7 @@ def smoke(
 
 
 def _measure(config: ExperimentConfig) -> RunRecord:
+    from gacheck.measure.experiment import measure_auto
     from gacheck.measure.session import Session, silence_libraries
 
     silence_libraries()
