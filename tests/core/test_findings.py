@@ -217,6 +217,17 @@ def test_the_gradient_agrees_in_norm_and_direction(norm_ratio: float, cosine: fl
     assert found(passes_of("token_mean")).passes[0].gradient_agrees is None
 
 
+def test_a_gradient_that_was_held_against_another_rule_is_no_evidence() -> None:
+    evidence = gradient_evidence("mean_of_means")
+
+    assert found(passes_of("mean_of_means", gradient=evidence)).passes[0].gradient_agrees is True
+    # At k = 1 the two predict the same; at k = 2 the record says what a better table reads otherwise.
+    by_k = {
+        p.record.accumulation_steps: p.gradient_agrees for p in found(passes_of("token_mean", gradient=evidence)).passes
+    }
+    assert (by_k[1], by_k[2]) == (True, None)
+
+
 @pytest.mark.parametrize(
     ("rule", "auxiliary", "hypothesis"),
     [
