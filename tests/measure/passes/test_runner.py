@@ -50,7 +50,7 @@ def test_every_pass_is_explained_forward_and_backward(model_type: str) -> None:
         [(1, "on"), (4, "on")],
     )
     for figures in finished:
-        forward, backward = figures.finding.forward, figures.finding.backward
+        forward, backward = figures.forward, figures.backward
         assert forward is not None
         assert backward is not None
         assert forward.rule is not None
