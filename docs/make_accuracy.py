@@ -26,8 +26,8 @@ import torch
 from transformers import LlamaForCausalLM, Trainer
 
 from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
-from gacheck.measure.selftest.outcomes import Outcome, measure, selftest_config
-from gacheck.measure.session import silence_libraries
+from gacheck.measure.selftest.outcomes import Outcome, measure_mutant, selftest_config
+from gacheck.measure.session import quiet_libraries
 from gacheck.record.environment import read_environment
 from gacheck.words.analysis import Analysis, analyse
 
@@ -67,14 +67,14 @@ def right_trials(number: int) -> Iterator[Trial]:
     for seed, (length, steps, precision, packing, subject) in zip(range(number), grid, strict=False):
         options: dict[str, object] = {"seed": seed, "max_length": length, "packing": packing, "short_last_step": False}
         options |= {"gradient_accumulation_steps": steps, **PRECISIONS[precision]}
-        yield Trial(subject, precision, analyse(measure(subject, selftest_config(subject, **options))))
+        yield Trial(subject, precision, analyse(measure_mutant(subject, selftest_config(subject, **options))))
 
 
 def mutant_trials(seeds: int) -> Iterator[Trial]:
     """Measure every mutant with many seeds, k = 2, 4, 8."""
     for seed, precision, mutant in itertools.product(range(seeds), PRECISIONS, MUTANTS):
         options: dict[str, object] = {"seed": seed, **PRECISIONS[precision]}
-        yield Trial(mutant, precision, analyse(measure(mutant, selftest_config(mutant, **options))))
+        yield Trial(mutant, precision, analyse(measure_mutant(mutant, selftest_config(mutant, **options))))
 
 
 def upper_bound(events: int, trials: int) -> float:
@@ -185,7 +185,7 @@ def _listing(trials: Sequence[Trial]) -> list[str]:
 def main() -> None:
     """Measure and write."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else WRITTEN_FROM
-    silence_libraries()
+    quiet_libraries()
     torch.set_num_threads(1)
     seeds = SEEDS_PER_MUTANT if runs >= WRITTEN_FROM else 1
     right = shown(right_trials(runs), runs)

@@ -151,11 +151,12 @@ def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -
     from gacheck.measure.live_check import model_kept
     from gacheck.measure.models.live import LiveModel
     from gacheck.measure.session import Session
+    from gacheck.watch.description import model_name
 
     first = next(model.parameters())
     config = ExperimentConfig.model_validate(
         {
-            "model": str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
+            "model": model_name(model),
             "gradient_accumulation_steps": (gradient_accumulation_steps,),
             "effective_batch_size": 4 * gradient_accumulation_steps,
             "max_steps": 1,

@@ -18,6 +18,8 @@ and ends with the class's exit code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class GacheckError(Exception):
     """Base of all errors that are reported without a traceback.
@@ -84,3 +86,16 @@ class FaultError(GacheckError):
     """A training normalises its loss wrongly, and was to stop if it does."""
 
     exit_code = 1
+
+
+def one_line(error: BaseException | str, limit: int = 300) -> str:
+    """Return a message on one line of at most `limit` characters; of an error without one, its type's name."""
+    message = " ".join(str(error).split())[:limit]
+    return message or (type(error).__name__ if isinstance(error, BaseException) else "")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from, outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

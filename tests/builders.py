@@ -210,7 +210,7 @@ def run_record(
     declared: bool | None = None,
     world_size: int = 1,
 ) -> RunRecord:
-    flags = list(dict.fromkeys(p.loss_kwargs for p in passes)) or ["on", "off"]
+    flags = list(dict.fromkeys(p.loss_kwargs for p in passes)) or [Flag.ON, Flag.OFF]
     ks = list(dict.fromkeys(p.accumulation_steps for p in passes)) or [1]
     defaults: dict[str, object] = {
         "effective_batch_size": 8,

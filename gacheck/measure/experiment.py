@@ -1,7 +1,4 @@
-"""A record is begun; the plan → run_pass(spec) → PassRecord, saved after every pass.
-
-A fake run_pass is a lambda: no torch here.
-"""
+"""A record is begun; the plan → run_pass(spec) → PassRecord, saved after every pass. No torch here."""
 
 from __future__ import annotations
 
@@ -20,15 +17,15 @@ from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
 
 
-class Measuring(Protocol):
-    """A loaded model with its data, ready to be measured."""
+class Experiment(Protocol):
+    """A loaded model with its data, ready for its passes."""
 
     model: ModelFacts
     data: DataFacts
     hardware: HardwareFacts
     learning_rate: float
 
-    def measure_oracle(self) -> OracleRecord:
+    def ask_oracle(self) -> OracleRecord:
         """Compute the right answer."""
 
     def auto_loss_kwargs(self) -> Flag:
@@ -38,29 +35,29 @@ class Measuring(Protocol):
         """Train once under the real Trainer."""
 
 
-def begin_record(config: ExperimentConfig, session: Measuring) -> RunRecord:
+def begin_record(config: ExperimentConfig, experiment: Experiment) -> RunRecord:
     """Compute the right answer; return a record that lacks nothing but passes."""
     return RunRecord(
         created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
         command=("gacheck", *sys.argv[1:]),
         config=config,
-        learning_rate=session.learning_rate,
+        learning_rate=experiment.learning_rate,
         environment=read_environment(),
-        hardware=session.hardware,
-        model=session.model,
-        data=session.data,
-        oracle=session.measure_oracle(),
+        hardware=experiment.hardware,
+        model=experiment.model,
+        data=experiment.data,
+        oracle=experiment.ask_oracle(),
     )
 
 
-def measure_auto(config: ExperimentConfig, session: Measuring) -> RunRecord:
+def measure_auto(config: ExperimentConfig, experiment: Experiment) -> RunRecord:
     """Measure with the flag as the Trainer chooses it; with its other value only where that is not fine."""
-    auto = session.auto_loss_kwargs()
-    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), session)
+    auto = experiment.auto_loss_kwargs()
+    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), experiment)
     oracle = record.oracle
     for flags in ((auto,), (auto, auto.other)):
         record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
-        record = run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)
+        record = run_passes(record, lambda spec: experiment.run_pass(spec, oracle, lambda: None), lambda saved: None)
         if analyse(record).ok:
             break
     return record

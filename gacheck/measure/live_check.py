@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from gacheck.measure.passes.snapshot import Kept, accelerate_kept
+from gacheck.errors import ModelError
+from gacheck.measure.passes.snapshot import accelerate_kept
+from gacheck.measure.user_code import exit_call
 from gacheck.rules.facts import WatchedTraining
-from gacheck.watch.restoring import RandomState
+from gacheck.watch.restoring import ObjectState, RandomState
 from gacheck.watch.watch import Watch
 
 
@@ -21,16 +23,16 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
 
     Weights are not copied: a check that changes them keeps a copy itself.
     """
-    random, objects = RandomState.now(model), [*model.modules(), *_configs_of(model)]
-    kept = [Kept(each) for each in objects]
+    random = RandomState.now(model)
+    states = [ObjectState(each) for each in (*model.modules(), *_configs_of(model))]
     gradients = [(p, p.grad) for p in model.parameters()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with accelerate_kept(), warnings.catch_warnings():
         try:
             yield
         finally:
-            for each in kept:
-                each.restore()
+            for state in states:
+                state.restore()
             for parameter, gradient in gradients:
                 parameter.grad = gradient
             with torch.no_grad():
@@ -58,6 +60,9 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
 
     Returns:
         What was seen; None if the training ended before.
+
+    Raises:
+        ModelError: The training ended the program.
     """
     seen: list[WatchedTraining] = []
 
@@ -66,7 +71,7 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
         raise _Seen
 
     objects = (trainer, trainer.control, trainer.callback_handler, trainer.accelerator)
-    kept = [Kept(each) for each in objects]
+    states = [ObjectState(each) for each in objects]
     with model_kept(trainer.model):
         try:
             trainer.callback_handler.callbacks = []
@@ -74,7 +79,13 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
             trainer.train()
         except _Seen:
             pass
+        except SystemExit as error:
+            raise ModelError(
+                f"The training called {exit_call(error)} before the end of its first optimizer step.",
+                why="That ends the program, and there is nothing to judge.",
+                fix="take the call out of the model, the Trainer or its data",
+            ) from error
         finally:
-            for each in kept:
-                each.restore()
+            for state in states:
+                state.restore()
     return seen[0] if seen and seen[0].steps else None

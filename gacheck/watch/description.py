@@ -45,9 +45,19 @@ class ModelDescription:
     takes_kwargs: bool
 
 
+def base_model(model: Any) -> Any:
+    """Return a model without the adapter that PEFT put around it."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+def model_name(model: Any) -> str:
+    """Return the folder or the id that a model was loaded from; of one that was not, its class's name."""
+    return str(getattr(getattr(model, "config", None), "_name_or_path", "") or type(base_model(model)).__name__)
+
+
 def describe_model(model: Any) -> ModelDescription:
     """Describe a model, with or without an adapter around it."""
-    base = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+    base = base_model(model)
     declared = getattr(base, "accepts_loss_kwargs", None)
     # The class's: accelerate and TRL put forwards of their own on the instance.
     parameters = inspect.signature(type(base).forward).parameters.values()
@@ -71,7 +81,7 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _installed(name)) is not None},
-        "model_name": str(getattr(getattr(model, "config", None), "_name_or_path", "") or described.class_name),
+        "model_name": model_name(model),
         "model_class": described.class_name,
         "model_type": described.model_type,
         "num_parameters": described.num_parameters,

@@ -1,4 +1,4 @@
-"""Random state, and forwards besides those of the training that leave no trace in it."""
+"""Puts back what extra forwards and trainings change: random state, buffers, the attributes of objects."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+# A Trainer's attributes that hold what it is fed: large, and nobody keeps books in them.
+DATA = frozenset({"train_dataset", "eval_dataset"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,62 @@ def _index(device: torch.device) -> tuple[torch.device, ...]:
     return (device,) if device.type == "cuda" else ()
 
 
+class ObjectState:
+    """An object's attributes at one moment, and what the collections among them hold, those within them too.
+
+    They are put back in place, since others may hold the same ones. Numbers on a device count as well; larger tensors,
+    weights and buffers come back as the same tensors, whatever values they have by then.
+    """
+
+    def __init__(self, thing: Any) -> None:
+        attributes = vars(thing)
+        self._collections: list[tuple[Any, list[Any]]] = []
+        self._numbers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._seen: set[int] = set()
+        self._note_items(attributes)
+        is_module = isinstance(thing, torch.nn.Module)
+        for name, value in attributes.items():
+            if is_module and name in ("_parameters", "_buffers"):
+                self._note_items(value)
+            elif name not in DATA:
+                self._note(value)
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for collection, items in self._collections:
+            _refill(collection, items)
+        with torch.no_grad():
+            for tensor, value in self._numbers:
+                # What was not written to is not either: a graph that is still to be differentiated may have saved it.
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+
+    def _note(self, value: Any) -> None:
+        """Note a value, and what it holds down to the bottom."""
+        if isinstance(value, torch.Tensor):
+            if value.numel() == 1 and not isinstance(value, torch.nn.Parameter):
+                self._numbers.append((value, value.detach().clone()))
+        elif isinstance(value, (list, tuple, set, deque, dict)) and id(value) not in self._seen:
+            self._seen.add(id(value))
+            if not isinstance(value, tuple):
+                self._note_items(value)
+            for item in value.values() if isinstance(value, dict) else value:
+                self._note(item)
+
+    def _note_items(self, collection: Any) -> None:
+        items = collection.items() if isinstance(collection, dict) else collection
+        self._collections.append((collection, list(items)))
+
+
+def _refill(collection: Any, items: list[Any]) -> None:
+    collection.clear()
+    if isinstance(collection, dict):
+        for name, value in items:  # one by one: a ModelOutput refuses to be updated
+            collection[name] = value
+    else:
+        (collection.update if isinstance(collection, set) else collection.extend)(items)
+
+
 @contextmanager
 def undisturbed(model: torch.nn.Module, start: RandomState | None = None) -> Iterator[None]:
     """Leave random state and buffers as they were: an extra forward must not change the training.
@@ -77,43 +136,8 @@ def undisturbed(model: torch.nn.Module, start: RandomState | None = None) -> Ite
 @contextmanager
 def books_kept(trainer: Any) -> Iterator[None]:
     """Put back what a Trainer counts and collects for its log: a question must not be logged as a training."""
-    books = {name: (value, _contents(value)) for name, value in vars(trainer).items() if _is_book(value)}
+    books = ObjectState(trainer)
     try:
         yield
     finally:
-        vars(trainer).update({name: _put_back(value, contents) for name, (value, contents) in books.items()})
-
-
-def _is_book(value: Any) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.numel() <= 1
-    if isinstance(value, dict):
-        return all(map(_is_book, value.values()))
-    if isinstance(value, (list, tuple, set, deque)):
-        return all(map(_is_book, value))
-    return value is None or isinstance(value, (int, float, str))
-
-
-def _contents(value: Any) -> Any:
-    """Copy what a book holds: every entry with what it holds in turn."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {name: (entry, _contents(entry)) for name, entry in value.items()}
-    return [(entry, _contents(entry)) for entry in value] if isinstance(value, (list, set, deque)) else None
-
-
-def _put_back(value: Any, contents: Any) -> Any:
-    """Put a book back in place, since others may hold it too, and return it."""
-    if isinstance(value, torch.Tensor):
-        with torch.no_grad():
-            value.copy_(contents)
-    elif isinstance(value, dict):
-        entries = {name: _put_back(entry, held) for name, (entry, held) in contents.items()}
-        value.clear()
-        value.update(entries)
-    elif contents is not None:
-        items = [_put_back(entry, held) for entry, held in contents]
-        value.clear()
-        (value.update if isinstance(value, set) else value.extend)(items)
-    return value
+        books.restore()

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
@@ -18,8 +19,8 @@ from gacheck.config import ExperimentConfig
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.reporters.csv_report import COLUMNS
-from gacheck.rules.facts import Flag
-from tests.builders import failed_pass, oracle, pass_record, run_record
+from tests.builders import failed_pass
+from tests.fakes import FakeSession
 
 # Each could be a folder's name on Linux.
 NAMES = {
@@ -38,32 +39,25 @@ NAMES = {
 }
 
 
-class FakeSession:
+class HostileSession(FakeSession):
     """A model whose class, folder and failure bear the same name."""
 
+    rules: ClassVar = {"on": "sum_of_means", "off": "mean_of_means"}
     name = ""
     fails = False
 
     def __init__(self, config: ExperimentConfig) -> None:
-        facts = run_record([])
-        self.data, self.hardware, self.learning_rate = facts.data, facts.hardware, 1e-3
+        super().__init__(config)
         named = {"name": config.model, "class_name": self.name, "model_type": self.name, "stand_in": False}
-        self.model = facts.model.model_copy(update=named)
+        self.model = self.model.model_copy(update=named)
 
-    def auto_loss_kwargs(self) -> Flag:
-        return Flag.ON
-
-    def measure_oracle(self) -> OracleRecord:
-        return oracle()
-
-    def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
-        if self.fails:
-            failed = failed_pass(spec.accumulation_steps, spec.loss_kwargs)
-            assert failed.error is not None
-            error = failed.error.model_copy(update={"kind": "ValueError", "message": self.name})
-            return failed.model_copy(update={"error": error})
-        rule = "sum_of_means" if spec.loss_kwargs == "on" else "mean_of_means"
-        return pass_record(spec.accumulation_steps, spec.loss_kwargs, rule)
+    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
+        if not self.fails:
+            return super().run_pass(spec, oracle, step_done)
+        failed = failed_pass(spec.accumulation_steps, spec.loss_kwargs)
+        assert failed.error is not None
+        error = failed.error.model_copy(update={"kind": "ValueError", "message": self.name})
+        return failed.model_copy(update={"error": error})
 
 
 @pytest.fixture(params=NAMES.values(), ids=NAMES.keys())
@@ -81,13 +75,13 @@ def gacheck(
     """Run the program in an empty folder and return what it prints."""
     import gacheck.measure.session
 
-    monkeypatch.setattr(gacheck.measure.session, "Session", FakeSession)
-    monkeypatch.setattr(FakeSession, "name", name)
+    monkeypatch.setattr(gacheck.measure.session, "Session", HostileSession)
+    monkeypatch.setattr(HostileSession, "name", name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
     def call(*arguments: str, fails: bool = False, exit_code: int = 0) -> str:
-        monkeypatch.setattr(FakeSession, "fails", fails)
+        monkeypatch.setattr(HostileSession, "fails", fails)
         monkeypatch.setattr(sys, "argv", ["gacheck", *arguments])
         with pytest.raises(SystemExit) as caught:
             main(list(arguments))
@@ -192,7 +186,8 @@ def test_the_command_to_copy_names_the_model_and_nothing_else(gacheck: Gacheck, 
 
 def test_a_real_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """The loader and the libraries below it treat the name as a name."""
-    from gacheck.measure.models.stand_in import build_model, tiny_config
+    from gacheck.measure.models.building import build_model
+    from gacheck.measure.models.stand_in import tiny_config
 
     folder = "".join(NAMES[key] for key in ("rich markup", "workflow", "control", "mathtext")).replace(
         "/", "\N{DIVISION SLASH}"

@@ -16,34 +16,9 @@ from typing import Any
 import pytest
 
 from gacheck.cli import main
-from gacheck.config import ExperimentConfig
 from gacheck.record.journal import load_record
-from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.record.plan import PassSpec
-from tests.builders import failed_pass, oracle, pass_record, run_record
-
-
-class FakeSession:
-    """What `Session` tells a run, without a model: the rules that its passes follow stand in `rules`."""
-
-    rules: dict[str, str] = {}  # noqa: RUF012 - set by each test
-    ran: list[str] = []  # noqa: RUF012
-
-    def __init__(self, config: ExperimentConfig) -> None:
-        facts = run_record([])
-        self.model, self.data, self.hardware, self.learning_rate = facts.model, facts.data, facts.hardware, 1e-3
-
-    def measure_oracle(self) -> OracleRecord:
-        return oracle()
-
-    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
-        self.ran.append(spec.id)
-        rule = self.rules[spec.loss_kwargs]
-        if rule == "refused":
-            return failed_pass(spec.accumulation_steps, spec.loss_kwargs, rejects=True)
-        if rule == "memory":
-            return failed_pass(spec.accumulation_steps, spec.loss_kwargs)
-        return pass_record(spec.accumulation_steps, spec.loss_kwargs, rule)
+from gacheck.record.parts import OracleRecord
+from tests.fakes import FakeSession
 
 
 @pytest.fixture
@@ -176,7 +151,7 @@ def test_a_run_that_crashes_before_it_began_leaves_no_folder(
     def crash(self: FakeSession) -> OracleRecord:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(FakeSession, "measure_oracle", crash)
+    monkeypatch.setattr(FakeSession, "ask_oracle", crash)
 
     assert run(*SMALL) == 4
     assert "RuntimeError: planted" in capsys.readouterr().err

@@ -10,39 +10,9 @@ from pathlib import Path
 import pytest
 
 from gacheck.cli import main
-from gacheck.config import ExperimentConfig
-from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
-from tests.builders import failed_pass, oracle, pass_record, run_record
-
-
-class FakeSession:
-    """A model of which it is known what the Trainer chooses and which rules its passes follow."""
-
-    auto: str = "on"
-    rules: dict[str, str] = {}  # noqa: RUF012 - set by each test
-    ran: list[str] = []  # noqa: RUF012
-    configs: list[ExperimentConfig] = []  # noqa: RUF012
-
-    def __init__(self, config: ExperimentConfig) -> None:
-        facts = run_record([])
-        self.model, self.data, self.hardware, self.learning_rate = facts.model, facts.data, facts.hardware, 1e-3
-        self.configs.append(config)
-
-    def auto_loss_kwargs(self) -> Flag:
-        return Flag(self.auto)
-
-    def measure_oracle(self) -> OracleRecord:
-        return oracle()
-
-    def run_pass(self, spec: PassSpec, shifts: bool, step_done: Callable[[], None]) -> PassRecord:
-        self.ran.append(spec.id)
-        auto, rule = self.auto == "on", self.rules[spec.loss_kwargs]
-        if rule in ("refused", "memory"):
-            return failed_pass(spec.accumulation_steps, spec.loss_kwargs, rejects=rule == "refused", auto=auto)
-        return pass_record(spec.accumulation_steps, spec.loss_kwargs, rule, auto=auto, num_steps=1)
-
+from tests.builders import run_record
+from tests.fakes import FakeSession
 
 Smoke = Callable[..., int]
 
@@ -65,7 +35,7 @@ def smoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Smoke:
 
     def call(*options: str, on: str = "token_mean", off: str = "mean_of_means", auto: str = "on") -> int:
         monkeypatch.setattr(FakeSession, "rules", {"on": on, "off": off})
-        monkeypatch.setattr(FakeSession, "auto", auto)
+        monkeypatch.setattr(FakeSession, "auto", Flag(auto))
         arguments = ["smoke", "--effective-batch-size", "8", *options]
         monkeypatch.setattr(sys, "argv", ["gacheck", *arguments])
         with pytest.raises(SystemExit) as caught:

@@ -7,7 +7,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
+from gacheck.measure.models.building import build_model
+from gacheck.measure.models.stand_in import tiny_config
+from gacheck.measure.models.tokenizer import train_tokenizer
 from gacheck.measure.text.sources import builtin_texts
 from tests.hub.fake_hub import Files, files_of
 

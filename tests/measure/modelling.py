@@ -11,15 +11,17 @@ import torch
 from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
 
 from gacheck.config import ExperimentConfig
-from gacheck.measure.models.folder import STAND_IN_VOCABULARY
-from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
+from gacheck.measure.models.building import build_model
+from gacheck.measure.models.stand_in import tiny_config
+from gacheck.measure.models.tokenizer import VOCABULARY, train_tokenizer
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import PassRunner
 from gacheck.measure.session import Session
 from gacheck.measure.text.rows import Collator, Rows, make_rows
-from gacheck.measure.text.sources import builtin_texts, open_source
+from gacheck.measure.text.sources import builtin_texts, open_text
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis, analyse
 from tests.builders import run_record
 
@@ -37,19 +39,19 @@ def small_config(model: str = "tiny:llama", **options: object) -> ExperimentConf
 @cache
 def opened(model: str = "tiny:llama") -> tuple[Session, OracleRecord]:
     session = Session(small_config(model))
-    return session, session.measure_oracle()
+    return session, session.ask_oracle()
 
 
 @cache
 def stand_in_tokenizer() -> PreTrainedTokenizerFast:
-    return train_tokenizer(builtin_texts(), STAND_IN_VOCABULARY)
+    return train_tokenizer(builtin_texts(), VOCABULARY)
 
 
 @cache
 def analysed(model: str) -> Analysis:
     """Measure k = 1 and 4 with the flag on and off, and read the record."""
     session, oracle = opened(model)
-    passes = [session.run_pass(PassSpec(k, flag), oracle, lambda: None) for k in (1, 4) for flag in ("on", "off")]
+    passes = [session.run_pass(PassSpec(k, flag), oracle, lambda: None) for k in (1, 4) for flag in Flag]
     return read(passes, oracle)
 
 
@@ -61,7 +63,7 @@ def tiny_model(
     model_class: type[PreTrainedModel] | None = None, model_type: str = "llama", **fields: object
 ) -> PreTrainedModel:
     """Build the stand-in, or a class on its config; the same weights every time."""
-    config = tiny_config(model_type, STAND_IN_VOCABULARY)
+    config = tiny_config(model_type, VOCABULARY)
     for name, value in fields.items():
         setattr(config, name, value)
     if model_class is None:
@@ -83,12 +85,12 @@ class Bench:
 
     def run(self, k: int = 4, flag: str = "on", step_done: Callable[[], None] = lambda: None) -> PassRecord:
         oracle = opened()[1]  # of the same weights
-        return self.runner.run(PassSpec(k, "on" if flag == "on" else "off"), oracle, step_done)
+        return self.runner.run(PassSpec(k, Flag(flag)), oracle, step_done)
 
 
 def bench(model: Any, **options: object) -> Bench:
     config = small_config(**options)
-    rows = make_rows(open_source(config), stand_in_tokenizer(), config)
+    rows = make_rows(open_text(config), stand_in_tokenizer(), config)
     collator = Collator(0)
     oracle = Oracle(model.train(), collator, torch.bfloat16 if config.bf16 else None)
     return Bench(

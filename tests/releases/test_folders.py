@@ -37,7 +37,9 @@ def make(out: str) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import Gemma3ImageProcessor
 
-    from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
+    from gacheck.measure.models.building import build_model
+    from gacheck.measure.models.stand_in import tiny_config
+    from gacheck.measure.models.tokenizer import train_tokenizer
     from gacheck.measure.text.sources import builtin_texts
 
     sentences = [s.strip() for t in builtin_texts() for s in t.split("\n\n") if 30 < len(s.strip()) < 300][:300]

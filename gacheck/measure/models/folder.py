@@ -1,30 +1,27 @@
-"""A stand-in, a folder or a hub id → model and tokenizer, with dropout off."""
+"""A folder written by `save_pretrained`, or a hub id that was fetched to one; for an adapter, its base's folder too."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
-from gacheck.errors import ConfigError, GacheckError, ModelError
-from gacheck.measure.models.dropout import silence_config, silence_model
+from gacheck.config import ExperimentConfig
+from gacheck.errors import ConfigError, ModelError
+from gacheck.measure.models.building import build, chosen_class
 from gacheck.measure.models.hub import fetch_model
-from gacheck.measure.models.stand_in import build_model, language_model, tiny_config, train_tokenizer
-from gacheck.measure.objects import import_object
-from gacheck.measure.text.sources import builtin_texts
+from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
+from gacheck.measure.models.tokenizer import byte_tokenizer
+from gacheck.measure.user_code import failures_as
 from gacheck.record.parts import ModelFacts
-from gacheck.watch.description import describe_model
 
-STAND_IN_VOCABULARY = 300
 COMMIT = re.compile(r"[0-9a-f]{40}")
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,7 @@ class ModelFolder:
 
     name: str
     path: Path
+    from_hub: bool
     base: ModelFolder | None = None
 
     @property
@@ -40,92 +38,68 @@ class ModelFolder:
         """The folder with the model's config: the base's for an adapter."""
         return self.base or self
 
-    def holds(self, pattern: str) -> bool:
-        """Whether a file of that name is there."""
-        return any(self.path.glob(pattern))
+    def holds(self, *patterns: str) -> bool:
+        """Whether a file of such a name is there."""
+        return any(any(self.path.glob(pattern)) for pattern in patterns)
 
 
-class ModelSource:
-    """What `config.model` names; nothing is loaded before it is asked for.
+class FolderModel:
+    """A model in a folder, or an adapter in a folder and its base in another.
 
     Raises:
         ModelError: There is no such model, or a part of it is missing.
         ResourceError: It could not be downloaded.
-        ConfigError: Remote code is to be run from a revision that is not pinned.
+        ConfigError: Remote code is to be run from a revision that is not pinned, or an override cannot be applied.
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config
-        self._stand_in = config.model.startswith(STAND_IN_PREFIX)
-        if self._stand_in and (config.revision or config.trust_remote_code):
-            raise ConfigError(
-                f"--revision and --trust-remote-code do not go with {config.model}.",
-                why="A stand-in is made here; there is no repository that they could speak of.",
-                fix="leave them out, or name a hub id",
+        self._folder = find_folder(config.model, config.revision, config)
+        with failures_as(partial(cannot_be_read, config)):
+            self._model_config = AutoConfig.from_pretrained(
+                self._folder.root.path, trust_remote_code=config.trust_remote_code
             )
-        self._own_tokenizer = False
-        self._folder = None if self._stand_in else self._find(config.model, config.revision)
-        with self._explained():
-            self._model_config = self._read_config()
-        _prepare(self._model_config, config)
+        prepare_config(self._model_config, config)
 
     def load_tokenizer(self) -> Any:
-        """Read the model's tokenizer; one trained on the spot serves a model without."""
-        for folder in (self._folder, self._folder.base) if self._folder else ():
-            if folder is not None and (folder.holds("tokenizer*") or folder.holds("vocab*") or folder.holds("*.model")):
-                with self._explained():
-                    self._own_tokenizer = True
-                    return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=self._config.trust_remote_code)
-        most = getattr(self._model_config.get_text_config(), "vocab_size", STAND_IN_VOCABULARY)
-        try:
-            return train_tokenizer(builtin_texts(), min(most, STAND_IN_VOCABULARY))
-        except ValueError as error:
-            raise ModelError(
-                f"{self._config.model} has no tokenizer, and its vocabulary is too small for one of bytes.",
-                why=str(error),
-                fix="save the model's tokenizer into its folder",
-            ) from None
+        """Read the model's tokenizer; one of bytes serves a model without."""
+        folder = self._tokenizer_folder
+        if folder is None:
+            return byte_tokenizer(
+                self._model_config, name=self._config.model, fix="save the model's tokenizer into its folder"
+            )
+        with failures_as(partial(cannot_be_read, self._config)):
+            return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=self._config.trust_remote_code)
 
     def load_model(self) -> tuple[Any, ModelFacts]:
-        """Load the weights, or make random ones, in `config.dtype` on the CPU, dropout off."""
-        random_weights = self._stand_in or self._config.random_init or not self._has_weights()
-        with self._explained():
-            model = self._build() if random_weights else self._read_model()
-            if self._folder is not None and self._folder.base is not None:
-                model = _with_adapter(model, self._folder)
-        model.to(getattr(torch, self._config.dtype))
-        silence_model(model)
-        return model, self._facts(model, random_weights=random_weights)
-
-    def _find(self, name: str, revision: str | None) -> ModelFolder:
+        """Load the weights, or make random ones."""
         config = self._config
-        path = Path(name).expanduser()
-        if not path.is_dir():
-            if config.trust_remote_code and not COMMIT.fullmatch(revision or ""):
-                raise ConfigError(
-                    f"The code of {name} is not run from a revision that can change.",
-                    why="--trust-remote-code runs Python from the repository with your rights.",
-                    fix="pin the commit that you have read:  --revision <40 hexadecimal digits>",
-                )
-            path = fetch_model(name, revision, weights=not config.random_init, code=config.trust_remote_code)
-        _refuse_foreign_code(name, path)
-        if (path / "adapter_config.json").is_file():
-            base, base_revision = _base_of(path)
-            return ModelFolder(name, path, self._find(base, base_revision))
-        if not (path / "config.json").is_file():
-            raise ModelError(
-                f"There is no model at {name}.",
-                why="The folder has no config.json.",
-                fix="name a folder written by save_pretrained, or try  --model tiny:gemma3",
-            )
-        return ModelFolder(name, path)
+        random_weights = config.random_init or not self._has_weights()
+        with failures_as(partial(cannot_be_read, config)):
+            model = build(self._model_config, config) if random_weights else self._read()
+            if self._folder.base is not None:
+                model = _with_adapter(model, self._folder)
+        prepare_model(model, config)
+        facts = model_facts(
+            model,
+            name=config.model,
+            stand_in=False,
+            random_weights=random_weights,
+            own_tokenizer=self._tokenizer_folder is not None,
+        )
+        return model, facts
+
+    @property
+    def _tokenizer_folder(self) -> ModelFolder | None:
+        """Where a tokenizer lies: beside the adapter, or else beside its base."""
+        folders = (self._folder, self._folder.base)
+        return next((folder for folder in folders if folder is not None and folder.holds(*TOKENIZER_FILES)), None)
 
     def _has_weights(self) -> bool:
-        assert self._folder is not None
         root = self._folder.root
         if root.holds("model*.safetensors"):
             return True
-        if root.holds("*.bin") or not Path(root.name).expanduser().is_dir():
+        if root.holds("*.bin") or root.from_hub:
             raise ModelError(
                 f"{root.name} has no weights in safetensors.",
                 why="Other formats are pickles, which can run code when they are read.",
@@ -133,26 +107,11 @@ class ModelSource:
             )
         return False  # a folder with a config alone: its class can be checked with random weights
 
-    def _read_config(self) -> Any:
-        if self._folder is None:
-            return tiny_config(self._config.model.removeprefix(STAND_IN_PREFIX), STAND_IN_VOCABULARY)
-        return AutoConfig.from_pretrained(self._folder.root.path, trust_remote_code=self._config.trust_remote_code)
-
-    def _build(self) -> Any:
-        if self._config.model_class is not None:
-            torch.manual_seed(self._config.seed)
-            return import_object(self._config.model_class)(self._model_config).float()
-        if self._config.trust_remote_code and hasattr(self._model_config, "auto_map"):
-            torch.manual_seed(self._config.seed)
-            return AutoModelForCausalLM.from_config(self._model_config, trust_remote_code=True).float()
-        return build_model(self._model_config, self._config.seed)
-
-    def _read_model(self) -> Any:
-        assert self._folder is not None
-        model_class, config = self._class()
+    def _read(self) -> Any:
+        model_class, model_config = chosen_class(self._model_config, self._config)
         trust = {"trust_remote_code": True} if model_class is AutoModelForCausalLM else {}
         model, loading = model_class.from_pretrained(
-            self._folder.root.path, config=config, use_safetensors=True, output_loading_info=True, **trust
+            self._folder.root.path, config=model_config, use_safetensors=True, output_loading_info=True, **trust
         )
         missing = sorted(loading["missing_keys"])
         if missing and self._config.model_class is None:
@@ -163,52 +122,40 @@ class ModelSource:
             )
         return model
 
-    def _class(self) -> tuple[Any, Any]:
-        if self._config.model_class is not None:
-            return import_object(self._config.model_class), self._model_config
-        if self._config.trust_remote_code and hasattr(self._model_config, "auto_map"):
-            return AutoModelForCausalLM, self._model_config
-        return language_model(self._model_config)
 
-    def _facts(self, model: Any, *, random_weights: bool) -> ModelFacts:
-        described = describe_model(model)
-        return ModelFacts(
-            name=self._config.model,
-            class_name=described.class_name,
-            model_type=described.model_type,
-            num_parameters=described.num_parameters,
-            stand_in=self._stand_in,
-            random_weights=random_weights,
-            adapter=described.adapter,
-            own_tokenizer=self._own_tokenizer,
-            accepts_loss_kwargs_declared=described.declared,
-            forward_has_kwargs=described.takes_kwargs,
+def find_folder(name: str, revision: str | None, config: ExperimentConfig) -> ModelFolder:
+    """Find the folder of a model, or of an adapter and its base; fetch what is not here.
+
+    Raises:
+        ModelError: There is no such model, or no config in its folder.
+        ResourceError: It could not be downloaded.
+        ConfigError: Its code is to be run from a revision that is not pinned.
+    """
+    path = Path(name).expanduser()
+    from_hub = not path.is_dir()
+    if from_hub:
+        if config.trust_remote_code and not COMMIT.fullmatch(revision or ""):
+            raise ConfigError(
+                f"The code of {name} is not run from a revision that can change.",
+                why="--trust-remote-code runs Python from the repository with your rights.",
+                fix="pin the commit that you have read:  --revision <40 hexadecimal digits>",
+            )
+        path = fetch_model(name, revision, weights=not config.random_init, code=config.trust_remote_code)
+    _refuse_foreign_code(name, path)
+    if (path / "adapter_config.json").is_file():
+        return ModelFolder(name, path, from_hub, find_folder(*_base_of(path), config))
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"There is no model at {name}.",
+            why="The folder has no config.json.",
+            fix="name a folder written by save_pretrained, or try  --model tiny:gemma3",
         )
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn whatever transformers raises while it reads into our error."""
-        try:
-            yield
-        except GacheckError:
-            raise
-        except Exception as error:
-            if "trust_remote_code" in str(error) and not self._config.trust_remote_code:
-                raise ModelError(
-                    f"{self._config.model} needs Python code that lies beside its weights.",
-                    why="Such code runs with your rights, so it stays off until you ask for it.",
-                    fix="read it, then add  --trust-remote-code, and for a hub model  --revision <that commit>",
-                ) from error
-            raise ModelError(
-                f"The model {self._config.model} cannot be read: {' '.join(str(error).split())[:300]}",
-                why="It needs a config.json, weights in safetensors and a tokenizer that this transformers reads.",
-                fix="write it again with save_pretrained of model and tokenizer, or upgrade transformers",
-            ) from error
+    return ModelFolder(name, path, from_hub)
 
 
 def _refuse_foreign_code(name: str, folder: Path) -> None:
     """Refuse a folder that sends transformers to another repository for code: no pin covers that one."""
-    for file in (*folder.glob("*config.json"),):
+    for file in folder.glob("*config.json"):
         try:
             auto_map = json.loads(file.read_text(encoding="utf-8")).get("auto_map") or {}
         except (OSError, ValueError, AttributeError):
@@ -253,33 +200,3 @@ def _with_adapter(model: Any, folder: ModelFolder) -> Any:
             fix="pip install peft",
         ) from None
     return PeftModel.from_pretrained(model, folder.path, is_trainable=True)
-
-
-def _prepare(model_config: Any, config: ExperimentConfig) -> None:
-    """Switch dropout off in the config and apply the overrides, which have the last word."""
-    silence_config(model_config)
-    for key, value in config.config_override.items():
-        *path, name = key.split(".")
-        if "drop" in name:
-            raise ConfigError(
-                f"{key!r} cannot be overridden.",
-                why="Dropout is off in every pass, so that normalization is all that differs between them.",
-                fix="leave it out",
-            )
-        target = model_config
-        for part in path:
-            target = getattr(target, part, None)
-        if target is None or not hasattr(target, name):
-            raise ConfigError(
-                f"The config of {config.model} has no field {key!r}.",
-                why="An override that changes nothing would mislead.",
-                fix=f"see the fields of {type(model_config).__name__} in the transformers documentation",
-            )
-        try:
-            setattr(target, name, value)
-        except Exception as error:  # read-only properties, and the type checks of newer releases
-            raise ConfigError(
-                f"The config of {config.model} takes no {value!r} for {key!r}: {' '.join(str(error).split())[:200]}",
-                why="The model would be built with it.",
-                fix=f"see the fields of {type(model_config).__name__} in the transformers documentation",
-            ) from None

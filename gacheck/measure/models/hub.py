@@ -6,12 +6,12 @@ from the hub and one on disk go the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import errors, snapshot_download
 
-from gacheck.errors import GacheckError, ModelError, ResourceError
+from gacheck.errors import GacheckError, ModelError, ResourceError, causes, one_line
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
 # The names that transformers and peft give; repositories often hold the same weights once more in other formats.
@@ -52,17 +52,10 @@ def _explain(model_id: str, revision: str | None, error: Exception) -> GacheckEr
     if status is None and any(isinstance(each, NOT_REACHED) for each in chain):
         return _not_here(model_id)
     return ResourceError(
-        f"The download of {model_id} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
+        f"The download of {model_id} failed: {type(error).__name__}: {one_line(error, 200)}",
         why="The hub could not be reached, or the connection broke off.",
         fix="try again: what has arrived is kept; behind a mirror set HF_ENDPOINT, or name a local folder",
     )
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from, outermost first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _gated(model_id: str, revision: str | None) -> GacheckError:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from gacheck.watch.description import base_model
+
 
 def demanded_zeros(model: Any, batch: dict[str, torch.Tensor]) -> tuple[str, ...]:
     """Find the inputs that text has no use for but the model demands in training, such as Gemma3's `token_type_ids`.
@@ -14,8 +16,7 @@ def demanded_zeros(model: Any, batch: dict[str, torch.Tensor]) -> tuple[str, ...
     Tries a forward; where the model refuses and names one of its own arguments that mark token types, zeros are
     what its processor would send for text.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    names = [n for n in inspect.signature(base.forward).parameters if n.endswith("token_type_ids")]
+    names = [n for n in inspect.signature(base_model(model).forward).parameters if n.endswith("token_type_ids")]
     demanded: list[str] = []
     while True:
         zeros = {name: torch.zeros_like(batch["input_ids"]) for name in demanded}

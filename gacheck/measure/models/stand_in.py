@@ -7,19 +7,52 @@ as for the model's real size, so a verdict about a class needs neither its weigh
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
-import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
-from gacheck.errors import ModelError
+from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
+from gacheck.errors import ConfigError, ModelError
+from gacheck.measure.models.building import build, cannot_be_built
+from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
 from gacheck.measure.models.shrinking import shrink
+from gacheck.measure.models.tokenizer import VOCABULARY, byte_tokenizer
+from gacheck.measure.user_code import failures_as
+from gacheck.record.parts import ModelFacts
 
-# Their ids are their places: `shrinking` gives configs the same ones.
-SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
+
+class StandIn:
+    """A stand-in, `tiny:TYPE`.
+
+    Raises:
+        ModelError: There is no such type.
+        ConfigError: An option speaks of a repository, or an override cannot be applied.
+    """
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        if config.revision or config.trust_remote_code:
+            raise ConfigError(
+                f"--revision and --trust-remote-code do not go with {config.model}.",
+                why="A stand-in is made here; there is no repository that they could speak of.",
+                fix="leave them out, or name a hub id",
+            )
+        self._config = config
+        self._model_config = tiny_config(config.model.removeprefix(STAND_IN_PREFIX), VOCABULARY)
+        prepare_config(self._model_config, config)
+
+    def load_tokenizer(self) -> Any:
+        """Train a tokenizer of bytes."""
+        return byte_tokenizer(self._model_config, name=self._config.model, fix="leave vocab_size as it is")
+
+    def load_model(self) -> tuple[Any, ModelFacts]:
+        """Build the model."""
+        with failures_as(partial(cannot_be_read, self._config)):
+            model = build(self._model_config, self._config)
+        prepare_model(model, self._config)
+        facts = model_facts(model, name=self._config.model, stand_in=True, random_weights=True, own_tokenizer=False)
+        return model, facts
 
 
 def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:
@@ -43,96 +76,8 @@ def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:
             why=f"transformers {transformers.__version__}, which is installed, has no config for it.",
             fix=f"Did you mean {' or '.join(close)}?" if close else "Check the spelling, or upgrade transformers.",
         )
-    with _explained(model_type):
+    with failures_as(partial(cannot_be_built, model_type)):
         config = AutoConfig.for_model(model_type)
         if getattr(config, "is_decoder", None) is False:
             config.is_decoder = True  # encoders look ahead, unless told that they are to generate
         return shrink(config, vocab_size)
-
-
-def language_model(config: PretrainedConfig) -> tuple[type[PreTrainedModel], PretrainedConfig]:
-    """Choose the class for a config, and the part of the config that it reads.
-
-    The causal LM of the config's type, else its image-text-to-text model.
-
-    Raises:
-        ModelError: The type has neither class.
-    """
-    # A release without the second class simply has one auto class less to ask.
-    for auto in (AutoModelForCausalLM, getattr(transformers, "AutoModelForImageTextToText", None)):
-        if auto is not None and type(config) in auto._model_mapping:
-            model_class = auto._model_mapping[type(config)]
-            # As `from_pretrained` does: a text-only class under the whole model's name reads the text part.
-            text = config.get_text_config()
-            return model_class, text if model_class.config_class is type(text) else config
-    raise ModelError(
-        f"The model type {config.model_type!r} has no language-modelling class.",
-        why=f"transformers {transformers.__version__} lists it neither as causal LM nor as image-text-to-text model.",
-        fix="choose a model that generates text, such as llama",
-    )
-
-
-def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
-    """Build a model with random weights.
-
-    Args:
-        config: The config, usually from `tiny_config`.
-        seed: What torch's global generator is seeded with; it decides the weights.
-
-    Returns:
-        The model on the CPU in float32.
-
-    Raises:
-        ModelError: The type has no language-modelling class, or that cannot be built from the config.
-    """
-    model_class, config = language_model(config)
-    torch.manual_seed(seed)
-    with _explained(config.model_type):
-        model: PreTrainedModel = model_class(config)
-    return model.float()
-
-
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer: same texts, same tokenizer.
-
-    Args:
-        texts: The training texts; read once.
-        vocab_size: Most tokens that it may have: at least 260, the 256 bytes and 4 special tokens.
-
-    Returns:
-        A tokenizer that pads on the right, adds no special tokens itself, and decodes to exactly what was encoded.
-
-    Raises:
-        ValueError: `vocab_size` is below 260.
-    """
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    smallest = len(alphabet) + len(SPECIAL_TOKENS)
-    if vocab_size < smallest:
-        raise ValueError(f"vocab_size must be at least {smallest}, got {vocab_size}")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS.values()),
-        initial_alphabet=sorted(alphabet),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, padding_side="right", clean_up_tokenization_spaces=False, **SPECIAL_TOKENS
-    )
-
-
-@contextmanager
-def _explained(model_type: str) -> Iterator[None]:
-    """Turn whatever transformers raises, where fields do not fit together once shrunk, into our error."""
-    try:
-        yield
-    except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(
-            f"No tiny {model_type} can be built.",
-            why=f"{type(error).__name__}: {first_line}",
-            fix="Name a small checkpoint of this architecture instead.",
-        ) from error

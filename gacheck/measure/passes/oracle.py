@@ -71,10 +71,10 @@ class Oracle:
         total = math.fsum(row_sums(self._score(b).logits, b["labels"], shifts=shifts)[0] for b in batches)
         return total / sum(count_targets(b["labels"], shifts=shifts) for b in batches)
 
-    def measure(
+    def answer(
         self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
     ) -> OracleRecord:
-        """Measure everything that the rules need.
+        """Compute the right answer, and measure how exact it is.
 
         Args:
             rows: In the order in which the Trainer feeds them.

@@ -1,29 +1,28 @@
-"""One short training at one (k, flag), under the real Trainer, watched; and the rehearsal that tells the row order."""
+"""One short training at one (k, flag), under the real Trainer, watched."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import torch
-import transformers
 from datasets import Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError
+from gacheck.errors import one_line
 from gacheck.measure.passes.gradients import compare_gradients
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.snapshot import Snapshot
-from gacheck.measure.passes.trainers import Making
+from gacheck.measure.passes.trainers import TrainerFactory, training_arguments
 from gacheck.measure.text.rows import Collator, Rows
+from gacheck.measure.user_code import exit_call
 from gacheck.record.parts import GradientEvidence, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
-from gacheck.watch.batches import Batch, batch_fingerprints, row_fingerprint
+from gacheck.watch.batches import batch_fingerprints, row_fingerprint
 from gacheck.watch.probe import Probe
 
 StepDone = Callable[[], None]
@@ -43,48 +42,6 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self._step_done()
 
 
-def training_arguments(
-    config: ExperimentConfig, accumulation_steps: int, learning_rate: float, device: torch.device, folder: str
-) -> TrainingArguments:
-    """Translate the configuration into the Trainer's own arguments.
-
-    Raises:
-        ConfigError: The Trainer refuses a value, `optim` for one.
-    """
-    try:
-        args = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=config.micro_batch_size(accumulation_steps),
-            gradient_accumulation_steps=accumulation_steps,
-            max_steps=config.max_steps,
-            learning_rate=learning_rate,
-            lr_scheduler_type="constant",
-            optim=config.optim,
-            max_grad_norm=config.max_grad_norm,
-            label_smoothing_factor=config.label_smoothing_factor,
-            seed=config.seed,
-            bf16=config.bf16,
-            fp16=config.fp16,
-            use_cpu=device.type == "cpu",
-            report_to="none",
-            disable_tqdm=True,
-            logging_strategy="no",
-            save_strategy="no",
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-        )
-    except (ValueError, ImportError) as error:
-        raise ConfigError(
-            f"The Trainer refuses these options: {' '.join(str(error).split())[:300]}",
-            why=f"transformers {transformers.__version__} checks them before it trains.",
-            fix="see the message above; --optim, --bf16, --fp16 and --device are passed on as they are",
-        ) from None
-    if args.n_gpu > 1:
-        # One process on several GPUs would be wrapped in DataParallel, which is another experiment.
-        args._n_gpu = 1
-    return args
-
-
 class PassRunner:
     """Runs passes on one model, each from the same weights.
 
@@ -94,6 +51,8 @@ class PassRunner:
         model: On its device, at its initial weights.
         rows: What the passes train on and are tested on.
         collator: Pads rows to batches.
+        oracle: Knows the right answer, at the model's present weights.
+        make_trainer: Makes the Trainer of every pass.
     """
 
     def __init__(
@@ -104,8 +63,7 @@ class PassRunner:
         rows: Rows,
         collator: Collator,
         oracle: Oracle,
-        making: Making | None = None,
-        compute_loss_func: Callable[..., torch.Tensor] | None = None,
+        make_trainer: TrainerFactory = Trainer,
     ) -> None:
         self._config = config
         self._learning_rate = learning_rate
@@ -114,27 +72,98 @@ class PassRunner:
         self._collator = collator
         self._oracle = oracle
         self._device = next(model.parameters()).device
-        self._making = making or Making()
-        self._compute_loss_func = compute_loss_func
+        self._make_trainer = make_trainer
         self._snapshot = Snapshot(model)
 
-    def make_trainer(self, spec: PassSpec, folder: str, train_dataset: Dataset | None = None) -> Trainer:
-        """Build an untouched Trainer."""
+    def chosen_flag(self) -> Flag:
+        """Return the flag that the Trainer chooses itself."""
+        with self._trainer(self._first_spec) as trainer:
+            return Flag.of(trainer.model_accepts_loss_kwargs)
+
+    def ask_oracle(self) -> OracleRecord:
+        """Compute the right answer for the rows that the Trainer feeds first."""
+        steps = self._config.gradient_accumulation_steps
+        micro_batch_sizes = [self._config.micro_batch_size(k) for k in steps]
+        step_sizes = [self._config.rows_per_step(k) for k in steps]
+        with self._trainer(self._first_spec) as trainer:
+            return self._oracle.answer(
+                self._first_rows(trainer, max(step_sizes)), micro_batch_sizes, step_sizes, trainer
+            )
+
+    def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
+        """Train once; an error is part of the outcome."""
+        started = time.perf_counter()
+        facts: dict[str, Any] = {
+            "id": spec.id,
+            "accumulation_steps": spec.accumulation_steps,
+            "loss_kwargs": spec.loss_kwargs,
+            "tail": spec.tail,
+        }
+        try:
+            with self._trainer(spec, self._tail(spec, oracle)) as trainer:
+                self._train(trainer, spec, oracle, step_done, facts)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # whatever a model or a Trainer raises is what this pass came to
+            facts |= {"status": "failed", "error": _describe(error)}
+        return PassRecord(**facts, seconds=time.perf_counter() - started)
+
+    def _train(
+        self, trainer: Trainer, spec: PassSpec, oracle: OracleRecord, step_done: StepDone, facts: dict[str, Any]
+    ) -> None:
+        """Train, and note the facts as they come: a failure leaves what was seen before it."""
+        facts["auto_loss_kwargs"] = Flag.of(trainer.model_accepts_loss_kwargs)
+        trainer.model_accepts_loss_kwargs = spec.loss_kwargs.is_on
+        trainer.add_callback(_Progress(step_done))
+        probe = Probe(
+            trainer,
+            shifts=oracle.shifts,
+            observed_steps=TAIL_STEPS if spec.tail else 1,
+            keep_gradients=self._config.gradients and not spec.tail,
+        )
+        try:
+            trainer.train()
+        finally:
+            facts["steps"] = tuple(probe.steps)
+        if probe.trouble:
+            raise probe.trouble[0]
+        facts["status"] = "ok"
+        facts |= self._after_training(PassRecord(**facts), oracle, probe, trainer)
+
+    @property
+    def _first_spec(self) -> PassSpec:
+        return PassSpec(self._config.gradient_accumulation_steps[0], self._config.loss_kwargs[0])
+
+    @contextmanager
+    def _trainer(self, spec: PassSpec, train_dataset: Dataset | None = None) -> Iterator[Trainer]:
+        """Give an untouched Trainer, and put everything back after it."""
         config = self._config
         if spec.tail:
             # One row a micro-batch: releases that take the number of rows for that of micro-batches agree on it.
             config = config.model_copy(update={"max_steps": TAIL_STEPS, **TAIL_BATCH})
-        args = training_arguments(config, spec.accumulation_steps, self._learning_rate, self._device, folder)
-        own_loss = {} if self._compute_loss_func is None else {"compute_loss_func": self._compute_loss_func}
-        trainer = self._making.make(
-            model=self._model,
-            args=args,
-            train_dataset=self._rows.train if train_dataset is None else train_dataset,
-            data_collator=self._collator,
-            **own_loss,
-        )
-        trainer.remove_callback(PrinterCallback)
-        return trainer
+        # A folder for what the Trainer insists on writing.
+        with tempfile.TemporaryDirectory(prefix="gacheck-") as folder:
+            try:
+                trainer = self._make_trainer(
+                    model=self._model,
+                    args=training_arguments(config, spec.accumulation_steps, self._learning_rate, self._device, folder),
+                    train_dataset=self._rows.train if train_dataset is None else train_dataset,
+                    data_collator=self._collator,
+                )
+                trainer.remove_callback(PrinterCallback)
+                yield trainer
+            finally:
+                self._snapshot.restore()
+
+    def _first_rows(self, trainer: Trainer, num_rows: int) -> list[dict[str, Any]]:
+        """Return the rows that the Trainer would feed first, at least so many, in its order."""
+        by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in self._rows.train}
+        rows: list[dict[str, Any]] = []
+        for batch in trainer.get_train_dataloader():
+            rows += [by_fingerprint[fingerprint] for fingerprint in batch_fingerprints(batch)]
+            if len(rows) >= num_rows:
+                break
+        return rows
 
     def _tail(self, spec: PassSpec, oracle: OracleRecord) -> Dataset | None:
         """Return the rows of an epoch that is one micro-batch short of a step; among rows that the oracle knows."""
@@ -148,79 +177,16 @@ class PassRunner:
         ]
         return self._rows.train.select(chosen[: spec.accumulation_steps - 1])
 
-    def rehearse(self, measure: Callable[[Trainer, list[Batch]], Any]) -> Any:
-        """Hand `measure` a Trainer that does not train, and the first batches that it would feed."""
-        spec = PassSpec(self._config.gradient_accumulation_steps[0], self._config.loss_kwargs[0])
-        most = max(self._config.rows_per_step(k) for k in self._config.gradient_accumulation_steps)
-        with _scratch() as folder:
-            try:
-                trainer = self.make_trainer(spec, folder)
-                batches: list[Batch] = []
-                for batch in trainer.get_train_dataloader():
-                    batches.append(batch)
-                    if sum(len(b["labels"]) for b in batches) >= most:
-                        break
-                return measure(trainer, batches)
-            finally:
-                self._snapshot.restore()
-
-    def measure_oracle(self) -> OracleRecord:
-        """Compute the right answer for the rows that the Trainer feeds first."""
-        config = self._config
-        order = {row_fingerprint(row["input_ids"], row["labels"]): row for row in self._rows.train}
-
-        def measure(trainer: Trainer, batches: list[Batch]) -> OracleRecord:
-            rows = [order[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
-            steps = config.gradient_accumulation_steps
-            micro_batch_sizes = [config.micro_batch_size(k) for k in steps]
-            step_sizes = [config.rows_per_step(k) for k in steps]
-            return self._oracle.measure(rows, micro_batch_sizes, step_sizes, trainer)
-
-        record: OracleRecord = self.rehearse(measure)
-        return record
-
-    def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
-        """Train once; an error is part of the outcome."""
-        started = time.perf_counter()
-        facts: dict[str, Any] = {
-            "id": spec.id,
-            "accumulation_steps": spec.accumulation_steps,
-            "loss_kwargs": spec.loss_kwargs,
-            "tail": spec.tail,
-        }
-        probe = None
-        with _scratch() as folder:
-            try:
-                trainer = self.make_trainer(spec, folder, self._tail(spec, oracle))
-                facts["auto_loss_kwargs"] = Flag.of(trainer.model_accepts_loss_kwargs)
-                trainer.model_accepts_loss_kwargs = spec.loss_kwargs.is_on
-                trainer.add_callback(_Progress(step_done))
-                keep = self._config.gradients and not spec.tail
-                observed_steps = TAIL_STEPS if spec.tail else 1
-                probe = Probe(trainer, shifts=oracle.shifts, observed_steps=observed_steps, keep_gradients=keep)
-                trainer.train()
-                if probe.trouble:
-                    raise probe.trouble[0]
-                facts |= {"status": "ok", "steps": tuple(probe.steps)}
-                facts |= self._after_training(facts, oracle, probe, trainer)
-            except Exception as error:  # whatever a model or a Trainer raises is what this pass came to
-                facts |= {"status": "failed", "error": _describe(error)}
-            finally:
-                self._snapshot.restore()
-        if probe is not None:
-            facts["steps"] = tuple(probe.steps)
-        return PassRecord(**facts, seconds=time.perf_counter() - started)
-
     def _after_training(
-        self, facts: dict[str, Any], oracle: OracleRecord, probe: Probe, trainer: Trainer
+        self, record: PassRecord, oracle: OracleRecord, probe: Probe, trainer: Trainer
     ) -> dict[str, Any]:
         """Measure what training left. What cannot be, for want of memory say, is None; training went well."""
         self._snapshot.remove_traces()
         extra: dict[str, Any] = {}
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             extra["heldout_loss_nats"] = self._oracle.mean_nats(list(self._rows.heldout), shifts=oracle.shifts)
-        with suppress(Exception):
-            extra["gradient"] = self._compare_gradients(PassRecord(**facts), oracle, probe, trainer)
+        with suppress(Exception, SystemExit):
+            extra["gradient"] = self._compare_gradients(record, oracle, probe, trainer)
         return extra
 
     def _compare_gradients(
@@ -234,16 +200,11 @@ class PassRunner:
         return compare_gradients(record, oracle, batches, probe.first_gradients, trainer, self._oracle.precision)
 
 
-def _describe(error: Exception) -> PassError:
-    # A record is UTF-8; an error may quote a path that is not.
-    message = " ".join(str(error).split())[:500].encode("utf-8", "backslashreplace").decode()
+def _describe(error: BaseException) -> PassError:
+    message = f"called {exit_call(error)}" if isinstance(error, SystemExit) else one_line(error, 500)
     return PassError(
         kind=type(error).__name__,
-        message=message,
+        # A record is UTF-8; an error may quote a path that is not.
+        message=message.encode("utf-8", "backslashreplace").decode(),
         rejects_num_items_in_batch=isinstance(error, TypeError) and "num_items_in_batch" in message,
     )
-
-
-def _scratch() -> AbstractContextManager[str]:
-    """Return a folder for what the Trainer insists on writing."""
-    return tempfile.TemporaryDirectory(prefix="gacheck-")

@@ -8,21 +8,21 @@ Trainer followed by a float32 one on the same model gives bfloat16 digits unless
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from gacheck.watch.restoring import ObjectState
 
 
 class Snapshot:
     """A model's state at one moment; costs one copy of its weights, on the model's device."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
         self._tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
-        self._modules = [Kept(module) for module in model.modules()]
+        self._modules = [ObjectState(module) for module in model.modules()]
         self._environment = dict(os.environ)
 
     def remove_traces(self) -> None:
@@ -31,9 +31,7 @@ class Snapshot:
             module.restore()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
-        for name in os.environ.keys() - self._environment.keys():
-            del os.environ[name]
-        os.environ.update(self._environment)
+        _restore_environment(self._environment)
 
     def restore(self) -> None:
         """Put weights, buffers and everything else back."""
@@ -42,29 +40,6 @@ class Snapshot:
             for tensor, before in self._tensors:
                 tensor.copy_(before)
                 tensor.grad = None
-
-
-class Kept:
-    """An object's attributes at one moment, and what its lists and dictionaries hold."""
-
-    def __init__(self, thing: Any) -> None:
-        self._thing = thing
-        self._attributes = {name: (value, _contents(value)) for name, value in vars(thing).items()}
-
-    def restore(self) -> None:
-        """Put them back, in place: others may hold the same lists and dictionaries."""
-        state = vars(self._thing)
-        for name in state.keys() - self._attributes.keys():
-            del state[name]
-        for name, (value, contents) in self._attributes.items():
-            state[name] = value
-            if contents is not None:
-                value.clear()
-                (value.update if isinstance(value, dict) else value.extend)(contents)
-
-
-def _contents(value: Any) -> dict[Any, Any] | list[Any] | None:
-    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else None
 
 
 @contextmanager
@@ -78,5 +53,10 @@ def accelerate_kept() -> Iterator[None]:
         for cls, state in states:
             cls._shared_state.clear()
             cls._shared_state.update(state)
-        os.environ.clear()
-        os.environ.update(environment)
+        _restore_environment(environment)
+
+
+def _restore_environment(before: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)

@@ -1,45 +1,86 @@
-"""Makes a Trainer: the Trainer itself, or a subclass of the user's."""
+"""Makes a Trainer: the Trainer itself, or a subclass of the user's, under the options of the run."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from transformers import Trainer
+import torch
+import transformers
+from transformers import Trainer, TrainingArguments
 
-from gacheck.errors import ModelError
+from gacheck.config import ExperimentConfig
+from gacheck.errors import ConfigError, ModelError, one_line
+
+TrainerFactory = Callable[..., Trainer]
+"""Makes a Trainer of the keyword arguments that the Trainer itself takes; its class is one such."""
 
 
-@dataclass(frozen=True)
-class Making:
-    """How a Trainer is made.
+def factory_of(trainer_class: type[Trainer], tokenizer: Any) -> TrainerFactory:
+    """Return what makes Trainers of a subclass of the user's.
 
-    Attributes:
-        trainer_class: The Trainer itself, or a subclass of the user's.
+    Args:
+        trainer_class: The subclass.
         tokenizer: Handed to a subclass that asks for one; the Trainer itself only saves it.
+
+    Returns:
+        The factory; it raises ModelError where the class cannot be made of what the Trainer itself is made of.
     """
+    takes = inspect.signature(trainer_class.__init__).parameters
+    more = {"processing_class": tokenizer} if "processing_class" in takes and tokenizer is not None else {}
 
-    trainer_class: type[Trainer] = Trainer
-    tokenizer: Any = None
-
-    def make(self, **arguments: Any) -> Trainer:
-        """Make one.
-
-        Raises:
-            ModelError: A subclass cannot be made of what the Trainer itself is made of.
-        """
-        if self.trainer_class is Trainer:
-            return Trainer(**arguments)
-        takes = inspect.signature(self.trainer_class.__init__).parameters
-        if "processing_class" in takes and self.tokenizer is not None:
-            arguments["processing_class"] = self.tokenizer
+    def make(**arguments: Any) -> Trainer:
         try:
-            return self.trainer_class(**arguments)
+            return trainer_class(**arguments, **more)
         except TypeError as error:
             raise ModelError(
-                f"{self.trainer_class.__name__} cannot be made: {' '.join(str(error).split())[:300]}",
+                f"{trainer_class.__name__} cannot be made: {one_line(error)}",
                 why="It is given model, args, train_dataset and data_collator by name, as the Trainer is.",
                 fix="let its __init__ take these and defaults for the rest, or attach to your own training instead:  "
                 "gacheck attach -- python train.py",
             ) from error
+
+    return make
+
+
+def training_arguments(
+    config: ExperimentConfig, accumulation_steps: int, learning_rate: float, device: torch.device, folder: str
+) -> TrainingArguments:
+    """Translate the configuration into the Trainer's own arguments.
+
+    Raises:
+        ConfigError: The Trainer refuses a value, `optim` for one.
+    """
+    try:
+        args = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=config.micro_batch_size(accumulation_steps),
+            gradient_accumulation_steps=accumulation_steps,
+            max_steps=config.max_steps,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant",
+            optim=config.optim,
+            max_grad_norm=config.max_grad_norm,
+            label_smoothing_factor=config.label_smoothing_factor,
+            seed=config.seed,
+            bf16=config.bf16,
+            fp16=config.fp16,
+            use_cpu=device.type == "cpu",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            save_strategy="no",
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+        )
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"The Trainer refuses these options: {one_line(error)}",
+            why=f"transformers {transformers.__version__} checks them before it trains.",
+            fix="see the message above; --optim, --bf16, --fp16 and --device are passed on as they are",
+        ) from None
+    if args.n_gpu > 1:
+        # One process on several GPUs would be wrapped in DataParallel, which is another experiment.
+        args._n_gpu = 1
+    return args

@@ -236,6 +236,12 @@ class Mutant:
     tail: bool = False
     affects: str | None = None
 
+    def make_trainer(self, **arguments: Any) -> Trainer:
+        """Make a Trainer that chooses the mutant's flag by itself, on every release."""
+        trainer = self.trainer_class(**arguments)
+        trainer.model_accepts_loss_kwargs = self.flag.is_on
+        return trainer
+
 
 TWIN = Mutant("right", "OK", tail=True, affects="none")
 

@@ -1,31 +1,19 @@
-"""Measures a mutant as a run measures a model: real passes, probe, oracle, rules."""
+"""Measures a mutant as a run measures a model, and holds the verdict against the planted fault."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
-
-import torch
 
 from gacheck.config import ExperimentConfig
-from gacheck.measure.models.stand_in import tiny_config, train_tokenizer
-from gacheck.measure.passes.oracle import Oracle
-from gacheck.measure.passes.runner import PassRunner
-from gacheck.measure.passes.trainers import Making
+from gacheck.measure.experiment import begin_record, run_passes
 from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
-from gacheck.measure.text.rows import Collator, make_rows
-from gacheck.measure.text.sources import builtin_texts, open_source
-from gacheck.record.environment import read_environment
-from gacheck.record.parts import HardwareFacts, ModelFacts, PassRecord
-from gacheck.record.plan import PassSpec, plan
+from gacheck.measure.selftest.planted import MODEL_TYPE, Planted
+from gacheck.measure.session import Session
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
-VOCABULARY = 300
 ACCUMULATION_STEPS = (2, 4, 8)
-LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,13 +36,13 @@ def outcomes(seed: int = 0) -> Iterator[Outcome]:
     for precision in ("float32", "bf16"):
         for mutant in (TWIN, *MUTANTS):
             config = selftest_config(mutant, seed=seed, bf16=precision == "bf16")
-            yield Outcome(mutant, precision, analyse(measure(mutant, config)))
+            yield Outcome(mutant, precision, analyse(measure_mutant(mutant, config)))
 
 
 def selftest_config(mutant: Mutant, **options: object) -> ExperimentConfig:
     """Return the experiment on a mutant: k = 2, 4, 8 with the flag as its Trainer sets it."""
     given: dict[str, object] = {
-        "model": "tiny:llama",
+        "model": f"tiny:{MODEL_TYPE}",
         "gradient_accumulation_steps": ACCUMULATION_STEPS,
         "loss_kwargs": (mutant.flag,),
         "max_steps": 1,
@@ -64,52 +52,11 @@ def selftest_config(mutant: Mutant, **options: object) -> ExperimentConfig:
     return ExperimentConfig.model_validate({**given, **options})
 
 
-@cache
-def _tokenizer() -> Any:
-    return train_tokenizer(builtin_texts(), VOCABULARY)
-
-
-def measure(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
+def measure_mutant(mutant: Mutant, config: ExperimentConfig) -> RunRecord:
     """Run a mutant's passes and return the record."""
-    torch.manual_seed(config.seed)
-    model = mutant.model_class(tiny_config("llama", VOCABULARY)).to(getattr(torch, config.dtype)).train()
-    rows = make_rows(open_source(config), _tokenizer(), config)
-    collator = Collator(_tokenizer().pad_token_id)
-    oracle = Oracle(model, collator, torch.bfloat16 if config.bf16 else None)
-    runner = PassRunner(config, LEARNING_RATE, model, rows, collator, oracle, making=Making(mutant.trainer_class))
-    facts = runner.measure_oracle()
-
-    def run_pass(spec: PassSpec) -> PassRecord:
-        # The mutant's flag is its own choice.
-        return runner.run(spec, facts, lambda: None).model_copy(update={"auto_loss_kwargs": mutant.flag})
-
-    passes = [run_pass(spec) for spec in plan(config)]
-    return RunRecord(
-        created_at="",
-        command=("gacheck", "selftest"),
-        config=config,
-        learning_rate=LEARNING_RATE,
-        environment=read_environment(),
-        hardware=HardwareFacts(
-            device="cpu",
-            device_name="cpu",
-            dtype=config.dtype,
-            autocast="bfloat16" if config.bf16 else None,
-            world_size=mutant.world_size,
-        ),
-        model=ModelFacts(
-            name=mutant.name,
-            class_name=type(model).__name__,
-            model_type="llama",
-            num_parameters=sum(p.numel() for p in model.parameters()),
-            stand_in=True,
-            random_weights=True,
-            own_tokenizer=False,
-            accepts_loss_kwargs_declared=getattr(model, "accepts_loss_kwargs", None),
-            forward_has_kwargs=True,
-        ),
-        data=rows.facts,
-        oracle=facts,
-        passes=tuple(p for p in passes if not p.tail),
-        tail_passes=tuple(p for p in passes if p.tail),
-    )
+    session = Session(config, Planted(mutant, config), mutant.make_trainer)
+    # One process stands for a world of several: the mutant was told of it, and so are the rules.
+    session.hardware = session.hardware.model_copy(update={"world_size": mutant.world_size})
+    record = begin_record(config, session)
+    oracle = record.oracle
+    return run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)

@@ -11,8 +11,7 @@ import datasets
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import errors
 
-from gacheck.errors import DataError, GacheckError, ResourceError
-from gacheck.measure.models.hub import causes
+from gacheck.errors import DataError, GacheckError, ResourceError, causes, one_line
 
 HTTP_CLIENTS = frozenset({"httpx", "httpcore", "requests", "urllib3", "aiohttp"})
 
@@ -34,7 +33,7 @@ def explain_file(path: Path, reader: str, error: Exception) -> GacheckError:
             fix="mend or delete that line",
         )
     return DataError(
-        f"{path} cannot be read as {reader}: {_said(error)}",
+        f"{path} cannot be read as {reader}: {one_line(error)}",
         why=f"The ending says so; it was tried with the {reader} reader of datasets {datasets.__version__}.",
         fix="mend the file, or rename it if its ending is wrong",
     )
@@ -84,12 +83,12 @@ def explain_hub(name: str, error: Exception) -> GacheckError:
         )
     if status != 404 and (status is not None or any(map(_is_network, chain))):
         return ResourceError(
-            f"The dataset {name} cannot be fetched: {_said(error)}",
+            f"The dataset {name} cannot be fetched: {one_line(error)}",
             why="The hub could not be reached, or the connection broke off.",
             fix="try again; behind a mirror set HF_ENDPOINT, or name a local file with --dataset",
         )
     return DataError(
-        f"The dataset {name} cannot be read: {_said(error)}",
+        f"The dataset {name} cannot be read: {one_line(error)}",
         why="It is streamed as it lies on the hub, and no code from there is run.",
         fix="see its page for what there is to choose with --dataset-config and --split, or name a local file",
     )
@@ -125,7 +124,3 @@ def no_text(label: str, number: int, column: str, value: object) -> DataError:
         why="Every row is a sample to train on.",
         fix="fill or delete the row, or name another column with --text-column",
     )
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import DataError
-from gacheck.measure.text.sources import Source
+from gacheck.measure.text.sources import TextSource
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch, row_fingerprint
@@ -38,16 +38,14 @@ class Rows:
         train: What the Trainer is fed.
         heldout: What no pass sees.
         facts: For the record.
-        num_left_out: Samples of a single token, which came between those that became rows.
     """
 
     train: Dataset
     heldout: Dataset
     facts: DataFacts
-    num_left_out: int = 0
 
 
-def make_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> Rows:
+def make_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> Rows:
     """Make as many rows as the largest pass needs, and held-out rows after them, reading no further than that.
 
     Packed, every row is `max_length` long. Otherwise a sample of the user's is a row, and the built-in text, whose
@@ -57,13 +55,8 @@ def make_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> Rows:
         DataError: There is too little text for the plan, or it cannot be read.
         ResourceError: The hub cannot be reached.
     """
-    num_left_out = 0
-    if config.packing:
-        rows = _packed_rows(source, tokenizer, config)
-    elif config.dataset is None:
-        rows = _unequal_rows(source, tokenizer, config)
-    else:
-        rows, num_left_out = _sample_rows(source, tokenizer, config)
+    cut = _packed_rows if config.packing else _unequal_rows if config.dataset is None else _sample_rows
+    rows = cut(source, tokenizer, config)
     fingerprints = [row_fingerprint(ids, ids) for ids in rows]
     facts = DataFacts(
         source=source.name,
@@ -75,14 +68,14 @@ def make_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> Rows:
     )
     fed = [{"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ids} for ids in rows]
     train, heldout = Dataset.from_list(fed[: config.num_rows]), Dataset.from_list(fed[config.num_rows :])
-    return Rows(train, heldout, facts, num_left_out)
+    return Rows(train, heldout, facts)
 
 
 def _num_needed(config: ExperimentConfig) -> int:
     return config.num_rows + NUM_HELDOUT_ROWS
 
 
-def _unequal_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
+def _unequal_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
     longest = max(SHORTEST_ROW, config.max_length // 2)
     generator = random.Random(config.seed)
     lengths = [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
@@ -98,7 +91,7 @@ def _unequal_length(generator: random.Random, longest: int) -> int:
     return round(SHORTEST_ROW * math.exp(generator.random() * math.log(longest / SHORTEST_ROW)))
 
 
-def _packed_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
+def _packed_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
     """Concatenate the samples, each ended, and cut at `max_length`; what is left over is dropped.
 
     Source: PretrainDatasetProcessor of LLaMA-Factory.
@@ -110,8 +103,8 @@ def _packed_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> li
     return [tokens[start : start + length] for start in range(0, num_rows * length, length)]
 
 
-def _sample_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> tuple[list[list[int]], int]:
-    """Return a row for every sample, ended and then truncated, and how many were too short to predict anything."""
+def _sample_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
+    """Return a row for every sample, ended and then truncated, of those that are long enough to predict anything."""
     num_rows, num_left_out = _num_needed(config), 0
     rows: list[list[int]] = []
     for ids in _tokenise(source, tokenizer, _end(tokenizer)):
@@ -120,7 +113,7 @@ def _sample_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> tu
             continue
         rows.append(ids[: config.max_length])
         if len(rows) == num_rows:
-            return rows, num_left_out
+            return rows
     left_out = f", besides {num_left_out} of a single token, in which nothing is predicted" if num_left_out else ""
     raise DataError(
         f"{source.name} has {len(rows)} samples{left_out}; the plan needs {num_rows} rows, one sample each.",
@@ -129,7 +122,7 @@ def _sample_rows(source: Source, tokenizer: Any, config: ExperimentConfig) -> tu
     )
 
 
-def _too_few_tokens(source: Source, num_tokens: int, num_rows: int, num_needed: int) -> DataError:
+def _too_few_tokens(source: TextSource, num_tokens: int, num_rows: int, num_needed: int) -> DataError:
     return DataError(
         f"{source.name} has {num_tokens} tokens; {num_rows} rows need {num_needed}.",
         why="Every pass trains on fresh rows, and the held-out loss needs more.",
@@ -141,7 +134,7 @@ def _end(tokenizer: Any) -> list[int]:
     return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
-def _tokenise(source: Source, tokenizer: Any, end: list[int]) -> Iterator[list[int]]:
+def _tokenise(source: TextSource, tokenizer: Any, end: list[int]) -> Iterator[list[int]]:
     """Yield the tokens of every sample, `end` after each."""
     for text in source.texts():
         yield tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] + end

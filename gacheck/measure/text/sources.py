@@ -36,7 +36,7 @@ Explain = Callable[[Exception], GacheckError]
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """Text to train on.
 
     Attributes:
@@ -55,7 +55,7 @@ def builtin_texts() -> Iterator[str]:
     yield from (topics[name] for name in sorted(topics))
 
 
-def open_source(config: ExperimentConfig) -> Source:
+def open_text(config: ExperimentConfig) -> TextSource:
     """Open what `config.dataset` names and look at its first row.
 
     Raises:
@@ -65,7 +65,7 @@ def open_source(config: ExperimentConfig) -> Source:
     """
     if config.dataset is None:
         _refuse_hub_options(config)
-        return Source(BUILTIN, builtin_texts)
+        return TextSource(BUILTIN, builtin_texts)
     path = Path(config.dataset).expanduser()
     reader = next((reader for ending, reader in READERS.items() if path.name.lower().endswith(ending)), None)
     if reader is not None:
@@ -107,11 +107,11 @@ def _no_ending(path: Path) -> DataError:
     )
 
 
-def _open_file(path: Path, reader: str, column: str) -> Source:
+def _open_file(path: Path, reader: str, column: str) -> TextSource:
     _check_readable(path)
     explain = functools.partial(explain_file, path, reader)
     # The lock file that `datasets` leaves even when streaming goes with the folder.
-    with tempfile.TemporaryDirectory() as scratch, _reading(explain):
+    with tempfile.TemporaryDirectory() as scratch, _read_failures_as(explain):
         rows = datasets.load_dataset(
             reader,
             data_files=glob.escape(str(path.absolute())),
@@ -121,7 +121,7 @@ def _open_file(path: Path, reader: str, column: str) -> Source:
             **_reader_options(reader, column),
         )
     # In a text file blank lines separate; in a table an empty text is a mistake.
-    return _source(str(path), rows, column, explain, skip_empty=reader == "text")
+    return _checked(str(path), rows, column, explain, skip_empty=reader == "text")
 
 
 def _reader_options(reader: str, column: str) -> dict[str, Any]:
@@ -150,17 +150,17 @@ def _check_readable(path: Path) -> None:
         raise DataError(f"{path} is empty.", why="There is nothing to train on.", fix="name a file with text in it")
 
 
-def _open_hub(name: str, config: ExperimentConfig) -> Source:
+def _open_hub(name: str, config: ExperimentConfig) -> TextSource:
     if name in RESERVED:
         raise no_dataset(name)
     explain = functools.partial(explain_hub, name)
     # Older releases may run a script of the repository where an environment variable says so; newer ones never do.
     refusal = {"trust_remote_code": False} if _takes_remote_code() else {}
-    with _reading(explain):
+    with _read_failures_as(explain):
         rows = datasets.load_dataset(name, config.dataset_config, split=config.split, streaming=True, **refusal)
     label = f"{name} ({', '.join(part for part in (config.dataset_config, config.split) if part)})"
     # Nobody can mend a dataset on the hub, and some of the best known hold empty rows.
-    return _source(label, rows, config.text_column, explain, skip_empty=True)
+    return _checked(label, rows, config.text_column, explain, skip_empty=True)
 
 
 def _takes_remote_code() -> bool:
@@ -168,7 +168,7 @@ def _takes_remote_code() -> bool:
 
 
 @contextmanager
-def _reading(explain: Explain) -> Iterator[None]:
+def _read_failures_as(explain: Explain) -> Iterator[None]:
     """Turn whatever `datasets` raises into an error for people, and keep its log from saying it first."""
     level = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(logging.CRITICAL)
@@ -183,9 +183,9 @@ def _reading(explain: Explain) -> Iterator[None]:
         datasets.logging.set_verbosity(level)
 
 
-def _source(name: str, rows: Any, column: str, explain: Explain, *, skip_empty: bool) -> Source:
+def _checked(name: str, rows: Any, column: str, explain: Explain, *, skip_empty: bool) -> TextSource:
     """Check the column and leave the others alone: images and sounds need not be decoded."""
-    with _reading(explain):
+    with _read_failures_as(explain):
         columns = rows.column_names or list(next(iter(rows), {}))
     if not columns:
         raise DataError(f"{name} has no rows.", why="There is nothing to train on.", fix="choose other text")
@@ -200,7 +200,7 @@ def _source(name: str, rows: Any, column: str, explain: Explain, *, skip_empty: 
     def texts() -> Iterator[str]:
         iterator, number = iter(selected), 0
         while True:
-            with _reading(explain):
+            with _read_failures_as(explain):
                 row = next(iterator, None)
             if row is None:
                 return
@@ -211,4 +211,4 @@ def _source(name: str, rows: Any, column: str, explain: Explain, *, skip_empty: 
             elif not (skip_empty and isinstance(text, str)):
                 raise no_text(name, number, column, text)
 
-    return Source(name, texts)
+    return TextSource(name, texts)

@@ -12,8 +12,8 @@ import torch
 from transformers import PretrainedConfig
 
 from gacheck.errors import ConfigError, ModelError
-from gacheck.measure.models.folder import ModelSource
 from gacheck.measure.models.inputs import demanded_zeros
+from gacheck.measure.models.source import open_model
 from gacheck.record.parts import ModelFacts
 from gacheck.watch.cross_entropy import find_logits
 from tests.measure.modelling import INSTALLED, same_weights, small_config, stand_in_tokenizer, tiny_model, weights_of
@@ -26,7 +26,7 @@ class Loaded(NamedTuple):
 
 
 def loaded(model: object = "tiny:llama", **options: object) -> Loaded:
-    source = ModelSource(small_config(str(model), **options))
+    source = open_model(small_config(str(model), **options))
     tokenizer = source.load_tokenizer()
     loaded_model, facts = source.load_model()
     return Loaded(loaded_model, tokenizer, facts)
@@ -96,7 +96,7 @@ def test_dropout_that_no_config_reaches_is_silenced(monkeypatch: pytest.MonkeyPa
         model.fixed, model.dropout_rate = torch.nn.Dropout(0.3), 0.3
         return model
 
-    monkeypatch.setattr("gacheck.measure.models.folder.build_model", build)
+    monkeypatch.setattr("gacheck.measure.models.building.build_model", build)
     model = loaded().model
     assert (model.fixed.p, model.dropout_rate) == (0.0, 0.0)
 

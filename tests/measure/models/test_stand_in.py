@@ -11,8 +11,10 @@ import torch
 from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedModel
 
 from gacheck.errors import ModelError
+from gacheck.measure.models.building import build_model
 from gacheck.measure.models.shrinking import shrink
-from gacheck.measure.models.stand_in import build_model, tiny_config, train_tokenizer
+from gacheck.measure.models.stand_in import tiny_config
+from gacheck.measure.models.tokenizer import train_tokenizer
 
 
 def tiny_model(model_type: str, vocab_size: int, seed: int) -> PreTrainedModel:

@@ -12,7 +12,7 @@ from tests.measure.modelling import read, small_config
 
 def judged(**options: object) -> Analysis:
     session = Session(small_config(max_steps=1, **options))
-    oracle = session.measure_oracle()
+    oracle = session.ask_oracle()
     flag = session.auto_loss_kwargs()
     return read([session.run_pass(PassSpec(k, flag), oracle, lambda: None) for k in (1, 4)], oracle)
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from gacheck.measure.passes.oracle import relative_difference
 from gacheck.record.parts import OracleRecord
-from gacheck.watch.batches import batch_fingerprints, row_fingerprint
+from gacheck.watch.batches import row_fingerprint
 from tests.measure.modelling import INSTALLED, Bench, bench, opened, tiny_model
 
 
@@ -26,12 +26,8 @@ def plain() -> Bench:
 def measured(plain: Bench) -> tuple[list[dict[str, Any]], OracleRecord]:
     """The first step's rows in the Trainer's order, and what the oracle says of them."""
     by_fingerprint = {row_fingerprint(r["input_ids"], r["labels"]): r for r in plain.rows.train}
-
-    def measure(trainer: Any, batches: Any) -> tuple[list[dict[str, Any]], OracleRecord]:
-        rows = [by_fingerprint[fingerprint] for batch in batches for fingerprint in batch_fingerprints(batch)]
-        return rows, plain.oracle.measure(rows, [8, 2], [8], trainer)
-
-    return plain.runner.rehearse(measure)  # type: ignore[no-any-return]
+    record = plain.runner.ask_oracle()
+    return [by_fingerprint[row.fingerprint] for row in record.rows], record
 
 
 def total_and_count(model: Any, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import Any, ClassVar
 
 import pytest
@@ -11,9 +11,10 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from gacheck.errors import ConfigError
-from gacheck.measure.passes.runner import training_arguments
+from gacheck.measure.passes.trainers import training_arguments
 from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis
 from tests.measure.modelling import (
     INSTALLED,
@@ -49,7 +50,7 @@ def test_every_pass_is_explained_forward_and_backward(model_type: str) -> None:
         [(1, "on"), (4, "on")],
     )
     for figures in finished:
-        forward, backward = figures.finding.forward, figures.finding.backward
+        forward, backward = figures.forward, figures.backward
         assert forward is not None
         assert backward is not None
         assert forward.rule is not None
@@ -74,7 +75,7 @@ def test_failed_passes_are_refusals(model_type: str) -> None:
 def test_a_pass_repeats_to_the_bit() -> None:
     session, oracle = opened("tiny:llama")
     first = next(p for p in analysed("tiny:llama").record.passes if p.id == "k4-on")
-    again = session.run_pass(PassSpec(K, "on"), oracle, lambda: None)
+    again = session.run_pass(PassSpec(K, Flag.ON), oracle, lambda: None)
     assert without_time(again) == without_time(first)
 
 
@@ -193,7 +194,7 @@ def test_planted_fault_is_told(
 ) -> None:
     record = plant(model_class).run(K, "on")
     analysis = read([record], opened("tiny:llama")[1])
-    assert record.auto_loss_kwargs is True
+    assert record.auto_loss_kwargs is Flag.ON
     assert rule_names(analysis, "on") == (forward, backward)
     assert (analysis.verdict.code, analysis.verdict.affects) == (code, affects)
 
@@ -214,22 +215,22 @@ def test_flag_off_divides_as_this_release_does() -> None:
 
 @pytest.mark.parametrize("flag", ["on", "off"])
 @pytest.mark.parametrize("model_class", [Mean, DeclaredMean])
-def test_own_choice_of_the_flag_is_noted_before_it_is_set(
-    model_class: type[Planted], flag: str, tmp_path: Path
-) -> None:
+def test_own_choice_of_the_flag_is_noted_before_it_is_set(model_class: type[Planted], flag: str) -> None:
     made = plant(model_class)
     record = made.run(K, flag)
-    assert (
-        record.auto_loss_kwargs is made.runner.make_trainer(PassSpec(K, "on"), str(tmp_path)).model_accepts_loss_kwargs
-    )
-    assert model_class is DeclaredMean or record.auto_loss_kwargs
+    assert record.auto_loss_kwargs is made.runner.chosen_flag()
+    assert model_class is DeclaredMean or record.auto_loss_kwargs is Flag.ON
     assert record.loss_kwargs == flag
+
+
+class Halt(BaseException):
+    """No `Exception`: it is to end the program."""
 
 
 class Breaking(Mean):
     """Raises in training, at the second micro-batch and later, while `broken`."""
 
-    broken: ClassVar[type[Exception] | None] = None
+    broken: ClassVar[type[BaseException] | None] = None
     calls: ClassVar[int] = 0
 
     def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
@@ -243,8 +244,10 @@ def without_time(record: PassRecord) -> PassRecord:
     return record.model_copy(update={"seconds": 0.0})
 
 
-@pytest.mark.parametrize("kind", [ValueError, TypeError])
-def test_failure_is_recorded_and_harms_no_later_pass(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [ValueError, TypeError, Halt])
+def test_failure_is_recorded_and_harms_no_later_pass(
+    kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = plant(Breaking)
     before, whole = weights_of(made.model), made.run()
     monkeypatch.setattr(Breaking, "broken", kind)
@@ -261,6 +264,21 @@ def test_failure_is_recorded_and_harms_no_later_pass(kind: type[Exception], monk
     assert without_time(made.run()) == without_time(whole)
 
 
+class Exiting(Mean):
+    """Ends the program where it is trained, as a script may that is done."""
+
+    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+        sys.exit(0)
+
+
+def test_a_model_that_ends_the_program_fails_its_pass() -> None:
+    made = plant(Exiting)
+    before, failed = weights_of(made.model), made.run()
+    assert failed.error is not None
+    assert (failed.status, failed.error.kind, failed.error.message) == ("failed", "SystemExit", "called sys.exit(0)")
+    assert same_weights(weights_of(made.model), before)
+
+
 class Strict(Mean):
     """Knows no argument that it does not need."""
 
@@ -274,7 +292,7 @@ def test_refusal_of_the_count_is_told_from_other_errors() -> None:
     assert refused.error is not None
     assert (refused.error.kind, refused.error.rejects_num_items_in_batch) == ("TypeError", True)
     assert accepted.status == "ok"
-    assert refused.auto_loss_kwargs is accepted.auto_loss_kwargs is False
+    assert refused.auto_loss_kwargs is accepted.auto_loss_kwargs is Flag.OFF
     analysis = read([refused], opened("tiny:llama")[1])
     assert "LOSS_KWARGS_REJECTED" in analysis.findings[0].codes
 

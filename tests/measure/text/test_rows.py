@@ -17,7 +17,7 @@ from gacheck.measure.text.rows import (
     Rows,
     make_rows,
 )
-from gacheck.measure.text.sources import Source, open_source
+from gacheck.measure.text.sources import TextSource, open_text
 from gacheck.watch.batches import batch_fingerprints, row_fingerprint
 from tests.measure.modelling import small_config, stand_in_tokenizer
 
@@ -35,7 +35,7 @@ def numbers(count: int = 100_000, per_text: int = 1000) -> Iterator[str]:
 
 
 def made(texts: Iterator[str] | None = None, **options: object) -> Rows:
-    source = Source("numbers.txt", lambda: texts or numbers())
+    source = TextSource("numbers.txt", lambda: texts or numbers())
     return make_rows(source, Counting(), small_config(**options))
 
 
@@ -104,7 +104,7 @@ def test_text_is_read_no_further_than_needed() -> None:
 
 def test_builtin_text_is_enough_for_the_default_plan() -> None:
     config = small_config(gradient_accumulation_steps=(1, 2, 4, 8), effective_batch_size=16, max_steps=8)
-    rows = make_rows(open_source(config), stand_in_tokenizer(), config)
+    rows = make_rows(open_text(config), stand_in_tokenizer(), config)
     assert (len(rows.train), rows.facts.source) == (128, "pydoc_data.topics")
 
 

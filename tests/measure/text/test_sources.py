@@ -22,7 +22,7 @@ from huggingface_hub import errors as hub_errors
 
 from gacheck.errors import ConfigError, DataError, GacheckError, ResourceError
 from gacheck.measure.text.rows import NUM_HELDOUT_ROWS, Rows, make_rows
-from gacheck.measure.text.sources import BUILTIN, READERS, Source, builtin_texts, open_source
+from gacheck.measure.text.sources import BUILTIN, READERS, TextSource, builtin_texts, open_text
 from tests.measure.modelling import small_config, stand_in_tokenizer
 
 TEXTS = ["plain", "NA", "null", "007", "1e3", 'a "quote", and a comma', " spaces ", "日本語 é 😀", "1999 or so", "Ünï"]
@@ -67,14 +67,14 @@ def write(path: Path, texts: list[str], column: str = "text") -> Path:
 
 
 def texts_of(path: Path | str, **options: object) -> list[str]:
-    return list(open_source(small_config(dataset=str(path), **options)).texts())
+    return list(open_text(small_config(dataset=str(path), **options)).texts())
 
 
 def rows_of(texts: Iterator[str] | list[str], tokenizer: Any = None, **options: object) -> Rows:
     """Make rows of a user's texts; one optimizer step of one row, unless told otherwise."""
     small = {"gradient_accumulation_steps": (1,), "effective_batch_size": 1, "max_steps": 1, "dataset": "my.txt"}
     config = small_config(**{**small, **options})
-    return make_rows(Source("my.txt", lambda: iter(texts)), tokenizer or Letters(), config)
+    return make_rows(TextSource("my.txt", lambda: iter(texts)), tokenizer or Letters(), config)
 
 
 def tokens(rows: Rows) -> list[list[int]]:
@@ -84,7 +84,7 @@ def tokens(rows: Rows) -> list[list[int]]:
 @pytest.mark.parametrize("ending", READERS)
 def test_every_format_gives_the_same_texts(ending: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"texts{ending}", TEXTS)
-    source = open_source(small_config(dataset=str(path)))
+    source = open_text(small_config(dataset=str(path)))
     assert list(source.texts()) == TEXTS
     assert list(source.texts()) == TEXTS  # from the beginning
     assert source.name == str(path)
@@ -93,7 +93,7 @@ def test_every_format_gives_the_same_texts(ending: str, tmp_path: Path) -> None:
 def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     def made(ending: str) -> tuple[list[list[int]], str]:
         config = small_config(dataset=str(write(tmp_path / f"texts{ending}", TEXTS * 4)))
-        rows = make_rows(open_source(config), stand_in_tokenizer(), config)
+        rows = make_rows(open_text(config), stand_in_tokenizer(), config)
         assert rows.facts.source.endswith(ending)
         return tokens(rows), rows.facts.fingerprint
 
@@ -200,7 +200,7 @@ def test_rows_without_any_text(tmp_path: Path) -> None:
     (tmp_path / "none.txt").write_text("\n\n")
     for name in ("none.parquet", "none.csv", "none.txt"):
         with pytest.raises(DataError, match=r"has no rows|has 0 samples"):
-            make_rows(open_source(small_config(dataset=str(tmp_path / name))), Letters(), small_config(dataset=name))
+            make_rows(open_text(small_config(dataset=str(tmp_path / name))), Letters(), small_config(dataset=name))
 
 
 @pytest.mark.parametrize(
@@ -259,12 +259,12 @@ def test_reading_leaves_no_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("option", "value"), [("dataset_config", "en"), ("split", "test")])
 def test_options_of_the_hub_elsewhere(dataset: str | None, option: str, value: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        open_source(small_config(dataset=dataset, **{option: value}))
+        open_text(small_config(dataset=dataset, **{option: value}))
     assert f"--{option.replace('_', '-')}" in raised.value.what
 
 
 def test_builtin() -> None:
-    source = open_source(small_config())
+    source = open_text(small_config())
     assert source.name == BUILTIN
     assert list(source.texts()) == list(source.texts()) == list(builtin_texts())
 
@@ -293,7 +293,7 @@ def test_hub_is_streamed_without_remote_code(monkeypatch: pytest.MonkeyPatch) ->
         return stream([{"text": ""}, {"text": "a"}, {"text": " "}, {"text": "b"}])
 
     hub(monkeypatch, answer)
-    source = open_source(small_config(dataset="org/name.v2", dataset_config="en", split="test"))
+    source = open_text(small_config(dataset="org/name.v2", dataset_config="en", split="test"))
     assert list(source.texts()) == ["a", "b"]
     assert source.name == "org/name.v2 (en, test)"
     assert asked == {
@@ -411,17 +411,16 @@ def test_a_sample_is_a_row() -> None:
     # The last token of a row that is cut is the text's; one that fits is ended.
     assert tokens(rows)[:4] == [[0, 1, EOS], list(range(8)), [*range(7), EOS], list(range(8))]
     assert tokens(rows)[4:] == [[2, 3, EOS]] * 13
-    assert (len(rows.train), len(rows.heldout), rows.num_left_out) == (1, NUM_HELDOUT_ROWS, 1)
+    assert (len(rows.train), len(rows.heldout)) == (1, NUM_HELDOUT_ROWS)
     assert (rows.facts.source, rows.facts.min_length, rows.facts.max_length) == ("my.txt", 3, 8)
     for row in rows.train:
         assert row["labels"] == row["input_ids"]
         assert row["attention_mask"] == [1] * len(row["input_ids"])
 
 
-def test_a_single_token_is_left_out_and_counted() -> None:
+def test_a_single_token_is_left_out_and_said_where_rows_are_short() -> None:
     rows = rows_of(["a", "bc", "d", *["ef"] * 16], Letters(eos_token_id=None))
     assert tokens(rows) == [[1, 2], *[[4, 5]] * 16]
-    assert rows.num_left_out == 2
     with pytest.raises(DataError, match=r"my\.txt has 16 samples, besides 2 of a single token") as raised:
         rows_of(["a", *["bc"] * 16, "d"], Letters(eos_token_id=None))
     assert "needs 17 rows" in raised.value.what
@@ -446,7 +445,7 @@ def test_packing_without_an_end() -> None:
 
 def test_packing_of_the_builtin_text() -> None:
     config = small_config(packing=True, max_length=32)
-    rows = make_rows(open_source(config), stand_in_tokenizer(), config)
+    rows = make_rows(open_text(config), stand_in_tokenizer(), config)
     assert {len(ids) for ids in tokens(rows)} == {32}
     assert rows.facts.source == BUILTIN
 
@@ -473,6 +472,6 @@ def test_samples_are_read_no_further_than_needed(packing: bool, needed: int) -> 
 def test_rows_do_not_change(packing: bool, tmp_path: Path) -> None:
     path = write(tmp_path / "texts.jsonl", TEXTS * 20)
     config = small_config(dataset=str(path), packing=packing, max_length=16)
-    first, second = (make_rows(open_source(config), stand_in_tokenizer(), config) for _ in range(2))
+    first, second = (make_rows(open_text(config), stand_in_tokenizer(), config) for _ in range(2))
     assert tokens(first) == tokens(second)
     assert first.facts == second.facts
