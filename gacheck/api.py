@@ -126,7 +126,7 @@ def check(
         gradient_accumulation_steps: For a model; a Trainer has its own.
 
     Returns:
-        The analysis: `ok`, and `verdict` with code, words and mend.
+        The analysis: `ok`, and `verdict` with code, words and fix.
 
     Raises:
         ModelError: The model cannot be trained on text.

@@ -79,9 +79,9 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
     with RunProgress(quiet=settings.quiet) as progress:
         progress.stage("loading torch and transformers")
         from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
-        from gacheck.measure.session import Session, silence_libraries
+        from gacheck.measure.session import Session, quiet_libraries
 
-        silence_libraries()
+        quiet_libraries()
         progress.stage(f"loading {settings.model}")
         session = Session(settings.experiment())
         progress.stage("computing the right answer")

@@ -20,9 +20,9 @@ def selftest(
     require_stdout()
     check_transformers()
     from gacheck.measure.selftest.outcomes import outcomes
-    from gacheck.measure.session import silence_libraries
+    from gacheck.measure.session import quiet_libraries
 
-    silence_libraries()
+    quiet_libraries()
     num_caught, num_measured = 0, 0
     for outcome in outcomes():
         verdict, mutant = outcome.analysis.verdict, outcome.mutant

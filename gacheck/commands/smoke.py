@@ -56,9 +56,9 @@ def smoke(
 
 def _measure(config: ExperimentConfig) -> RunRecord:
     from gacheck.measure.experiment import measure_auto
-    from gacheck.measure.session import Session, silence_libraries
+    from gacheck.measure.session import Session, quiet_libraries
 
-    silence_libraries()
+    quiet_libraries()
     return measure_auto(config, Session(config))
 
 

@@ -100,7 +100,7 @@ class Session:
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
 
     def _declaration_is_read(self, model: Any) -> bool:
-        """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the mend in the model class."""
+        """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the fix in the model class."""
         wanted = self.auto_loss_kwargs().other
         # An attribute of the instance: restoring the model takes it away again.
         base_model(model).accepts_loss_kwargs = wanted.is_on
@@ -192,7 +192,3 @@ def _cannot_be_trained(class_name: str, error: BaseException) -> GacheckError:
         why=message,
         fix="check that it is a causal language model for this transformers release",
     )
-
-
-# The commands call it so.
-silence_libraries = quiet_libraries

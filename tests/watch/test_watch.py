@@ -70,7 +70,7 @@ def test_what_is_told_by_hand() -> None:
     assert facts.arguments == {"gradient_accumulation_steps": 2, "learning_rate": 0.01}
     assert facts.trainer_class == "tests.watch.toys:ToyTrainer"
     assert facts.num_parameters == sum(p.numel() for p in trainer.model.parameters())
-    # The right loss needs no line to be mended.
+    # The right loss needs no line to be fixed.
     assert facts.loss_location == ()
     assert 0 < facts.noise < facts.resolution < 1e-6
 

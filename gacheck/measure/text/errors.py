@@ -30,12 +30,12 @@ def explain_file(path: Path, reader: str, error: Exception) -> GacheckError:
         return DataError(
             f"{path} is not valid JSON{place}.",
             why="In a .jsonl file every line is one JSON object.",
-            fix="mend or delete that line",
+            fix="fix or delete that line",
         )
     return DataError(
         f"{path} cannot be read as {reader}: {one_line(error)}",
         why=f"The ending says so; it was tried with the {reader} reader of datasets {datasets.__version__}.",
-        fix="mend the file, or rename it if its ending is wrong",
+        fix="fix the file, or rename it if its ending is wrong",
     )
 
 

@@ -159,7 +159,7 @@ def _open_hub(name: str, config: ExperimentConfig) -> TextSource:
     with _read_failures_as(explain):
         rows = datasets.load_dataset(name, config.dataset_config, split=config.split, streaming=True, **refusal)
     label = f"{name} ({', '.join(part for part in (config.dataset_config, config.split) if part)})"
-    # Nobody can mend a dataset on the hub, and some of the best known hold empty rows.
+    # Nobody can fix a dataset on the hub, and some of the best known hold empty rows.
     return _checked(label, rows, config.text_column, explain, skip_empty=True)
 
 
