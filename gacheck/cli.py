@@ -18,7 +18,7 @@ import typer
 from gacheck import __version__
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_err, write_out
-from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError
+from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, one_line
 
 INTERRUPTED = 130
 TRACEBACK = "GACHECK_TRACEBACK"
@@ -131,7 +131,7 @@ def _refuse(error: Any) -> int:
     """Say what is wrong with the command line, in Click's words, whose exit code may be 1."""
     context = getattr(error, "ctx", None)
     # Pydantic reads the values in newer releases of Typer, and says so.
-    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    message = one_line(error.format_message().replace("Value error, ", ""))
     return _fail(
         UsageError(
             message if message.endswith((".", "?", ")")) else f"{message}.",
@@ -167,9 +167,8 @@ def _out_of_memory(error: MemoryError) -> GacheckError:
 
 
 def _crash(error: BaseException) -> GacheckError:
-    message = " ".join(str(error).split())[:MESSAGE]
     return CrashError(
-        f"{type(error).__name__}{message and ': '}{message}{_place(error)}.",
+        f"{type(error).__name__}: {one_line(error, MESSAGE)}{_place(error)}.",
         why="Nobody expected this: gacheck is at fault, not your training.",
         fix=f"report it with the output of  gacheck env; {TRACEBACK}=1 before the command shows the traceback whole",
     )

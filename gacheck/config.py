@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from gacheck.errors import ConfigError
+from gacheck.errors import ConfigError, one_line
 from gacheck.rules.facts import Flag
 
 DEFAULT_EFFECTIVE_BATCH_SIZE = 16
@@ -256,7 +256,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             fix="check the path and its permissions",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise ConfigError(f"{path} is not valid YAML: {problem}.", why="No option can be read.", fix=example) from None
     if content is None:
         return {}

@@ -81,7 +81,7 @@ ALLOWED: dict[str, Group] = {
     "gacheck.words": group({"gacheck.core", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.core": group({"gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.record": group(BELOW_RECORD, "pydantic"),
-    "gacheck.watch": group({"gacheck.rules", "gacheck.watch.startup"}, "torch"),
+    "gacheck.watch": group({"gacheck.errors", "gacheck.rules", "gacheck.watch.startup"}, "torch"),
     "gacheck.watch.startup": group(),
     "gacheck.config": group({"gacheck.errors", "gacheck.rules"}, "pydantic yaml"),
     "gacheck.rules": group(no_stdlib=EFFECTS, no_calls=WRITING),

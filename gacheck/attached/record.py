@@ -9,7 +9,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from gacheck.config import OBJECT_NAME
-from gacheck.errors import RecordError
+from gacheck.errors import RecordError, one_line
 from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, Noise, OracleRecord, PassRecord
@@ -27,7 +27,7 @@ def read_training(text: str) -> WatchedTraining:
         return TypeAdapter(WatchedTraining).validate_python(json.loads(text))
     except ValueError as error:  # pydantic's own errors are of this kind
         raise RecordError(
-            f"What the training told cannot be read: {' '.join(str(error).split())[:300]}",
+            f"What the training told cannot be read: {one_line(error)}",
             why="It comes from gacheck's own watch in the training's process.",
             fix="report it with the output of gacheck env",
         ) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from gacheck.errors import one_line
 from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.startup.sitecustomize import FACTS_FOLDER, NUM_STEPS, STOP
 from gacheck.watch.watch import Watch
@@ -111,7 +112,7 @@ def _end() -> None:
 
 
 def _leave_error(error: Exception) -> None:
-    _leave("trouble", f"{type(error).__name__}: {error}\n")
+    _leave("trouble", f"{type(error).__name__}: {one_line(error)}\n")
 
 
 def _leave(name: str, text: str = "") -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from gacheck.errors import one_line
 from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
 from gacheck.watch.description import describe_training
 from gacheck.watch.probe import Probe
@@ -88,7 +89,7 @@ class Watch:
         if self._described is None:
             self._described = describe_training(self._trainer)
         seen = {m.process for step in probe.steps for m in step.micro_batches}
-        unseen = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}" for error in probe.trouble]
+        unseen = [f"{type(error).__name__}: {one_line(error)}" for error in probe.trouble]
         if len(seen) < world.size and probe.steps:
             unseen.append(f"only {len(seen)} of {world.size} processes answered, so the step's counts are not known")
         return WatchedTraining(

@@ -13,10 +13,17 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "gacheck"
 # All of gacheck that the watch may load: these and what is in them.
-OURS = ("gacheck", "gacheck.rules", "gacheck.watch")
+OURS = ("gacheck", "gacheck.errors", "gacheck.rules", "gacheck.watch")
 # What is here; what is not cannot be imported anyway.
 INSTALLED = frozenset(metadata.packages_distributions())
-FILES = sorted([PACKAGE / "__init__.py", *(PACKAGE / "rules").rglob("*.py"), *(PACKAGE / "watch").rglob("*.py")])
+FILES = sorted(
+    [
+        PACKAGE / "__init__.py",
+        PACKAGE / "errors.py",
+        *(PACKAGE / "rules").rglob("*.py"),
+        *(PACKAGE / "watch").rglob("*.py"),
+    ]
+)
 OLDEST = (3, 9)
 
 # {allowed}: of the installed top-level modules; None for all but those in {refused}.
