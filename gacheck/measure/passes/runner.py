@@ -77,18 +77,18 @@ class PassRunner:
 
     def chosen_flag(self) -> Flag:
         """Return the flag that the Trainer chooses itself."""
-        with self._trainer(self._first_spec) as trainer:
-            return Flag.of(trainer.model_accepts_loss_kwargs)
+        with self._workplace() as folder:
+            return Flag.of(self._trainer(self._first_spec, folder).model_accepts_loss_kwargs)
 
     def ask_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""
         steps = self._config.gradient_accumulation_steps
         micro_batch_sizes = [self._config.micro_batch_size(k) for k in steps]
         step_sizes = [self._config.rows_per_step(k) for k in steps]
-        with self._trainer(self._first_spec) as trainer:
-            return self._oracle.answer(
-                self._first_rows(trainer, max(step_sizes)), micro_batch_sizes, step_sizes, trainer
-            )
+        with self._workplace() as folder:
+            trainer = self._trainer(self._first_spec, folder)
+            rows = self._first_rows(trainer, max(step_sizes))
+            return self._oracle.answer(rows, micro_batch_sizes, step_sizes, trainer)
 
     def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
         """Train once; an error is part of the outcome."""
@@ -99,13 +99,14 @@ class PassRunner:
             "loss_kwargs": spec.loss_kwargs,
             "tail": spec.tail,
         }
-        try:
-            with self._trainer(spec, self._tail(spec, oracle)) as trainer:
+        with self._workplace() as folder:
+            try:
+                trainer = self._trainer(spec, folder, self._tail(spec, oracle))
                 self._train(trainer, spec, oracle, step_done, facts)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # whatever a model or a Trainer raises is what this pass came to
-            facts |= {"status": "failed", "error": _describe(error)}
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # whatever a model or a Trainer raises is what this pass came to
+                facts |= {"status": "failed", "error": _describe(error)}
         return PassRecord(**facts, seconds=time.perf_counter() - started)
 
     def _train(
@@ -135,25 +136,28 @@ class PassRunner:
         return PassSpec(self._config.gradient_accumulation_steps[0], self._config.loss_kwargs[0])
 
     @contextmanager
-    def _trainer(self, spec: PassSpec, train_dataset: Dataset | None = None) -> Iterator[Trainer]:
-        """Give an untouched Trainer, and put everything back after it."""
+    def _workplace(self) -> Iterator[str]:
+        """Give a folder for what a Trainer insists on writing, and put everything back afterwards."""
+        with tempfile.TemporaryDirectory(prefix="gacheck-") as folder:
+            try:
+                yield folder
+            finally:
+                self._snapshot.restore()
+
+    def _trainer(self, spec: PassSpec, folder: str, train_dataset: Dataset | None = None) -> Trainer:
+        """Make an untouched Trainer."""
         config = self._config
         if spec.tail:
             # One row a micro-batch: releases that take the number of rows for that of micro-batches agree on it.
             config = config.model_copy(update={"max_steps": TAIL_STEPS, **TAIL_BATCH})
-        # A folder for what the Trainer insists on writing.
-        with tempfile.TemporaryDirectory(prefix="gacheck-") as folder:
-            try:
-                trainer = self._make_trainer(
-                    model=self._model,
-                    args=training_arguments(config, spec.accumulation_steps, self._learning_rate, self._device, folder),
-                    train_dataset=self._rows.train if train_dataset is None else train_dataset,
-                    data_collator=self._collator,
-                )
-                trainer.remove_callback(PrinterCallback)
-                yield trainer
-            finally:
-                self._snapshot.restore()
+        trainer = self._make_trainer(
+            model=self._model,
+            args=training_arguments(config, spec.accumulation_steps, self._learning_rate, self._device, folder),
+            train_dataset=self._rows.train if train_dataset is None else train_dataset,
+            data_collator=self._collator,
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
 
     def _first_rows(self, trainer: Trainer, num_rows: int) -> list[dict[str, Any]]:
         """Return the rows that the Trainer would feed first, at least so many, in its order."""

@@ -14,7 +14,6 @@ from gacheck.errors import ModelError
 from gacheck.measure.models.building import build_model
 from gacheck.measure.models.shrinking import shrink
 from gacheck.measure.models.stand_in import tiny_config
-from gacheck.measure.models.tokenizer import train_tokenizer
 
 
 def tiny_model(model_type: str, vocab_size: int, seed: int) -> PreTrainedModel:
@@ -28,12 +27,6 @@ NAMED = [
 ]
 # An older release lacks some of these types; asking it keeps the list honest in the newest.
 INSTALLED = [model_type for model_type in NAMED if model_type in CONFIG_MAPPING]
-TEXTS = [
-    "The cat sat on the mat.",
-    "Ein größeres Übel — naïve café ☕",
-    "  two  spaces\n\tand a tab",
-    "def f(x):\n    return x",
-]
 
 
 def padded_batch(model: PreTrainedModel) -> dict[str, Any]:
@@ -135,31 +128,3 @@ def test_unknown_type_names_the_nearest() -> None:
 def test_type_without_a_language_model_is_refused() -> None:
     with pytest.raises(ModelError, match="vit"):
         tiny_model("vit", VOCAB_SIZE, seed=0)
-
-
-def test_tokenizer_gives_back_what_it_was_given() -> None:
-    tokenizer = train_tokenizer(TEXTS, VOCAB_SIZE)
-    assert len(tokenizer) <= VOCAB_SIZE
-    assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1)
-    assert (tokenizer.bos_token_id, tokenizer.unk_token_id) == (2, 3)
-    for text in [*TEXTS, "never seen: 日本語 🙂"]:
-        ids = tokenizer(text)["input_ids"]
-        assert tokenizer.decode(ids) == text
-        assert min(ids) > 3
-
-
-def test_tokenizer_pads_on_the_right() -> None:
-    batch = train_tokenizer(TEXTS, VOCAB_SIZE)(["a", "a longer one"], padding=True)
-    assert batch["input_ids"][0][-1] == 0
-    assert batch["attention_mask"][0][0] == 1
-
-
-def test_tokenizer_is_the_same_every_time() -> None:
-    first, second = (train_tokenizer(iter(TEXTS), VOCAB_SIZE) for _ in range(2))
-    assert first.get_vocab() == second.get_vocab()
-    assert first(TEXTS)["input_ids"] == second(TEXTS)["input_ids"]
-
-
-def test_tokenizer_needs_room_for_the_bytes() -> None:
-    with pytest.raises(ValueError, match="at least 260"):
-        train_tokenizer(TEXTS, 100)
