@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ import typer
 from gacheck import __version__
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_err, write_out
-from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, one_line
+from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, one_line, place_of
 
 INTERRUPTED = 130
 TRACEBACK = "GACHECK_TRACEBACK"
@@ -152,7 +151,7 @@ def _fail(error: GacheckError, cause: BaseException) -> int:
 def _ended(error: SystemExit) -> GacheckError:
     """Explain a SystemExit; no code of ours raises one."""
     return EndedError(
-        f"Code that gacheck ran ended the process: sys.exit({error.code!r}){_place(error)}.",
+        f"Code that gacheck ran ended the process: sys.exit({error.code!r}){place_of(error)}.",
         why="There is no verdict; its exit code would have passed for one.",
         fix='take the call out of what is imported or trained, or put it below  if __name__ == "__main__":',
     )
@@ -160,7 +159,7 @@ def _ended(error: SystemExit) -> GacheckError:
 
 def _out_of_memory(error: MemoryError) -> GacheckError:
     return ResourceError(
-        f"Memory ran out{_place(error)}.",
+        f"Memory ran out{place_of(error)}.",
         why="The command could not go on.",
         fix="lower --effective-batch-size or --max-length, or end other programs",
     )
@@ -168,27 +167,10 @@ def _out_of_memory(error: MemoryError) -> GacheckError:
 
 def _crash(error: BaseException) -> GacheckError:
     return CrashError(
-        f"{type(error).__name__}: {one_line(error, MESSAGE)}{_place(error)}.",
+        f"{type(error).__name__}: {one_line(error, MESSAGE)}{place_of(error)}.",
         why="Nobody expected this: gacheck is at fault, not your training.",
         fix=f"report it with the output of  gacheck env; {TRACEBACK}=1 before the command shows the traceback whole",
     )
-
-
-def _place(error: BaseException) -> str:
-    """Say where it was raised; of an exit, who asked for it: not argparse, and not us, where there is anyone else."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return ""
-    asked = [f for f in frames if isinstance(error, SystemExit) and not f.filename.startswith(_NOT_THE_USERS)]
-    frame = (asked or frames)[-1]
-    return f" ({frame.filename}:{frame.lineno})"
-
-
-_NOT_THE_USERS = (
-    "<frozen ",
-    f"{Path(__file__).parent}{os.sep}",
-    *(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-)
 
 
 if __name__ == "__main__":

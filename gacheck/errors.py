@@ -18,7 +18,11 @@ and ends with the class's exit code.
 
 from __future__ import annotations
 
+import os
+import sysconfig
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class GacheckError(Exception):
@@ -99,3 +103,25 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def place_of(error: BaseException, *, of_user: bool = False) -> str:
+    """Return ` (file:line)` of where an error was raised; nothing where that is not known.
+
+    Of a SystemExit it is where somebody asked for it: neither argparse nor gacheck, where there is anyone else.
+
+    Args:
+        error: As it was caught.
+        of_user: Whether only code counts that is neither gacheck's nor a library's.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(_NOT_THE_USERS)]
+    chosen = own if of_user else (isinstance(error, SystemExit) and own) or frames
+    return f" ({chosen[-1].filename}:{chosen[-1].lineno})" if chosen else ""
+
+
+_NOT_THE_USERS = (
+    "<frozen ",
+    f"{Path(__file__).resolve().parent}{os.sep}",
+    *(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)

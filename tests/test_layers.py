@@ -85,7 +85,7 @@ ALLOWED: dict[str, Group] = {
     "gacheck.watch.startup": group(),
     "gacheck.config": group({"gacheck.errors", "gacheck.rules"}, "pydantic yaml"),
     "gacheck.rules": group(no_stdlib=EFFECTS, no_calls=WRITING),
-    "gacheck.errors": group(no_stdlib=EFFECTS, no_calls=WRITING),
+    "gacheck.errors": group(no_calls=WRITING),
 }
 # The package's own page and its commands stand on one level: the order between them says nothing.
 LEVELS = list(ALLOWED)

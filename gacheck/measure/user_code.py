@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 
-from gacheck.errors import GacheckError, ModelError, one_line
+from gacheck.errors import GacheckError, ModelError, one_line, place_of
 
 
 @contextmanager
@@ -30,11 +30,12 @@ def failures_as(explain: Callable[[BaseException], GacheckError]) -> Iterator[No
 
 
 def what_happened(error: BaseException) -> str:
-    """Say on one line what was raised."""
+    """Say on one line what was raised, and where, if that was in code of the user's own."""
+    place = place_of(error, of_user=True)
     if isinstance(error, SystemExit):
-        return f"it called {exit_call(error)}"
+        return f"it called {exit_call(error)}{place}"
     kind, message = type(error).__name__, one_line(error)
-    return kind if message == kind else f"{kind}: {message}"
+    return f"{kind if message == kind else f'{kind}: {message}'}{place}"
 
 
 def exit_call(error: SystemExit) -> str:
