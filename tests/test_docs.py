@@ -185,7 +185,8 @@ def wrong_captions(text: str, texts: dict[str, str]) -> Iterator[str]:
     """Compare the release that the paragraph above an example names with that of the example."""
     for above, block in zip(text.split("\n\n"), text.split("\n\n")[1:], strict=False):
         found = re.match(r"<!-- example: (\S+)", block)
-        named = MAKER.release_of(" ".join(above.split()))
+        # The paragraph above may end another example.
+        named = MAKER.release_of(" ".join(above.rpartition("<!-- end -->")[2].split()))
         if found and named and MAKER.release_of(texts[found[1]]) not in (named, None):
             yield f"{found[1]}: the text above it speaks of transformers {named}"
 
