@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gacheck.record.journal import load_record, save_record
-from gacheck.rules.facts import MicroBatchRecord, Observation, StepRecord, WatchedTraining
+from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, StepRecord, WatchedTraining
 from tests.builders import attached_run
 
 GACHECK = (sys.executable, "-m", "gacheck.cli")
@@ -52,8 +52,8 @@ def training(rule: str = "sum_of_means") -> WatchedTraining:
         trainer_class="train:MyTrainer",
         compute_loss_func="train:<lambda>",
         arguments={"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2, "learning_rate": 1e-3},
-        chosen_loss_kwargs=True,
-        loss_kwargs=True,
+        chosen_loss_kwargs=Flag.ON,
+        loss_kwargs=Flag.ON,
         device="cpu",
         device_name="cpu",
         dtype="float32",
