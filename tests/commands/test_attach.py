@@ -143,8 +143,8 @@ def test_the_verdict_stands_on_stderr_and_the_record_in_its_folder(tmp_path: Pat
     assert "FAIL  SCALED_BY_ACCUMULATION" in done.stderr
     assert "saved     mine/   record.json" in done.stderr
     assert (record.kind, record.model.name, record.environment.python) == ("attach", "/models/mine", "3.9.1")
-    assert record.config.trainer_class == "train:MyTrainer"
-    assert record.config.compute_loss_func is None  # a lambda has no name that can be imported
+    assert record.setup.trainer_class == "train:MyTrainer"
+    assert record.setup.compute_loss_func is None  # a lambda has no name that can be imported
     shown = subprocess.run([*GACHECK, "report", "mine"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() in done.stderr
 
