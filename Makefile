@@ -58,7 +58,7 @@ RUNS ?= 1000
 accuracy: $(VENV)/.installed ## how often gacheck is wrong: right models accused, faults missed (twenty minutes)
 	$(BIN)/python docs/make_accuracy.py $(RUNS)
 
-overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (four minutes)
+overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (six minutes, nothing else running)
 	$(BIN)/python docs/make_overhead.py
 
 clean: ## remove .venv and caches; runs are kept
