@@ -3,11 +3,14 @@
     make overhead
 
 Trainings of one model of about 60 million parameters, watched and not in turns, in one process. Every optimizer step
-is timed by a callback; what is compared are steps of the same number, so that warming up counts for both.
+is timed by a callback. A round's ratio compares the same steps of its two trainings, so that warming up counts for
+both. The interval is that of the median of the rounds' ratios: it says how much the machine's own unrest leaves open.
+Run it with nothing else on the machine.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -25,9 +28,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 from gacheck.watch.watch import Watch
 
 PAGE = Path(__file__).parent / "overhead.md"
-ROUNDS = 6
-OBSERVED, AFTER = 2, 4
-ACCUMULATION_STEPS, ROWS, TOKENS = 4, 2, 128
+ROUNDS = 20
+OBSERVED, AFTER = 2, 2
+ACCUMULATION_STEPS, ROWS, TOKENS = 4, 2, 64
+CONFIDENCE = 0.95
 
 
 class Clock(TrainerCallback):
@@ -84,14 +88,35 @@ def ratios(alone: list[list[float]], watched: list[list[float]], steps: range) -
     return [sum(w[i] for i in steps) / sum(a[i] for i in steps) for a, w in zip(alone, watched, strict=True)]
 
 
+def interval(values: list[float]) -> tuple[float, float]:
+    """Return the confidence interval of the median: the two order statistics that a fair coin leaves outside.
+
+    Source: the sign test; Conover, Practical Nonparametric Statistics, 3.2.
+    """
+    ordered, number = sorted(values), len(values)
+    below = 0
+    while sum(math.comb(number, i) for i in range(below + 1)) / 2**number <= (1 - CONFIDENCE) / 2:
+        below += 1
+    return ordered[below - 1 if below else 0], ordered[-below if below else -1]
+
+
+def row(name: str, measured: list[float]) -> str:
+    """Lay out one line of the table."""
+    low, high = interval(measured)
+    return f"| {name} | {statistics.median(measured):.3f} | {low:.3f} to {high:.3f} |"
+
+
 def page(model: LlamaForCausalLM, alone: list[list[float]], watched: list[list[float]]) -> str:
     """Write the page."""
-    observed, after = ratios(alone, watched, range(OBSERVED)), ratios(alone, watched, range(OBSERVED, OBSERVED + AFTER))
-    sums = [sum(each[OBSERVED:]) for each in alone]
-    noise = (max(sums) - min(sums)) / statistics.median(sums)
-    rows = [("observed", observed), ("after them", after)]
+    observed, after = range(OBSERVED), range(OBSERVED, OBSERVED + AFTER)
+    # What the same comparison says where both are not watched: neighbouring rounds.
+    unrest = ratios(alone[1:], alone[:-1], after)
     table = "\n".join(
-        f"| {name} | {statistics.median(r) - 1:+.1%} | {min(r) - 1:+.1%} to {max(r) - 1:+.1%} |" for name, r in rows
+        [
+            row("observed", ratios(alone, watched, observed)),
+            row("after them", ratios(alone, watched, after)),
+            row("neither watched, one round against the next", unrest),
+        ]
     )
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     return f"""<!-- Made by docs/make_overhead.py: run  make overhead  instead of editing. -->
@@ -99,15 +124,16 @@ def page(model: LlamaForCausalLM, alone: list[list[float]], watched: list[list[f
 # What being watched costs
 
 Measured by `make overhead` with transformers {transformers.__version__}, torch {torch.__version__}, CPU,
-{os.cpu_count()} cores, {platform.machine()}: a Llama of {parameters:.0f} million parameters with a vocabulary of
-32,000; micro-batches of {ROWS} × {TOKENS} tokens, k = {ACCUMULATION_STEPS}; {ROUNDS} rounds, each a training
-that is watched and one that is not, in turns. Seconds per optimizer step, watched against not:
+{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[2]:.1f} over the last quarter of an hour: a Llama of
+{parameters:.0f} million parameters with a vocabulary of 32,000; micro-batches of {ROWS} × {TOKENS} tokens,
+k = {ACCUMULATION_STEPS}; {ROUNDS} rounds, each a training that is watched and one that is not, in turns.
+Seconds per optimizer step, watched over not watched:
 
-| steps | median | smallest to largest |
+| steps | median of the rounds | {CONFIDENCE:.0%} interval of that median |
 | --- | ---: | ---: |
 {table}
 
-Trainings that are not watched differ among each other by up to {noise:.1%} over the same steps.
+An interval that holds 1 says that no cost was seen above the machine's own unrest, not that there is none.
 """
 
 

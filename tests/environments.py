@@ -1,4 +1,7 @@
-"""Environments with one release each of what is tested, cached outside the checkout."""
+"""Environments with one release each of what is tested, cached outside the checkout.
+
+Each is an overlay: what the tests' own environment has, torch above all, is found there and not installed again.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import hashlib
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+
+from filelock import FileLock
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0"
@@ -32,7 +38,7 @@ def environment_for(release: str) -> Path:
     """
     wanted = (CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()
     install = ("--editable", str(CHECKOUT), f"transformers=={release}", *TEST_TOOLS)
-    return _environment(f"transformers-{release}", install, wanted)
+    return _environment(f"transformers-{release}", install, wanted, overlay=True)
 
 
 def integration(name: str) -> Path:
@@ -41,28 +47,42 @@ def integration(name: str) -> Path:
     The newest of what has no release is that of the day on which the environment was made.
     """
     requirements = INTEGRATIONS[name]
-    return _environment(name, ("--upgrade", *requirements), "\n".join(requirements).encode())
+    return _environment(name, ("--upgrade", *requirements), "\n".join(requirements).encode(), overlay=False)
 
 
-def _environment(name: str, install: tuple[str, ...], wanted: bytes) -> Path:
+def _environment(name: str, install: tuple[str, ...], wanted: bytes, *, overlay: bool) -> Path:
     """Return the folder of executables; make the environment, or complete it, where its stamp is not that of `wanted`.
 
     Args:
         name: Of its folder.
-        install: Arguments of `pip install`, after torch.
+        install: Arguments of `pip install`.
         wanted: Of what the stamp is the hash.
+        overlay: Whether what the tests' own environment has is there too, gacheck among it.
     """
     folder = cache_folder() / name
     binaries, stamp = folder / "bin", folder / "gacheck-stamp"
-    digest = hashlib.sha256(wanted).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
-        return binaries
-    if not (binaries / "python").exists():
-        _run(sys.executable, "-m", "venv", str(folder))
-    pip = (str(binaries / "python"), "-m", "pip", "install", "--quiet")
-    _run(*pip, TORCH)
-    _run(*pip, *install)
-    stamp.write_text(digest)
+    base = sysconfig.get_path("purelib") if overlay else ""
+    digest = hashlib.sha256(wanted + base.encode()).hexdigest()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{name}.lock"):  # tests that run beside each other ask for the same one
+        if stamp.exists() and stamp.read_text() == digest:
+            return binaries
+        if not (binaries / "python").exists():
+            _run(sys.executable, "-m", "venv", str(folder))
+        pip = (str(binaries / "python"), "-m", "pip", "install", "--quiet")
+        if overlay:
+            packages = subprocess.run(
+                [str(binaries / "python"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            # Searched after the environment's own packages: a release there goes before the one here.
+            (Path(packages) / "tests_environment.pth").write_text(f"{base}\n")
+        else:
+            _run(*pip, TORCH)
+        _run(*pip, *install)
+        stamp.write_text(digest)
     return binaries
 
 

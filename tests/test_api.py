@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -227,3 +228,22 @@ def test_a_trainer_that_makes_no_step_is_said_to() -> None:
 
     with pytest.raises(gacheck.GacheckError, match="no end of an optimizer step"):
         gacheck.check(make_trainer(Lazy))
+
+
+class Exits(RightModel):
+    """Ends the program, as a script may that is done."""
+
+    def normalise(self, nats: torch.Tensor, num_targets: torch.Tensor, num_items: Any) -> torch.Tensor:
+        sys.exit(0)
+
+
+def test_a_model_that_ends_the_program_is_said_to() -> None:
+    with pytest.raises(gacheck.GacheckError, match=r"called sys\.exit\(0\)"):
+        gacheck.check(tiny_model(Exits))
+
+
+def test_a_training_that_ends_the_program_is_said_to() -> None:
+    trainer = make_trainer()
+    trainer.model = tiny_model(Exits)
+    with pytest.raises(gacheck.GacheckError, match=r"called sys\.exit\(0\)"):
+        gacheck.check(trainer)

@@ -11,7 +11,7 @@ import torch
 
 from gacheck.errors import ModelError
 from gacheck.measure.passes.snapshot import accelerate_kept
-from gacheck.measure.user_code import exit_call
+from gacheck.measure.user_code import TAKE_OUT, exit_call
 from gacheck.rules.facts import WatchedTraining
 from gacheck.watch.restoring import ObjectState, RandomState
 from gacheck.watch.watch import Watch
@@ -83,7 +83,7 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
             raise ModelError(
                 f"The training called {exit_call(error)} before the end of its first optimizer step.",
                 why="That ends the program, and there is nothing to judge.",
-                fix="take the call out of the model, the Trainer or its data",
+                fix=TAKE_OUT,
             ) from error
         finally:
             for state in states:

@@ -25,7 +25,7 @@ from gacheck.measure.passes.runner import PassRunner
 from gacheck.measure.passes.trainers import TrainerFactory, factory_of, training_arguments
 from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import open_text
-from gacheck.measure.user_code import failures_as, import_object, import_trainer, what_happened
+from gacheck.measure.user_code import TAKE_OUT, failures_as, import_object, import_trainer, what_happened
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
@@ -190,5 +190,7 @@ def _cannot_be_trained(class_name: str, error: BaseException) -> GacheckError:
     return ModelError(
         f"{class_name} cannot be trained on text.",
         why=message,
-        fix="check that it is a causal language model for this transformers release",
+        fix=TAKE_OUT
+        if isinstance(error, SystemExit)
+        else "check that it is a causal language model for this transformers release",
     )

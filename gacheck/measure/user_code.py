@@ -13,6 +13,9 @@ import transformers
 
 from gacheck.errors import GacheckError, ModelError, one_line, place_of
 
+TAKE_OUT = 'take the call out, or put it below  if __name__ == "__main__":'
+"""What to do about code that ends the program."""
+
 
 @contextmanager
 def failures_as(explain: Callable[[BaseException], GacheckError]) -> Iterator[None]:
@@ -57,7 +60,9 @@ def import_object(path: str) -> Any:
         return ModelError(
             f"{path} cannot be imported: {what_happened(error)}",
             why="Classes and functions of your own are named as package.module:name.",
-            fix="check the spelling, and that the module is installed or in the working folder",
+            fix=TAKE_OUT
+            if isinstance(error, SystemExit)
+            else "check the spelling, and that the module is installed or in the working folder",
         )
 
     with failures_as(explain):

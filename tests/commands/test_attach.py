@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gacheck.record.journal import load_record, save_record
-from gacheck.rules.facts import MicroBatchRecord, Observation, StepRecord, WatchedTraining
+from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, StepRecord, WatchedTraining
 from tests.builders import attached_run
 
 GACHECK = (sys.executable, "-m", "gacheck.cli")
@@ -52,8 +52,8 @@ def training(rule: str = "sum_of_means") -> WatchedTraining:
         trainer_class="train:MyTrainer",
         compute_loss_func="train:<lambda>",
         arguments={"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2, "learning_rate": 1e-3},
-        chosen_loss_kwargs=True,
-        loss_kwargs=True,
+        chosen_loss_kwargs=Flag.ON,
+        loss_kwargs=Flag.ON,
         device="cpu",
         device_name="cpu",
         dtype="float32",
@@ -143,8 +143,8 @@ def test_the_verdict_stands_on_stderr_and_the_record_in_its_folder(tmp_path: Pat
     assert "FAIL  SCALED_BY_ACCUMULATION" in done.stderr
     assert "saved     mine/   record.json" in done.stderr
     assert (record.kind, record.model.name, record.environment.python) == ("attach", "/models/mine", "3.9.1")
-    assert record.config.trainer_class == "train:MyTrainer"
-    assert record.config.compute_loss_func is None  # a lambda has no name that can be imported
+    assert record.setup.trainer_class == "train:MyTrainer"
+    assert record.setup.compute_loss_func is None  # a lambda has no name that can be imported
     shown = subprocess.run([*GACHECK, "report", "mine"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() in done.stderr
 

@@ -59,7 +59,7 @@ def test_what_ends_the_program_outside_a_pass_is_explained(module: Module, optio
     module("exiting", MODEL)
     with pytest.raises(ModelError) as raised:
         Session(small_config(**options))
-    assert raised.value.why .startswith("it called sys.exit(0) (")
+    assert raised.value.why.startswith("it called sys.exit(0) (")
 
 
 def test_a_run_whose_passes_end_the_program_keeps_them_as_failed(module: Module) -> None:

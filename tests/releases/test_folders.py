@@ -89,7 +89,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("adapter", [False, True], ids=["model", "adapter"])
-@pytest.mark.parametrize(("release", "model_type"), EXPECTED)
+@pytest.mark.parametrize(
+    ("release", "model_type"), [pytest.param(*key, marks=pytest.mark.xdist_group(key[0])) for key in EXPECTED]
+)
 def test_verdict(folders: Any, release: str, model_type: str, adapter: bool) -> None:
     made: Path = folders(release)
     code, exit_code, rule = EXPECTED[release, model_type]

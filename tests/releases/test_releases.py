@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -120,11 +121,20 @@ def measure(case: Case, *options: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def names(case: Case) -> str:
-    return " ".join((f"{case.model}@{case.release}", *case.options))
+def for_each(cases: Sequence[Case]) -> pytest.MarkDecorator:
+    """Run a test for each case; those of one release in one process, which keeps what it has measured."""
+    named = [
+        pytest.param(
+            case,
+            id=" ".join((f"{case.model}@{case.release}", *case.options)),
+            marks=pytest.mark.xdist_group(case.release),
+        )
+        for case in cases
+    ]
+    return pytest.mark.parametrize("case", named)
 
 
-@pytest.mark.parametrize("case", CASES + MORE_CASES, ids=names)
+@for_each(CASES + MORE_CASES)
 def test_verdict(case: Case) -> None:
     exit_code, result = measure(case)
     verdict = result["verdict"]
@@ -137,7 +147,7 @@ def test_verdict(case: Case) -> None:
     )
 
 
-@pytest.mark.parametrize("case", CASES + MORE_CASES, ids=names)
+@for_each(CASES + MORE_CASES)
 def test_rules_fit_every_micro_batch_and_stand_apart(case: Case) -> None:
     _, result = measure(case)
     for each in result["passes"]:
@@ -153,7 +163,7 @@ def test_rules_fit_every_micro_batch_and_stand_apart(case: Case) -> None:
             assert each["match"]["separation"] > 100
 
 
-@pytest.mark.parametrize("case", CASES, ids=names)
+@for_each(CASES)
 def test_the_gradient_follows_the_rule_of_the_loss(case: Case) -> None:
     _, result = measure(case)
     for each in result["passes"]:
@@ -164,6 +174,7 @@ def test_the_gradient_follows_the_rule_of_the_loss(case: Case) -> None:
             assert each["match"]["backward_rule"] == each["rule"]
 
 
+@pytest.mark.xdist_group("4.50.3")
 def test_a_short_last_step_was_divided_by_the_configured_k() -> None:
     _, result = measure(Case("4.50.3", "tiny:gemma3", SCALED, 1, True, None, None, "both", options=TAIL))
     tails = {tail["loss_kwargs"]: tail["steps"][0]["rule"] for tail in result["tail_passes"]}
@@ -171,12 +182,14 @@ def test_a_short_last_step_was_divided_by_the_configured_k() -> None:
     assert (result["verdict"]["better_flag"], result["verdict"]["remaining"]) == ("off", "SHORT_LAST_STEP")
 
 
+@pytest.mark.xdist_group("4.57.6")
 def test_selftest_holds_on_an_older_release() -> None:
     # Not on 4.46, where no Trainer is right: its loop itself tears the steps at the end of an epoch apart.
     done = run_in("4.57.6", "gacheck", "selftest", cwd=CHECKOUT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.xdist_group("4.50.3")
 def test_the_reported_fault_is_k_times_too_large() -> None:
     _, result = measure(next(c for c in CASES if c.release == "4.50.3"))
     ratios = {d["accumulation_steps"]: d["first_step_ratio"] for d in result["divergence"]}
@@ -184,14 +197,22 @@ def test_the_reported_fault_is_k_times_too_large() -> None:
 
 
 @pytest.mark.parametrize("options", [("--bf16",), ("--dtype", "bfloat16")], ids=" ".join)
-@pytest.mark.parametrize("case", CASES, ids=names)
+@for_each(CASES)
 def test_half_precision_never_gives_a_wrong_code(case: Case, options: tuple[str, ...]) -> None:
     _, result = measure(case, *options)
     assert result["verdict"]["code"] in (case.code, "INCONCLUSIVE")
 
 
-@pytest.mark.parametrize("release", [r for r in RELEASES if r != NEWEST])
+@pytest.mark.parametrize(
+    "release", [pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RELEASES if r != NEWEST]
+)
 def test_the_training_layer_passes_its_own_tests(release: str) -> None:
-    tests = ("tests/measure", "tests/watch", "--ignore", "tests/measure/text/test_sources.py")
+    # Of the watch, what watches a real Trainer; the rest has toys, which no release changes.
+    tests = (
+        "tests/measure/passes",
+        "tests/measure/models",
+        "tests/measure/test_session.py",
+        "tests/watch/test_probe.py",
+    )
     done = run_in(release, "python", "-m", "pytest", *tests, cwd=CHECKOUT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

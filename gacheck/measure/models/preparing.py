@@ -9,7 +9,7 @@ import torch
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
 from gacheck.measure.models.dropout import switch_off_dropout, switch_off_dropout_in
-from gacheck.measure.user_code import exit_call
+from gacheck.measure.user_code import TAKE_OUT, exit_call
 from gacheck.record.parts import ModelFacts
 from gacheck.watch.description import describe_model
 
@@ -88,7 +88,7 @@ def cannot_be_read(config: ExperimentConfig, error: BaseException) -> ModelError
         return ModelError(
             f"The model {config.model} cannot be had: its code called {exit_call(error)}.",
             why="That ends the program before anything is measured.",
-            fix="take the call out of the model's class",
+            fix=TAKE_OUT,
         )
     return ModelError(
         f"The model {config.model} cannot be read: {one_line(error)}",
