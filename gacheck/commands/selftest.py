@@ -25,7 +25,8 @@ def selftest(
 
     quiet_libraries()
     num_caught, num_measured = 0, 0
-    right, faults = set(), set()
+    right: set[str] = set()
+    faults: set[str] = set()
     for outcome in outcomes():
         verdict, mutant = outcome.analysis.verdict, outcome.mutant
         num_measured += 1
