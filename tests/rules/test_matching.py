@@ -244,7 +244,7 @@ def test_another_k_tells_apart_what_agrees_at_k_1() -> None:
 
 
 def test_too_coarse_a_tolerance_names_no_rule() -> None:
-    # Measurement is exactly right, (1.5, 1.25). Off by 25 % are both mean of means, (2, 1): 0.5/2 and 0.25/1, and counted
+    # Measured is exactly right, (1.5, 1.25). Off by 25 % are both mean of means, (2, 1): 0.5/2 and 0.25/1, and counted
     # before the shift, (1.2, 1.0): 0.3/1.2 and 0.25/1; the milder is named. 25 % is within 4 × 7 %.
     found = match([made_by(RULES_BY_NAME["token_mean"], STEP)], 0.07)
 
