@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy overhead selftest help demo test check format test-versions test-integrations docs reference clean
+.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations docs reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,6 +40,9 @@ format: $(VENV)/.installed ## rewrite the code in the house's format
 
 test-versions: $(VENV)/.installed ## the verdicts under real transformers releases, each in an environment of its own
 	$(BIN)/python -m pytest tests/releases -m releases --numprocesses auto --dist loadgroup
+
+test-lowest: $(VENV)/.installed ## the fast tests with the lowest versions of every direct dependency
+	$(BIN)/python -m pytest tests/releases -m lowest
 
 test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, torchrun and accelerate
 	$(BIN)/python -m pytest tests/integrations -m integrations
