@@ -144,8 +144,10 @@ UNREADABLE = {
     "cut off": (edited(lambda c: None)[:-40], "damaged"),
     "not UTF-8": (b'{"kind": "\xff"}', "damaged"),
     "nested too deeply": (b"[" * 100_000, "damaged"),
+    "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "damaged"),
     "a list": (b"[1, 2]", "no record of gacheck"),
     "foreign": (b'{"kind": "trace", "schema_version": 1}', "no record of gacheck"),
+    "a survey": (edited(lambda c: c.update(kind="survey")), "no record of gacheck"),
     "no kind": (edited(lambda c: c.pop("kind")), "no record of gacheck"),
     "newer": (edited(lambda c: c.update(schema_version=3)), "schema version 3; this gacheck reads 1 to 2"),
     "version 0": (edited(lambda c: c.update(schema_version=0)), "schema version 0"),
@@ -157,6 +159,7 @@ UNREADABLE = {
         edited(lambda c: c["passes"][0]["steps"][0]["micro_batches"][1].pop("reported_loss_nats")),
         "damaged at passes.0.steps.0.micro_batches.1.reported_loss_nats",
     ),
+    "no oracle": (edited(lambda c: c.pop("oracle")), "damaged at oracle"),
     "a loss is text": (
         edited(lambda c: c["oracle"]["rows"][0].update(sum_nats="much")),
         "damaged at oracle.rows.0.sum_nats",
