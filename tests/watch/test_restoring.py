@@ -78,13 +78,22 @@ class Counting(torch.nn.Module):
         self.replaced = self.replaced + 1
 
 
-def test_buffers_come_back_also_where_a_forward_replaces_them() -> None:
+def test_buffers_come_back_also_where_a_forward_replaces_them_and_after_an_error() -> None:
     model = Counting()
     model()
-    with undisturbed(model):
-        model()
-        assert (model.in_place, model.replaced) == (2, 2)
+    before = torch.get_rng_state()
+
+    def disturb() -> None:
+        with undisturbed(model):
+            model()
+            draw()
+            assert (model.in_place, model.replaced) == (2, 2)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        disturb()
     assert (model.in_place, model.replaced) == (1, 1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 class Nothing:
