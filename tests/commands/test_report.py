@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -38,27 +37,6 @@ def keep(record: RunRecord, folder: str, age: int = 0) -> Path:
     path = save_record(record, Path(folder))
     os.utime(path, (1_700_000_000 - age,) * 2)
     return path
-
-
-@pytest.mark.parametrize(
-    ("format", "mark"),
-    [
-        ("terminal", "5 of 8 done (incomplete)"),
-        ("json", '"complete": false'),
-        ("markdown", "**Incomplete: 5 of 8 passes have run.**"),
-        ("csv", ",skipped,"),
-    ],
-)
-def test_a_partial_run_is_marked(
-    gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], format: str, mark: str
-) -> None:
-    keep(RECORDS["partial"], "part")
-    keep(RECORDS["scaled"], "whole")
-
-    assert gacheck("part", "--format", format) == 0
-    assert mark in capsys.readouterr().out
-    assert gacheck("whole", "--format", format) == 0
-    assert mark not in capsys.readouterr().out
 
 
 def test_the_newest_run_is_the_default(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,15 +85,6 @@ def test_stdout_and_file_get_the_same(gacheck: Callable[..., int], capfdbinary: 
         assert gacheck("here", "--format", format, "-o", format) == 0
         content = Path(format).read_bytes()
         assert capfdbinary.readouterr().out == content * 2
-
-
-def test_json_and_csv_can_be_read(gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    keep(RECORDS["scaled"], "here")
-
-    gacheck("here", "--format", "json")
-    assert json.loads(capsys.readouterr().out)["verdict"]["code"] == "SCALED_BY_ACCUMULATION"
-    gacheck("here", "--format", "csv")
-    assert len(list(csv.DictReader(capsys.readouterr().out.splitlines()))) == 16
 
 
 @pytest.mark.parametrize(
