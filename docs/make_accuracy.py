@@ -29,6 +29,7 @@ from gacheck.measure.selftest.mutants import MUTANTS, TWIN, Mutant
 from gacheck.measure.selftest.outcomes import Outcome, measure_mutant, selftest_config
 from gacheck.measure.session import quiet_libraries
 from gacheck.record.environment import read_environment
+from gacheck.rules.table import severity_of
 from gacheck.words.analysis import Analysis, analyse
 
 PAGE = Path(__file__).parent / "accuracy.md"
@@ -123,6 +124,7 @@ def page(right: Sequence[Trial], mutants: Sequence[Trial]) -> str:
     undecided = [t for t in right if t.analysis.verdict.severity == "inconclusive"]
     missed = [t for t in mutants if not caught(t)]
     wrong = [t for t in missed if t.analysis.verdict.code != "INCONCLUSIVE"]
+    num_faults = sum(severity_of(mutant.code) != "ok" for mutant in MUTANTS)
     packages = read_environment().packages
     lines = [
         "<!-- Made by docs/make_accuracy.py: run  make accuracy  instead of editing. -->",
@@ -146,8 +148,9 @@ def page(right: Sequence[Trial], mutants: Sequence[Trial]) -> str:
         *_listing(alarms + undecided),
         "## Faults that are missed",
         "",
-        f"{len(MUTANTS)} mutants, {len(mutants) // len(MUTANTS)} runs each, at k = 2, 4, 8. Missed: another code",
-        "than the fault's, or another answer to what it affects, the log, the gradient or both.",
+        f"{len(MUTANTS)} mutants, {num_faults} of them with a fault; {len(mutants) // len(MUTANTS)} runs each, at",
+        "k = 2, 4, 8. Missed: another code than the mutant's, or another answer to what is affected, the log, the",
+        "gradient or both.",
         "",
         "| | runs | share | upper bound, 95 % |",
         "| --- | ---: | ---: | ---: |",

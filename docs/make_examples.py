@@ -4,10 +4,11 @@
     docs/examples/loss.png   the picture of the run named in PICTURE
     README.md, docs/*.md     between `<!-- example: NAME -->` and `<!-- end -->`;
                              `<!-- example: NAME verdict -->` takes the verdict alone,
+                             `<!-- example: NAME table -->` the table alone,
                              `<!-- example: NAME lines: TEXT -->` the lines that hold the text
 
-Each run starts in a folder that holds copies of the modules in docs/examples and nothing else. Only what differs
-between two runs on one machine is replaced: the run folder's time and the seconds.
+Each run starts in a folder that holds copies of the modules in docs/examples and nothing else. The output stands as it
+was printed, its seconds too; only the date in the name of the run's folder is replaced.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ EXAMPLES = CHECKOUT / "docs" / "examples"
 PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 NEWEST = "newest"
 
-BLOCK = re.compile(r"(<!-- example: (\S+)( verdict| lines: [^>\n]+)? -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- example: (\S+)( verdict| table| lines: [^>\n]+)? -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICT = re.compile(r"^(?:OK|WARN|FAIL|\?) .*", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^First-step loss\..*?\n\n.*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 # One run's folder ends with the month, day, hour and minute of its start.
 FOLDER = re.compile(r"(gacheck-runs/[\w.-]+?)-\d{4}-\d{4}(?:-\d+)?/")
-SECONDS = re.compile(r"(done) in \d+ s\b")
+RELEASE = re.compile(r"\btransformers (\d+(?:\.\d+)+)")
 
 COULD_NOT_RUN = (2, 4)
 
@@ -131,9 +133,20 @@ def _executables(release: str) -> Path:
 
 
 def normalise(text: str) -> str:
-    """Replace the time in the run's folder and the seconds, which differ from run to run."""
-    lines = (line.rstrip() for line in SECONDS.sub(r"\1 in 9 s", FOLDER.sub(r"\1-1123-2114/", text)).splitlines())
-    return "\n".join(lines) + "\n"
+    """Replace the date in the name of the run's folder; nothing else is touched."""
+    return "\n".join(line.rstrip() for line in FOLDER.sub(r"\1-1123-2114/", text).splitlines()) + "\n"
+
+
+def release_of(text: str) -> str | None:
+    """Return the transformers release that an output names; None where it names none."""
+    found = RELEASE.search(text)
+    return found[1] if found else None
+
+
+def newest_releases(texts: dict[str, str]) -> set[str]:
+    """Return the releases under which the examples of the newest release were made: one, if all were made together."""
+    found = (release_of(texts[each.name]) for each in RUNS if each.release == NEWEST and each.name in texts)
+    return {release for release in found if release is not None}
 
 
 def insert(page: str, texts: dict[str, str]) -> str:
@@ -155,7 +168,9 @@ def _part(text: str, part: str) -> str:
     """Return what a block asks for; everything if it names no part."""
     if part.startswith("lines: "):
         return lines(text, part.removeprefix("lines: "))
-    return verdict(text) if part else text
+    if part:
+        return cut(text, {"verdict": VERDICT, "table": TABLE}[part])
+    return text
 
 
 def lines(text: str, wanted: str) -> str:
@@ -170,15 +185,15 @@ def lines(text: str, wanted: str) -> str:
     return "\n".join(found) + "\n"
 
 
-def verdict(text: str) -> str:
-    """Cut the verdict out of an output.
+def cut(text: str, part: re.Pattern[str]) -> str:
+    """Cut a part out of an output.
 
     Raises:
-        ValueError: There is none.
+        ValueError: It is not there.
     """
-    found = VERDICT.search(text)
+    found = part.search(text)
     if found is None:
-        raise ValueError(f"there is no verdict in {text[:100]!r}")
+        raise ValueError(f"{part.pattern!r} finds nothing in {text[:100]!r}")
     return found.group()
 
 
@@ -204,6 +219,8 @@ def main() -> None:
                 (picture,) = Path(folder).glob("gacheck-runs/*/loss.png")
                 shutil.copyfile(picture, EXAMPLES / "loss.png")
     texts = read_examples()
+    if len(newest_releases(texts)) > 1:
+        print(f"made under several newest releases, run all again: {sorted(newest_releases(texts))}", file=sys.stderr)
     for page in PAGES:
         page.write_text(insert(page.read_text(encoding="utf-8"), texts), encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Makes the reference pages from the program itself.
 
     docs/cli.md      commands, options, defaults and exit codes, from the command-line app
-    docs/record.md   record.json, field by field, from the models in gacheck/record.py
+    docs/record.md   record.json, field by field, from the models in gacheck/record/
 
 Nothing is copied from `--help`, whose layout depends on the terminal and on versions of Typer.
 """
@@ -25,13 +25,24 @@ from pydantic import BaseModel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 
-from gacheck import errors, journal, record
-from gacheck.cli import app
+from gacheck import errors
+from gacheck.cli import INTERRUPTED, app
 from gacheck.errors import GacheckError
+from gacheck.record import parts
+from gacheck.record.journal import RECORD_NAME
+from gacheck.record.kinds import KINDS
 
 DOCS = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/make_reference.py: run  make reference  instead of editing. -->"
 PLAIN = "Options"
+EXIT_CODES = (
+    ("0", "Fine. A warning too, unless `--strict` is given."),
+    ("1", "The verdict fails; with `--strict`, also if it warns. No error ends with 1."),
+    ("2", "The command line, the configuration, the input or your own code is wrong."),
+    ("3", "Inconclusive. From `gacheck attach`: no Trainer was seen."),
+    ("4", "gacheck could not run: memory, disk, download, or a fault of its own."),
+    (str(INTERRUPTED), "Interrupted."),
+)
 DEFAULT = re.compile(r"\s*\(default: (.*)\)$")
 JSON_TYPES: dict[Any, str] = {
     str: "string",
@@ -71,15 +82,16 @@ def cli_page() -> str:
         MADE,
         "# Commands",
         group.help,
-        "\n".join(f"- [gacheck {name}](#gacheck-{name}): {_first_line(each)}" for name, each in commands.items()),
-        "Every command has `-h`, `--help`. Beside the commands:",
+        "\n".join(f"- [gacheck {name}](#gacheck-{name}): {_first_line(each)}" for name, each in commands.items())
+        + "\n- [Exit codes and errors](#exit-codes-and-errors)",
+        "`python -m gacheck` is the same program. Every command has `-h`, `--help`. Without a command:",
         table(("option", "meaning"), [(code(", ".join(p.opts)), p.help) for p in group.params]),
-        "Every option of `gacheck run` is a key of the YAML file too, with `_` for `-`: flags go before the file, "
-        "the file before the defaults.",
+        "Every option of `gacheck run` is also a key of the YAML file, with `_` for `-`. What is given on the command "
+        "line takes precedence over the file, and the file over the defaults.",
     ]
     for name, command in commands.items():
         blocks += _command(name, command)
-    return "\n\n".join([*blocks, *_errors()]) + "\n"
+    return "\n\n".join([*blocks, *_exit_codes()]) + "\n"
 
 
 def _paragraphs(command: Any) -> list[str]:
@@ -106,7 +118,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
         )
     for panel, members in _panels(options).items():
         yield f"### {panel}"
-        yield table(("option", "value", "meaning", "default"), [_option(p, _choices(command, p)) for p in members])
+        yield table(("option", "value", "meaning", "default"), [_option(command, p) for p in members])
     if codes:
         yield "### Exit codes"
         parts = [part.strip(" .").partition(" ") for part in codes[0].removeprefix("Exit codes:").split(" · ")]
@@ -125,16 +137,19 @@ def _panels(options: list[Any]) -> dict[str, list[Any]]:
     return panels
 
 
-def _option(parameter: Any, choices: list[str]) -> Row:
+def _option(command: Any, parameter: Any) -> Row:
     names = [*parameter.opts, *parameter.secondary_opts]
-    value = "" if parameter.is_flag else parameter.metavar or "|".join(choices) or "TEXT"
+    value = "" if parameter.is_flag else parameter.metavar or _values(command, parameter)
     return (", ".join(map(code, names)), code(value), *_help(parameter))
 
 
-def _choices(command: Any, parameter: Any) -> list[str]:
-    """Read the choices off the function's own signature: what Typer makes of it changes from release to release."""
+def _values(command: Any, parameter: Any) -> str:
+    """Read the values off the function's own signature: what Typer makes of it changes from release to release."""
     annotation = inspect.signature(command.callback, eval_str=True).parameters[parameter.name].annotation
-    return [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []
+    (kind,) = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
+    if issubclass(kind, Enum):
+        return "|".join(each.value for each in kind)
+    return "INT" if kind is int else "TEXT"
 
 
 def _help(parameter: Any) -> Row:
@@ -148,11 +163,17 @@ def _help(parameter: Any) -> Row:
     return text, "" if value in (None, False, ()) or callable(value) else str(value)
 
 
-def _errors() -> Iterator[str]:
-    yield "## Errors"
+def _exit_codes() -> Iterator[str]:
+    yield "## Exit codes and errors"
+    yield table(("code", "meaning"), list(EXIT_CODES))
     yield (
-        "An error is one message on stderr, without a traceback: what happened, why it matters, what to do. "
-        "The exit code follows from its kind. 130 is an interruption."
+        "`--exit-zero` gives 0 for every verdict. `gacheck report` ends with 0 once it has shown the record; with "
+        "`--exit-code` it ends as the run did. `gacheck selftest` ends with 1 if it misses a planted fault. "
+        "`gacheck attach` ends with the training's own exit code, unless `--fail-on` is given."
+    )
+    yield (
+        "An error is one message on stderr, without a traceback: what happened, why it matters, what to do next. "
+        "Its kind decides the exit code."
     )
     found = [
         each
@@ -171,18 +192,27 @@ def _summary(described: Any) -> str:
 
 
 def record_page() -> str:
-    """Describe record.json, a section a model, from the outside in."""
-    models = list(dict.fromkeys(_models(record.RunRecord)))
-    _, *about = (" ".join(part.split()) for part in (inspect.getdoc(record) or "").split("\n\n"))
+    """Describe record.json: a section a kind of record, then one for each of the parts, from the outside in."""
+    records = list(KINDS.values())
+    models = list(dict.fromkeys([*records, *(inner for each in records for inner in _models(each))]))
+    _, *about = (" ".join(part.split()) for part in (inspect.getdoc(parts) or "").split("\n\n"))
     blocks = [
         MADE,
-        f"# {journal.RECORD_NAME}",
-        f"The raw facts of a run, schema version {record.SCHEMA_VERSION}. `gacheck report` reads them; "
-        "`gacheck report --format json` gives what follows from them.",
+        f"# {RECORD_NAME}",
+        f"The raw facts of a run or of an attached training, schema version {parts.SCHEMA_VERSION}. `gacheck report` "
+        "reads them; `gacheck report --format json` gives what follows from them.",
+        table(
+            ("`kind`", "record", "what it holds"),
+            [(code(f'"{kind}"'), json_type(each), _summary(each)) for kind, each in KINDS.items()],
+        ),
+        "Verdicts are never stored: they are derived each time a record is read, so a better rule table can read an "
+        "old record anew.",
         *about,
-        "It is saved after every pass: to a temporary file beside it, which is synced to the disk and then takes its "
-        "place in one operation. A crash at any moment leaves the old or the new one whole. "
-        "Unknown keys are refused, and so is a newer schema version.",
+        "The file is saved after every pass: written to a temporary file beside it, synced to the disk, and renamed "
+        "in one operation. A crash at any moment leaves the old or the new one whole. Unknown keys are refused.",
+        "Schema version 1 is still read; a version newer than this gacheck's is refused. In version 1 "
+        "`auto_loss_kwargs` and `chosen_loss_kwargs` were booleans, and an attached training was stored as a run, with "
+        "options that nobody had given. Those options are dropped when it is read.",
         "A field that has a default may be absent.",
     ]
     for model in models:
@@ -231,25 +261,33 @@ def _fields(model: type[Any]) -> str:
 
 
 def attribute_docstrings(model: type[Any]) -> dict[str, str]:
-    """Read the strings below the fields; Python itself throws them away."""
+    """Read the strings below the fields, inherited ones too; Python itself throws them away."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if _is_model(each) and each is not BaseModel:
+            found |= _own_docstrings(each)
+    return found
+
+
+def _own_docstrings(model: type[Any]) -> dict[str, str]:
     (tree,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, after in zip(tree.body, tree.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            found[field.target.id] = " ".join(str(after.value.value).split())
-    return found
+    return {
+        field.target.id: " ".join(str(after.value.value).split())
+        for field, after in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+    }
 
 
 def json_type(annotation: Any) -> str:
     """Say in JSON's words what a type is stored as; models are links."""
     if annotation in JSON_TYPES:
         return JSON_TYPES[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(code(f'"{each.value}"') for each in annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return json_type(arguments[0])

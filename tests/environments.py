@@ -1,6 +1,7 @@
 """Environments with one release each of what is tested, cached outside the checkout.
 
-Each is an overlay: what the tests' own environment has, torch above all, is found there and not installed again.
+That of a transformers release is an overlay: what the tests' own environment has, torch above all, is found there and
+not installed again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 from filelock import FileLock
+from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0"
-TEST_TOOLS = ("pytest>=8", "hypothesis>=6.100", "peft>=0.13", "pillow")
+FAST_TEST_TOOLS = ("pytest>=8", "hypothesis>=6.100", "pillow")
+TEST_TOOLS = (*FAST_TEST_TOOLS, "peft>=0.13")
 # gacheck is in none of them: what watches a training may need no more than the training has. The torch is named
 # again, lest another package draw one with gigabytes of libraries; pyarrow 20 breaks the datasets of this release.
 INTEGRATIONS = {
@@ -39,6 +43,40 @@ def environment_for(release: str) -> Path:
     wanted = (CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()
     install = ("--editable", str(CHECKOUT), f"transformers=={release}", *TEST_TOOLS)
     return _environment(f"transformers-{release}", install, wanted, overlay=True)
+
+
+def lowest() -> Path:
+    """Return the folder of executables of an environment with the lowest versions of every direct dependency.
+
+    Of what those draw it holds the newest that they take, as a user's would. It is no overlay: what is imported and not
+    declared is to be missed. All of it is drawn anew whenever pyproject.toml changes: an earlier bound may have left
+    an older click or numpy behind, with which more works.
+    """
+    wanted = (CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()
+    anew = ("--upgrade", "--upgrade-strategy", "eager")
+    install = (*anew, "--editable", str(CHECKOUT), *lowest_versions(), *FAST_TEST_TOOLS, "pytest-xdist>=3.5")
+    return _environment("lowest", install, wanted, overlay=False)
+
+
+def lowest_versions() -> tuple[str, ...]:
+    """Return the dependencies of pyproject.toml, each `name>=X` as `name==X`.
+
+    Raises:
+        ValueError: One has another bound than a lower one, or none.
+    """
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return tuple(_lowest(Requirement(each)) for each in project["dependencies"])
+
+
+def _lowest(requirement: Requirement) -> str:
+    # PyPI has builds of the lowest torch for CUDA alone, gigabytes of them. Its bound is not one of what works:
+    # before 2.6, torch.load(weights_only=True) could be made to run a pickle.
+    if requirement.name == "torch":
+        return TORCH
+    bounds = [(bound.operator, bound.version) for bound in requirement.specifier]
+    if [operator for operator, _ in bounds] != [">="]:
+        raise ValueError(f"{requirement} is not bounded below, or not only")
+    return f"{requirement.name}=={bounds[0][1]}"
 
 
 def integration(name: str) -> Path:

@@ -42,7 +42,9 @@ class RunProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        # Before rich 14.3 a disabled bar left an empty line behind.
+        if not self._progress.disable:
+            self._progress.stop()
 
     def stage(self, text: str) -> None:
         """Say what is going on."""

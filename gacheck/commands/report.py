@@ -21,13 +21,14 @@ STDOUT = Path("-")
 
 Format = StrEnum("Format", {name.upper(): name for name in reporters()})  # type: ignore[misc]
 """What a record can be rendered as."""
+_TERMINAL = Format("terminal")
 
 
 def report(
     run: Path | None = typer.Argument(
         None, metavar="RUN", help=f"a run's folder or its {RECORD_NAME} (default: the newest under {RUNS}/)"
     ),
-    format: Format = typer.Option(Format("terminal"), "--format", help="what to make of it"),
+    format: Format = typer.Option(_TERMINAL, "--format", help="what to make of it"),
     output: Path | None = typer.Option(
         None, "--output", "-o", metavar="FILE", help="write there; - is stdout (default: -)"
     ),

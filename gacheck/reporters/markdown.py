@@ -200,7 +200,7 @@ def _environment(analysis: Analysis) -> str:
         "platform": environment.platform,
         **environment.packages,
         "device": f"{hardware.device} ({hardware.device_name}), world size {hardware.world_size}",
-        "flag": f"chosen {flag.auto.is_on if flag.auto else None}, declared {flag.declared}, forward takes **kwargs {flag.inferred}",
+        "flag": f"chosen {flag.auto}, declared {flag.declared}, forward takes **kwargs {flag.inferred}",
         "loss": " → ".join(f"{f.file.rsplit('/', 1)[-1]}:{f.line} {f.function}" for f in record.oracle.loss_location),
         "data": f"{record.data.num_rows} rows of {record.data.source}" if isinstance(record, RunRecord) else "",
         "tolerance": f"{analysis.tolerance.loss:.1e}",

@@ -1,4 +1,4 @@
-"""What a model is trained for: which inputs a row gives it, where its targets stand, how labels and logits may align."""
+"""What a model is trained for: its inputs, where its targets stand, how labels and logits may align."""
 
 from __future__ import annotations
 
