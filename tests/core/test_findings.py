@@ -184,14 +184,6 @@ def test_every_pair_of_faults_gives_both_codes(world_size: int, auxiliary: bool)
     assert given == expected
 
 
-def test_world_size_by_hand() -> None:
-    finding = found(passes_of("token_mean*W", (4,), world_size=2), world_size=2)
-    reported = sum(m.reported_loss_nats for m in finding.passes[0].record.steps[0].micro_batches)
-
-    assert reported == pytest.approx(2 * 5.15)
-    assert finding.codes == ("WORLD_SIZE_SCALED",)
-
-
 def test_one_process_has_no_world_size_to_be_off_by() -> None:
     assert found(passes_of("token_mean*W", (4,), world_size=3)).codes == ("UNEXPLAINED",)
 
