@@ -40,7 +40,6 @@ SEVERITY: dict[str, Severity] = {
     "SCALED_BY_ACCUMULATION": "fail",
     "WORLD_SIZE_SCALED": "fail",
     "DIVIDED_TWICE": "fail",
-    "NOT_NORMALISED": "fail",
     "MISALIGNED_COUNT": "fail",
     "AUX_LOSS_SCALED": "fail",
     "SHORT_LAST_STEP": "fail",
@@ -224,7 +223,6 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(step.accumulation_steps, step.num_target_tokens),
         "SCALED_BY_ACCUMULATION",
     ),
-    Rule("sum", "not normalised", lambda step, m: 1 / step.num_processes, "NOT_NORMALISED"),
     Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),
 )

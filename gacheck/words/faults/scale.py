@@ -60,12 +60,6 @@ def _attached_world_size_fix(case: Case) -> str:
 
 
 FAULTS = (
-    Fault(
-        "NOT_NORMALISED",
-        always("the loss is a sum over the tokens"),
-        always("Nothing divides it: it grows with every target token of the step."),
-        no_line,
-    ),
     Fault("SCALED_BY_ACCUMULATION", _scaled_summary, _scaled_cause, no_line, attached_flag_fix),
     Fault("DIVIDED_TWICE", always("the loss is k times too small"), _divided_twice, no_line, attached_flag_fix),
     Fault("AUX_LOSS_SCALED", always("the auxiliary loss is k times too large"), _auxiliary, no_line),
