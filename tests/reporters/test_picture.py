@@ -83,3 +83,9 @@ def test_title_names_model_release_and_verdict() -> None:
     assert drawing._title(analyse(RECORDS["hostile"])).count("\n") == 1
     assert "(incomplete run)" in drawing._title(analyse(RECORDS["partial"]))
     assert "incomplete" not in title
+
+
+def test_dollar_signs_are_no_formula() -> None:
+    record = RECORDS["scaled"]
+    model = record.model.model_copy(update={"name": "$\\frac{1$"})
+    assert render_picture(analyse(record.model_copy(update={"model": model})))
