@@ -360,8 +360,9 @@ def wrong_in_tree(text: str, modules: set[str]) -> Iterator[str]:
 
 
 def modules() -> set[str]:
-    found = (ROOT / "gacheck").rglob("*.py")
-    return {str(path.relative_to(ROOT)) for path in found if path.name not in ("__init__.py", "__main__.py")}
+    """Return the modules that the tree has to list: of an output format that is left to the registry."""
+    found = [path for path in (ROOT / "gacheck").rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+    return {str(path.relative_to(ROOT)) for path in found if "\nREPORTERS = (" not in read(path)}
 
 
 def test_the_tree_lists_what_exists() -> None:

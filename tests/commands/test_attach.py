@@ -6,16 +6,29 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from gacheck.cli import main
 from gacheck.record.journal import load_record, save_record
 from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, StepRecord, WatchedTraining
 from tests.builders import attached_run
 
 GACHECK = (sys.executable, "-m", "gacheck.cli")
+
+
+class Ended(NamedTuple):
+    """Of a command: its exit code and what it said on stderr."""
+
+    code: int
+    said: str
+
+
+Attach = Callable[..., Ended]
 
 
 def attach(*arguments: str, folder: Path, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,6 +42,20 @@ def attach(*arguments: str, folder: Path, input: str = "", **environment: str) -
         check=False,
         timeout=120,
     )
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Attach:
+    """Do the same within this process, which has loaded what the program needs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    def call(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as end:
+            main(["attach", *arguments])
+        return Ended(int(end.value.code or 0), capfd.readouterr().err)
+
+    return call
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -107,23 +134,23 @@ def test_a_signal_s_code_is_that_of_a_shell(tmp_path: Path) -> None:
     ],
     ids=["no Trainer", "isolated", "no Python"],
 )
-def test_where_nothing_is_seen_it_says_so(tmp_path: Path, command: tuple[str, ...], said: str) -> None:
-    done = attach("--", *command, folder=tmp_path)
+def test_where_nothing_is_seen_it_says_so(here: Attach, command: tuple[str, ...], said: str) -> None:
+    done = here("--", *command)
 
-    assert done.returncode == 3
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 3
+    assert said in done.said
+    assert "Traceback" not in done.said
 
 
 @pytest.mark.parametrize(
     "arguments", [(), ("--", "no-such-program"), ("--steps", "0", "--", "true"), ("--out", "/proc/x", "--", "true")]
 )
-def test_what_cannot_be_carried_out_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = attach(*arguments, folder=tmp_path)
+def test_what_cannot_be_carried_out_is_refused(here: Attach, arguments: tuple[str, ...]) -> None:
+    done = here(*arguments)
 
-    assert done.returncode == 2
-    assert done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    assert done.said
+    assert "Traceback" not in done.said
 
 
 def test_the_path_of_the_user_is_kept(tmp_path: Path) -> None:
@@ -162,57 +189,59 @@ def test_the_verdict_stands_on_stderr_and_the_record_in_its_folder(tmp_path: Pat
         ("token_mean", ("--fail-on", "warn"), 5, 5),
     ],
 )
-def test_exit_codes(tmp_path: Path, rule: str, options: tuple[str, ...], exit_code: int, wanted: int) -> None:
+def test_exit_codes(
+    here: Attach, tmp_path: Path, rule: str, options: tuple[str, ...], exit_code: int, wanted: int
+) -> None:
     command = telling(tmp_path, training(rule), exit_code=exit_code)
 
-    assert attach(*options, "--", *command, folder=tmp_path).returncode == wanted
+    assert here(*options, "--", *command).code == wanted
 
 
-def test_what_could_not_be_judged_is_inconclusive(tmp_path: Path) -> None:
+def test_what_could_not_be_judged_is_inconclusive(here: Attach, tmp_path: Path) -> None:
     told = training()
     blind = tuple(
         replace(s, micro_batches=tuple(replace(m, observation=None) for m in s.micro_batches)) for s in told.steps
     )
     command = telling(tmp_path, replace(told, steps=blind, unseen=("ValueError: no labels",)))
-    done = attach("--fail-on", "fail", "--", *command, folder=tmp_path)
+    done = here("--fail-on", "fail", "--", *command)
 
-    assert done.returncode == 3
-    assert "INCONCLUSIVE: nothing could be judged" in done.stderr
-    assert "ValueError: no labels" in done.stderr
+    assert done.code == 3
+    assert "INCONCLUSIVE: nothing could be judged" in done.said
+    assert "ValueError: no labels" in done.said
 
 
-def test_several_trainings_have_a_folder_each(tmp_path: Path) -> None:
+def test_several_trainings_have_a_folder_each(here: Attach, tmp_path: Path) -> None:
     command = telling(tmp_path, training("token_mean"), training("sum_of_means"))
-    done = attach("--out", "mine", "--fail-on", "fail", "--quiet", "--", *command, folder=tmp_path)
+    done = here("--out", "mine", "--fail-on", "fail", "--quiet", "--", *command)
 
-    assert done.returncode == 1
+    assert done.code == 1
     assert [(tmp_path / name / "record.json").is_file() for name in ("mine", "mine-2")] == [True, True]
 
 
-def test_an_earlier_record_is_kept_unless_it_may_go(tmp_path: Path) -> None:
+def test_an_earlier_record_is_kept_unless_it_may_go(here: Attach, tmp_path: Path) -> None:
     save_record(attached_run("token_mean"), tmp_path)
     command = telling(tmp_path, training())
-    refused = attach("--out", ".", "--", *command, folder=tmp_path)
+    refused = here("--out", ".", "--", *command)
     kept = load_record(tmp_path).model.name
-    replaced = attach("--out", ".", "--force", "--", *command, folder=tmp_path)
+    replaced = here("--out", ".", "--force", "--", *command)
 
-    assert (refused.returncode, kept) == (2, attached_run("token_mean").model.name)
-    assert (replaced.returncode, load_record(tmp_path).model.name) == (0, "/models/mine")
+    assert (refused.code, kept) == (2, attached_run("token_mean").model.name)
+    assert (replaced.code, load_record(tmp_path).model.name) == (0, "/models/mine")
 
 
-def test_a_loss_that_is_no_number_comes_through(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_comes_through(here: Attach, tmp_path: Path) -> None:
     seen = Observation(("a",), 3, 4, float("inf"), None, float("nan"), None, None, None)
     step = StepRecord(1, (MicroBatchRecord(float("nan"), None, seen),), float("inf"))
-    done = attach("--out", "mine", "--", *telling(tmp_path, replace(training(), steps=(step,))), folder=tmp_path)
+    done = here("--out", "mine", "--", *telling(tmp_path, replace(training(), steps=(step,))))
 
-    assert "NONFINITE" in done.stderr
+    assert "NONFINITE" in done.said
     assert load_record(tmp_path / "mine").passes[0].steps[0].grad_norm == float("inf")
 
 
-def test_facts_that_make_no_sense_do_not_end_in_a_traceback(tmp_path: Path) -> None:
+def test_facts_that_make_no_sense_do_not_end_in_a_traceback(here: Attach) -> None:
     code = "import os; open(os.environ['GACHECK_ATTACH_FOLDER'] + '/training-1-1.json', 'w').write('{}')"
-    done = attach("--", *python(code), folder=tmp_path)
+    done = here("--", *python(code))
 
-    assert done.returncode == 3
-    assert "cannot be read" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 3
+    assert "cannot be read" in done.said
+    assert "Traceback" not in done.said

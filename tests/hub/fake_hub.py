@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,17 +91,33 @@ class FakeHub:
     log: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> FakeHub:
+        self._start(port=0)
+        return self
+
+    def _start(self, port: int) -> None:
         handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Let nobody answer at its address for a while."""
+        port = self._server.server_address[1]
+        self._stop()
+        try:
+            yield
+        finally:
+            self._start(port)
 
     @property
     def endpoint(self) -> str:

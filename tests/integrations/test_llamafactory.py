@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gacheck.rules.facts import Flag
 from tests.integrations.trainings import Pair, check_same, check_seen, train_both
 
 pytestmark = pytest.mark.integrations
@@ -84,9 +85,9 @@ def test_verdict(trained: Any, model: str) -> None:
     (only,) = analysis.record.passes
     # Plain cross-entropy explained the losses: nothing had to be asked.
     assert {seen.own_mean_nats for seen in watched.observations} == {None}
-    assert analysis.record.attached is not None
-    assert (analysis.record.attached.chosen_loss_kwargs, only.loss_kwargs) == (chosen, in_force)
+    assert analysis.attached is not None
+    assert (analysis.attached.setup.chosen_loss_kwargs, only.loss_kwargs) == (Flag.of(chosen), in_force)
     told = " ".join(watched.stderr.split())
     assert (BY_ITS_OWN_CODE in told) == (in_force == "off")
-    assert analysis.record.config.trainer_class == "llamafactory.train.pt.trainer:CustomTrainer"
+    assert analysis.record.setup.trainer_class == "llamafactory.train.pt.trainer:CustomTrainer"
     assert analysis.record.environment.packages["llamafactory"] == "0.9.3"

@@ -51,14 +51,17 @@ def test_k_is_not_the_number_of_processes() -> None:
     assert ACCUMULATION_STEPS != NUM_PROCESSES
 
 
-@pytest.mark.parametrize("arguments", EXPECTED, ids=" ".join)
-def test_the_training_is_the_same(trained: Any, arguments: tuple[str, ...]) -> None:
-    check_same(trained(arguments).watched, trained(arguments).alone)
+def test_the_training_is_the_same(trained: Any) -> None:
+    # One is enough: what is planted in the others changes nothing of the watching.
+    check_same(trained(("right",)).watched, trained(("right",)).alone)
 
 
 @pytest.mark.parametrize("arguments", EXPECTED, ids=" ".join)
-def test_verdict(trained: Any, arguments: tuple[str, ...]) -> None:
-    watched = trained(arguments).watched
+def test_verdict(trained: Any, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    if arguments == ("right",):
+        watched = trained(arguments).watched
+    else:
+        watched = train("trl", tmp_path / "watched", *attached(*TORCHRUN, SCRIPT, *arguments))
     check_seen(watched, num_processes=NUM_PROCESSES)
     verdict = watched.analysis.verdict
     assert (verdict.code, verdict.auto_rule) == EXPECTED[arguments]

@@ -49,7 +49,7 @@ def test_verdict(trained: Any, options: tuple[str, ...]) -> None:
     check_seen(watched)
     analysis = watched.analysis
     assert (analysis.verdict.code, analysis.verdict.auto_rule) == (EXPECTED[options], "token_mean")
-    assert analysis.record.config.trainer_class == "trl.trainer.sft_trainer:SFTTrainer"
+    assert analysis.record.setup.trainer_class == "trl.trainer.sft_trainer:SFTTrainer"
     assert (analysis.record.model.adapter is not None) == ("--lora" in options)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gacheck.record.attach import AttachRecord
 from gacheck.record.journal import load_record
 from gacheck.rules.facts import Observation
 from gacheck.words.analysis import Analysis, analyse
@@ -127,10 +128,10 @@ def check_same(watched: Training, alone: Training) -> None:
 def check_seen(training: Training, *, num_processes: int = 1) -> None:
     """Check that everything was seen of both observed steps, of all processes."""
     record = training.analysis.record
-    assert record.attached is not None
-    assert record.attached.unseen == ()
+    assert isinstance(record, AttachRecord)
+    assert record.unseen == ()
     assert (record.num_steps, record.hardware.world_size) == (2, num_processes)
-    assert record.attached.num_processes_seen == num_processes
+    assert record.num_processes_seen == num_processes
     assert len(training.observations) == 2 * ACCUMULATION_STEPS * num_processes
     # Rows of equal length would tell no rule from another.
     assert len({seen.num_target_tokens for seen in training.observations}) > 2

@@ -26,7 +26,8 @@ from gacheck.words.analysis import Analysis, analyse
 from tests.builders import run_record
 
 SMALL: Mapping[str, object] = {"gradient_accumulation_steps": (1, 4), "effective_batch_size": 8, "max_steps": 2}
-NAMED = ("llama", "gpt2", "mixtral", "xlnet", "gemma3", "gemma3_text")
+# The plain one; a router loss; no shift and no count; one of several parts, that asks for zeros.
+NAMED = ("llama", "mixtral", "xlnet", "gemma3")
 # An older release lacks some of these types.
 INSTALLED = tuple(model_type for model_type in NAMED if model_type in CONFIG_MAPPING)
 LEARNING_RATE = 1e-3

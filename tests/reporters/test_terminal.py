@@ -27,38 +27,20 @@ def line_with(shown: str, start: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_fits_one_screen(name: str) -> None:
-    lines = show(name).splitlines()
+def test_fits_one_screen_and_ends_with_the_verdict(name: str) -> None:
+    analysis, shown = analyse(RECORDS[name]), show(name)
+    lines = shown.splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert len(lines) <= 40
     assert not any(line != line.rstrip() for line in lines)
+    assert not [word for word in FORBIDDEN if re.search(rf"\b{word}\b", shown.lower())]
 
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_speaks_no_jargon(name: str) -> None:
-    words = show(name).lower()
-    assert not [word for word in FORBIDDEN if re.search(rf"\b{word}\b", words)]
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_same_record_same_text(name: str) -> None:
-    assert show(name) == show(name)
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_ends_with_the_verdict(name: str) -> None:
-    analysis = analyse(RECORDS[name])
     verdict = render_verdict(analysis, View(saved=SAVED))
-    assert show(name).endswith("\n\n" + verdict)
+    assert shown.endswith("\n\n" + verdict)
     assert re.match(r"(OK  |WARN  |FAIL  |\?     )\S", verdict)
     fields = re.findall(r"^ (\w+) ", verdict, re.MULTILINE)
-    assert [f for f in fields if f != "note"] == [
-        "why",
-        "training",
-        "fix",
-        "saved",
-        *(["more"] if fields[-1] == "more" else []),
-    ]
+    more = ["more"] if fields[-1] == "more" else []
+    assert [f for f in fields if f != "note"] == ["why", "training", "fix", "saved", *more]
 
 
 def test_scaled_to_the_letter() -> None:
@@ -298,7 +280,3 @@ def test_wrap_counts_columns_of_wide_characters() -> None:
     lines = text.wrap("模型" * 40, "model  ", 40)
     assert max(map(cell_len, lines)) <= 40
     assert "".join(line[7:] for line in lines) == "模型" * 40
-
-
-def test_cases_cover_every_k() -> None:
-    assert {p.accumulation_steps for p in RECORDS["scaled"].passes} == set(KS)

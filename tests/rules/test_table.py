@@ -244,18 +244,16 @@ def test_token_mean_is_the_same_for_any_split_of_any_rows(rows: list[MicroBatch]
 
 
 @PROPERTY
-@given(sums=st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8), count=st.integers(1, 500))
-def test_equal_counts_make_mean_of_means_right(sums: list[float], count: int) -> None:
-    step = OptimizerStep(tuple(MicroBatch(s, count, count + 1) for s in sums), len(sums))
-
-    right, means = (RULES_BY_NAME[name].contributions(step) for name in ("token_mean", "mean_of_means"))
-    assert means == close(right)
-
-
-@PROPERTY
-@given(sums=st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8), world_size=WORLD_SIZE, a=st.floats(0.0, 10.0))
-def test_equal_counts_make_means_right_in_every_combination(sums: list[float], world_size: int, a: float) -> None:
-    step = OptimizerStep(tuple(MicroBatch(s, 7, 8, None, a) for s in sums), len(sums))
+@given(
+    sums=st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8),
+    count=st.integers(1, 500),
+    world_size=WORLD_SIZE,
+    a=st.floats(0.0, 10.0),
+)
+def test_equal_counts_make_means_right_in_every_combination(
+    sums: list[float], count: int, world_size: int, a: float
+) -> None:
+    step = OptimizerStep(tuple(MicroBatch(s, count, count + 1, None, a) for s in sums), len(sums))
     table = {rule.name: rule for rule in rule_table(world_size=world_size, auxiliary=True)}
 
     for name, rule in table.items():
@@ -272,19 +270,6 @@ def test_order_moves_contributions_and_changes_none(step: OptimizerStep, rule: R
     shuffled = replace(given_step, micro_batches=tuple(given_step.micro_batches[i] for i in order))
 
     assert rule.contributions(shuffled) == close([rule.contributions(given_step)[i] for i in order])
-
-
-@PROPERTY
-@given(step=STEP, rule=ANY_RULE, factor=st.floats(1e-3, 1e3))
-def test_scaling_the_losses_scales_contributions_alone(step: OptimizerStep, rule: Rule, factor: float) -> None:
-    given_step = fit(step, rule)
-    scaled = replace(
-        given_step,
-        micro_batches=tuple(replace(m, sum_nats=m.sum_nats * factor) for m in given_step.micro_batches),
-    )
-
-    assert rule.weights(scaled) == rule.weights(given_step)
-    assert rule.contributions(scaled) == close([c * factor for c in rule.contributions(given_step)])
 
 
 @PROPERTY

@@ -140,14 +140,17 @@ def test_requirements_are_followed() -> None:
     assert needed_by("torch").isdisjoint({"transformers", "pydantic", "gacheck"})
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_an_older_python_can_read_it(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text, feature_version=OLDEST)
-
-    # `X | Y` in annotations is for new Pythons alone unless they stay text.
-    assert "from __future__ import annotations" in text or not _code_of(tree)
-    assert names_of_newer_pythons(tree) == []
+def test_an_older_python_can_read_it() -> None:
+    assert {PACKAGE / "watch" / "hook.py", PACKAGE / "rules" / "table.py"} <= set(FILES)
+    found = []
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text, str(path), feature_version=OLDEST)
+        found += [(path.name, each) for each in names_of_newer_pythons(tree)]
+        # `X | Y` in annotations is for new Pythons alone unless they stay text.
+        if "from __future__ import annotations" not in text and _code_of(tree):
+            found.append((path.name, "annotations that are no text"))
+    assert found == []
 
 
 def _code_of(tree: ast.Module) -> list[ast.stmt]:

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.watch.batches import batch_fingerprints
 from gacheck.watch.probe import Probe, gradient_norm
-from gacheck.watch.restoring import undisturbed
 from tests.measure.modelling import Bench, bench, same_weights, tiny_model, weights_of
 
 NEVER_CLIPS = 1e9
@@ -100,13 +99,11 @@ def test_dropout_would_show() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dropout", "options"), [(0.0, {}), (0.1, {}), (0.1, {"bf16": True})], ids=["plain", "dropout", "dropout, bf16"]
+    ("k", "flag", "bf16"), [(1, "off", True), (1, "on", False), (4, "off", False), (4, "on", True)]
 )
-@pytest.mark.parametrize("flag", ["on", "off"])
-@pytest.mark.parametrize("k", [1, 4])
-def test_watching_changes_no_bit(material: Bench, k: int, flag: str, dropout: float, options: dict[str, Any]) -> None:
-    bare = train(material, fresh(dropout), k, flag, watch=False, **options)
-    watched = train(material, fresh(dropout), k, flag, watch=True, observed_steps=2, **options)
+def test_watching_changes_no_bit(material: Bench, k: int, flag: str, bf16: bool) -> None:
+    bare = train(material, fresh(0.1), k, flag, watch=False, bf16=bf16)
+    watched = train(material, fresh(0.1), k, flag, watch=True, observed_steps=2, bf16=bf16)
     assert same_weights(bare.weights, watched.weights)
     assert torch.equal(bare.random, watched.random)
     assert not same_weights(bare.weights, weights_of(fresh()))
@@ -115,8 +112,7 @@ def test_watching_changes_no_bit(material: Bench, k: int, flag: str, dropout: fl
     assert losses == [entry["loss"] for entry in watched.log if "loss" in entry]
 
 
-@pytest.mark.parametrize("flag", ["on", "off"])
-@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize(("k", "flag"), [(1, "on"), (4, "on"), (4, "off")])
 def test_what_is_noted_is_what_the_trainer_did(material: Bench, k: int, flag: str) -> None:
     done = train(material, fresh(), k, flag, watch=True)
     assert done.probe is not None
@@ -145,7 +141,7 @@ def test_norm_is_taken_before_clipping(material: Bench) -> None:
     assert (whole.probe.steps[0].grad_norm or 0) > 1e-2
 
 
-@pytest.mark.parametrize("observed_steps", [0, 1, 3])
+@pytest.mark.parametrize("observed_steps", [0, 2])
 def test_observations_are_of_the_first_steps(material: Bench, observed_steps: int) -> None:
     done = train(material, fresh(), 4, "on", watch=True, observed_steps=observed_steps)
     assert done.probe is not None
@@ -173,23 +169,6 @@ def test_gradient_norm_by_hand() -> None:
     assert gradient_norm(model) == pytest.approx(5**0.5)
     model.bias.grad = torch.tensor([2.0])
     assert gradient_norm(model) == pytest.approx(3.0)
-
-
-def test_undisturbed_puts_random_state_and_buffers_back() -> None:
-    model = torch.nn.BatchNorm1d(3).train()
-    before = torch.get_rng_state()
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-
-    def disturb() -> None:
-        with undisturbed(model):
-            model(torch.randn(5, 3))
-            assert not torch.equal(model.running_mean, buffers["running_mean"])
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        disturb()
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
 
 
 def test_no_hook_stays(material: Bench) -> None:

@@ -1,15 +1,172 @@
-"""An object's attributes, and what its collections hold, come back in place and in order."""
+"""What is put back: random state and buffers, the Trainer's books, an object's attributes and what they hold."""
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
 from collections import OrderedDict, defaultdict, deque
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
 import torch
 
-from gacheck.watch.restoring import ObjectState
+from gacheck.watch.restoring import ObjectState, RandomState, books_kept, undisturbed
+
+
+def draw() -> tuple[float, float, float]:
+    return random.random(), float(numpy.random.random()), float(torch.rand(()))
+
+
+def test_a_state_is_put_back_in_every_generator() -> None:
+    state = RandomState.now(torch.nn.Linear(1, 1))
+    first = draw()
+    assert all(a != b for a, b in zip(first, draw(), strict=True))
+    state.restore()
+    assert draw() == first
+
+
+def test_a_block_repeats_what_came_from_its_start_and_what_follows_is_undisturbed() -> None:
+    model = torch.nn.Linear(1, 1)
+    start = RandomState.now(model)
+    first, second = draw(), draw()
+    start.restore()
+    assert draw() == first
+    with undisturbed(model, start):
+        assert draw() == first
+    assert draw() == second
+
+
+def test_by_default_a_block_draws_what_would_come_next() -> None:
+    model = torch.nn.Linear(1, 1)
+    with undisturbed(model):
+        within = draw()
+    assert draw() == within
+
+
+def test_where_numpy_is_not_loaded_it_stays_so() -> None:
+    # torch loads it where it is installed; a finder without it makes a process that has none.
+    code = """
+import sys
+sys.modules["numpy"] = None
+import torch
+from gacheck.watch.restoring import RandomState
+state = RandomState.now(torch.nn.Linear(1, 1))
+first = torch.rand(())
+state.restore()
+assert torch.equal(torch.rand(()), first)
+assert state.of_numpy is None
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Counting(torch.nn.Module):
+    """Changes its buffers with every forward: one in place, one by another tensor in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("in_place", torch.zeros(()))
+        self.register_buffer("replaced", torch.zeros(()))
+
+    def forward(self) -> None:
+        self.in_place += 1
+        self.replaced = self.replaced + 1
+
+
+def test_buffers_come_back_also_where_a_forward_replaces_them_and_after_an_error() -> None:
+    model = Counting()
+    model()
+    before = torch.get_rng_state()
+
+    def disturb() -> None:
+        with undisturbed(model):
+            model()
+            draw()
+            assert (model.in_place, model.replaced) == (2, 2)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        disturb()
+    assert (model.in_place, model.replaced) == (1, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Nothing:
+    """No number and no collection."""
+
+
+def trainer_with(**attributes: Any) -> SimpleNamespace:
+    return SimpleNamespace(**attributes)
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (0, lambda t: setattr(t, "book", 7)),
+        ("train", lambda t: setattr(t, "book", "eval")),
+        (None, lambda t: setattr(t, "book", 1.0)),
+        ([1.0], lambda t: t.book.append(2.0)),
+        ({"loss": [1.0]}, lambda t: t.book["loss"].append(2.0)),
+        ({"train": {"loss": [1.0]}}, lambda t: t.book["train"].clear()),
+        (deque([1]), lambda t: t.book.append(2)),
+        ({1}, lambda t: t.book.add(2)),
+        (torch.tensor(1.0), lambda t: t.book.add_(1)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_books_are_kept(before: Any, change: Any) -> None:
+    trainer = trainer_with(book=before)
+    text = repr(before)
+    with books_kept(trainer):
+        change(trainer)
+        assert repr(trainer.book) != text
+    assert repr(trainer.book) == text
+
+
+def test_a_book_that_makes_its_own_entries_still_does() -> None:
+    trainer = trainer_with(book={"train": defaultdict(list)})
+    with books_kept(trainer):
+        trainer.book["train"]["loss"].append(1.0)
+    assert trainer.book == {"train": {}}
+    trainer.book["train"]["loss"].append(2.0)
+    assert trainer.book == {"train": {"loss": [2.0]}}
+
+
+def test_books_come_back_after_an_error() -> None:
+    trainer = trainer_with(book=[])
+
+    def fail() -> None:
+        with books_kept(trainer):
+            trainer.book.append(1)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert trainer.book == []
+
+
+def test_what_somebody_else_holds_as_well_stays_the_same_thing() -> None:
+    # A callback that was given the Trainer's list reads from it what the training goes on to write.
+    trainer = trainer_with(book=[1.0])
+    held = trainer.book
+    with books_kept(trainer):
+        trainer.book.append(2.0)
+    trainer.book.append(3.0)
+    assert held == [1.0, 3.0]
+
+
+def test_models_data_and_large_tensors_are_not_copied() -> None:
+    things = {"model": torch.nn.Linear(1, 1), "tensor": torch.zeros(2), "mixed": [1, Nothing()], "thing": Nothing()}
+    trainer = trainer_with(**things)
+    with books_kept(trainer):
+        trainer.tensor += 1
+    assert all(getattr(trainer, name) is thing for name, thing in things.items())
+    assert trainer.tensor.tolist() == [1, 1]
 
 
 def test_attributes_come_back_and_new_ones_go() -> None:

@@ -139,22 +139,16 @@ def measure_in_turn(*precisions: str) -> list[str]:
     return measured
 
 
-def in_fresh_process(*precisions: str) -> subprocess.Popen[str]:
+def test_precisions_do_not_reach_into_each_other() -> None:
+    # The first of a process is fresh: bf16 there, and here after what the tests above did.
     code = (
         "import json; from tests.measure.passes.test_snapshot import measure_in_turn; "
-        f"print(json.dumps(measure_in_turn(*{precisions})))"
+        "print(json.dumps(measure_in_turn('bf16', 'fp32')))"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT
-    )
-
-
-def test_precisions_do_not_reach_into_each_other() -> None:
-    # The first of a process is fresh; both processes run at once, since most of their time goes into imports.
-    processes = [in_fresh_process("fp32", "bf16", "fp32"), in_fresh_process("bf16", "fp32")]
-    said = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    (full, half_after, full_after_both), (half, full_after) = (json.loads(out.splitlines()[-1]) for out, _ in said)
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, check=False)
+    assert fresh.returncode == 0, fresh.stderr
+    full, half_after, full_after_both = measure_in_turn("fp32", "bf16", "fp32")
+    half, full_after = json.loads(fresh.stdout.splitlines()[-1])
     assert full == full_after == full_after_both
     assert half == half_after
     assert full != half

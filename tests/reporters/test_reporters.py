@@ -1,0 +1,59 @@
+"""All formats: found by their modules, and each shows every kind of record, the same every time."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+from gacheck import reporters as package
+from gacheck.record.kinds import AnyTrainingRecord
+from gacheck.reporters import reporters
+from gacheck.reporters.reporter import PAGE, Reporter
+from gacheck.words.analysis import analyse
+from tests.reporters.cases import RECORDS
+
+BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "json": b"{", "markdown": b"### gacheck: "}
+
+
+def test_every_module_with_reporters_is_found() -> None:
+    # Also in packages below, which the registry does not search.
+    modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    entries = [each for name in modules for each in getattr(importlib.import_module(name), "REPORTERS", ())]
+
+    assert sorted(each.name for each in entries) == sorted(reporters())
+    assert {"terminal", "json", "markdown", "csv", "png", "svg"} <= reporters().keys()
+    assert next(iter(reporters())) == "terminal"
+    assert len({each.suffix for each in entries}) == len(entries)
+
+
+def shows(reporter: Reporter, record: AnyTrainingRecord) -> bool:
+    content = reporter.render(analyse(record), PAGE)
+    whole = content.startswith(BEGINNINGS.get(reporter.name, b"")) and (reporter.binary or content.endswith(b"\n"))
+    # A picture takes a quarter of a second: one of each is drawn twice, in test_picture.py.
+    return whole and (reporter.name in ("png", "svg") or reporter.render(analyse(record), PAGE) == content)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("reporter", reporters().values(), ids=lambda each: each.name)
+def test_every_record_is_shown_the_same_every_time(reporter: Reporter) -> None:
+    records = RECORDS
+    if reporter.name == "png":
+        # What is drawn is drawn by the same hand as for the SVG.
+        records = {name: RECORDS[name] for name in ("scaled", "nothing", "hostile", "attached")}
+
+    assert [name for name, record in records.items() if not shows(reporter, record)] == []
+
+
+def test_none_loads_what_it_need_not() -> None:
+    code = (
+        "import sys, gacheck.reporters as all\n"
+        "assert not {'matplotlib', 'torch'} & set(all.reporters() and sys.modules), 'by the registry'\n"
+        "import gacheck.reporters.picture.drawing\n"
+        "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules), 'by the picture'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
