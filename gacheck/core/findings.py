@@ -51,7 +51,7 @@ class PassFinding:
         wrong_norm: That ratio is off by more than correct arithmetic varies.
         gradient_error: How far it is from that of the rule that explains the loss; None if not compared.
         gradient_agrees: The gradient is the one of the rule that explains the loss; None if not compared.
-        wrong_gradient: It is another, in norm or in direction.
+        wrong_gradient: It is another, in norm or in direction, though the loss is right.
         number: Of the step, counted from 0.
     """
 
@@ -203,7 +203,9 @@ class _Reader:
         behind = self._match([gradient] if gradient else [])
         error = _gradient_error(record, forward)
         agrees = None if error is None else error <= max(GRADIENT_AGREES, noise)
-        differs = error is not None and error > max(GRADIENT_DIFFERS, noise)
+        # Of a wrong log the weights in backward say whether the gradient is wrong too, and how.
+        right = forward is not None and forward.rule is not None and forward.rule.right
+        differs = right and error is not None and error > max(GRADIENT_DIFFERS, noise)
         return PassFinding(record, step, forward, behind, nonfinite, ratio, wrong, error, agrees, differs, number)
 
     def _match(self, measured: Sequence[Measurement]) -> Match | None:
