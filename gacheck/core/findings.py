@@ -28,8 +28,10 @@ NORM_DIFFERS = 0.01
 # A router's loss changes by a few per mille with the grouping, a sum by a factor.
 MEANS_AGREE = 0.1
 
-# A gradient that follows a rule agrees with that rule's own gradient to this, or to what regrouping changes.
+# A gradient that follows a rule agrees with that rule's own gradient to this, or to what regrouping changes …
 GRADIENT_AGREES = 0.001
+# … and is another from here on. In between, nothing is claimed.
+GRADIENT_DIFFERS = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class PassFinding:
     Attributes:
         grad_norm_ratio: The gradient's norm before clipping over the right one's.
         wrong_norm: That ratio is off by more than correct arithmetic varies.
+        gradient_error: How far it is from that of the rule that explains the loss; None if not compared.
         gradient_agrees: The gradient is the one of the rule that explains the loss; None if not compared.
+        wrong_gradient: It is another, in norm or in direction, though the loss is right.
         number: Of the step, counted from 0.
     """
 
@@ -58,7 +62,9 @@ class PassFinding:
     nonfinite: bool
     grad_norm_ratio: float | None
     wrong_norm: bool
+    gradient_error: float | None = None
     gradient_agrees: bool | None = None
+    wrong_gradient: bool = False
     number: int = 0
 
     @property
@@ -117,14 +123,14 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
         if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other):
             finding = other
             break
-    return _without_proof(finding, max(record.accumulation_steps))
+    missing = any(spec.loss_kwargs == flag for spec in record.missing)
+    return _without_proof(finding, missing=missing)
 
 
-def _without_proof(finding: FlagFinding, largest_k: int) -> FlagFinding:
-    """Claim nothing about accumulation where only k = 1 was measured though more was planned."""
-    judged = [p.record.accumulation_steps for p in finding.passes if p.forward is not None and not p.apart]
-    fine = set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"}
-    if fine and judged and max(judged) == 1 < largest_k:
+def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
+    """Call nothing right of which a planned pass failed or has yet to run."""
+    failed = any(p.record.status == "failed" for p in finding.passes)
+    if set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"} and (failed or missing):
         return replace(finding, codes=("INCONCLUSIVE",))
     return finding
 
@@ -195,8 +201,12 @@ class _Reader:
         gradient = backward(record, step, self.hypothesis, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
-        agrees = _gradient_agrees(record, forward, noise)
-        return PassFinding(record, step, forward, behind, nonfinite, ratio, wrong, agrees, number)
+        error = _gradient_error(record, forward)
+        agrees = None if error is None else error <= max(GRADIENT_AGREES, noise)
+        # Of a wrong log the weights in backward say whether the gradient is wrong too, and how.
+        right = forward is not None and forward.rule is not None and forward.rule.right
+        differs = right and error is not None and error > max(GRADIENT_DIFFERS, noise)
+        return PassFinding(record, step, forward, behind, nonfinite, ratio, wrong, error, agrees, differs, number)
 
     def _match(self, measured: Sequence[Measurement]) -> Match | None:
         """Match losses, or weights, which an auxiliary loss does not reach."""
@@ -235,6 +245,9 @@ class _Reader:
         gradient = self._judge(backward, passes, "backward") - {"INCONCLUSIVE"}
         if "UNEXPLAINED" in gradient and not any(p.wrong_norm for p in passes):
             gradient -= {"UNEXPLAINED"}
+        # A gradient that is not that of the rule is never explained away, whatever the weights at the logits say.
+        if any(p.wrong_gradient for p in passes) and gradient <= {"OK", "OTHER_OBJECTIVE"}:
+            gradient = {"UNEXPLAINED"}
         if not gradient and codes & {"OK", "OTHER_OBJECTIVE"} and any(p.wrong_norm for p in passes):
             gradient.add("UNEXPLAINED")
         codes |= gradient
@@ -273,12 +286,14 @@ def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
     return first.grad_norm / right if right else None
 
 
-def _gradient_agrees(record: PassRecord, forward: Match | None, noise: float) -> bool | None:
-    """Return whether the gradient is that of the rule; None where it was compared with that of another, or not."""
+def _gradient_error(record: PassRecord, forward: Match | None) -> float | None:
+    """Return how far the gradient is from the rule's; None where it was compared with that of another, or not.
+
+    A norm that is off, and a direction that is, count alike: |‖g‖ / ‖g_rule‖ − 1| and 1 − cos(g, g_rule).
+    """
     evidence = record.gradient
     if evidence is None or forward is None or forward.rule is None:
         return None
     if evidence.rule not in {rule.name for rule in (forward.rule, *forward.equivalent)}:
         return None
-    error = max(abs(evidence.norm_ratio - 1), 1 - evidence.cosine)
-    return error <= max(GRADIENT_AGREES, noise)
+    return max(abs(evidence.norm_ratio - 1), 1 - evidence.cosine)

@@ -81,6 +81,12 @@ class Case:
         return None
 
     @property
+    def strangest_gradient(self) -> PassFinding | None:
+        """Return the pass whose gradient is furthest from that of the rule of its losses, where one is another."""
+        wrong = [p for p in self.auto.passes if p.wrong_gradient] if self.auto is not None else []
+        return max(wrong, key=lambda p: p.gradient_error or 0.0, default=None)
+
+    @property
     def subclass(self) -> str | None:
         """Name the Trainer's subclass whose own `compute_loss` computes the loss; None where it is the model."""
         frames, name = self.record.oracle.loss_location, self.record.setup.trainer_class
@@ -175,7 +181,9 @@ def _affects(auto: FlagFinding | None) -> Affects:
     explained = auto.forward is not None and auto.forward.rule is not None
     single = [p for p in auto.passes if p.apart or not explained]
     in_log = any(_shows(code, p.forward) for p in single)
-    in_gradient = any(_gradient_shows(code, p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single)
+    in_gradient = any(p.wrong_gradient for p in auto.passes) or any(
+        _gradient_shows(code, p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single
+    )
     if explained:
         in_log = in_log or _shows(code, auto.forward)
         agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None} == {True}

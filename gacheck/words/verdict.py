@@ -44,7 +44,7 @@ def words_of(case: Case) -> Words:
     """Put a case into words."""
     fault = FAULTS[case.code]
     summary = fault.summary(case)
-    if case.affects == "gradient" and case.code != "SCALED_BY_ACCUMULATION":
+    if case.affects == "gradient" and case.code not in ("SCALED_BY_ACCUMULATION", "UNEXPLAINED"):
         summary = f"the log looks right, but in the gradient {summary}"
     return Words(
         summary=summary,

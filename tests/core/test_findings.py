@@ -73,10 +73,42 @@ def test_a_short_last_step_is_judged_apart(rule: str, codes: tuple[str, ...]) ->
     assert short.rule.name == rule
 
 
-@pytest.mark.parametrize(("rule", "codes"), [("token_mean", ("OK",)), ("short_step_over_k", ("SHORT_LAST_STEP",))])
-def test_a_short_last_step_alone_and_beside_right_ones(rule: str, codes: tuple[str, ...]) -> None:
-    assert found([tail(rule)]).codes == codes
-    assert found([*passes_of("token_mean"), tail(rule)]).codes == codes
+@pytest.mark.parametrize(("rule", "code"), [("token_mean", "OK"), ("short_step_over_k", "SHORT_LAST_STEP")])
+def test_a_short_last_step_alone_and_beside_right_ones(rule: str, code: str) -> None:
+    # Alone, a right one proves nothing: the steps that are not short have yet to run.
+    assert found([tail(rule)]).codes == ("INCONCLUSIVE" if code == "OK" else code,)
+    assert found([*passes_of("token_mean")[:3], tail(rule)]).codes == (code,)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "codes"),
+    [
+        ({"norm_ratio": 2.0}, ("UNEXPLAINED",)),
+        ({"cosine": -1.0}, ("UNEXPLAINED",)),
+        ({"cosine": 0.46}, ("UNEXPLAINED",)),
+        ({"norm_ratio": 1.0001, "cosine": 0.9999}, ("OK",)),
+    ],
+    ids=str,
+)
+def test_a_gradient_that_is_not_that_of_a_right_loss_is_never_ok(
+    evidence: dict[str, float], codes: tuple[str, ...]
+) -> None:
+    # The weights at the logits are right: what is done to gradients after backward, they do not see.
+    finding = found(passes_of("token_mean", gradient=gradient_evidence("token_mean", **evidence)))
+
+    assert finding.backward is not None
+    assert finding.backward.rule is not None
+    assert finding.backward.rule.right
+    assert finding.codes == codes
+
+
+@pytest.mark.parametrize("rule", ["token_mean", "mean_of_means"])
+def test_nothing_is_right_of_which_a_planned_pass_is_missing(rule: str) -> None:
+    made = passes_of(rule)
+    record = run_record(made, config={"gradient_accumulation_steps": [*KS, 16], "effective_batch_size": 16})
+    finding = find(record, made[0].loss_kwargs, measure_tolerance(record.oracle, record.passes))
+
+    assert finding.codes == ("INCONCLUSIVE" if rule == "token_mean" else "MEAN_OF_MEANS",)
 
 
 def test_a_short_last_step_by_hand() -> None:

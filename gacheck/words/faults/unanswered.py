@@ -15,7 +15,21 @@ def _nonfinite(case: Case) -> str:
     return f"training_step returned NaN or infinity{place}. The Trainer's logging_nan_inf_filter hides that in its log."
 
 
+def _unexplained_summary(case: Case) -> str:
+    if case.affects == "gradient":
+        return "the gradient is not that of the loss"
+    return "no rule explains the loss"
+
+
 def _unexplained(case: Case) -> str:
+    strange = case.strangest_gradient
+    if case.affects == "gradient" and strange is not None and strange.record.gradient is not None:
+        found = strange.record.gradient
+        return (
+            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {found.norm_ratio:.3g} times "
+            f"the norm of the right one and a cosine of {found.cosine:.3f} to it; it differs most at "
+            f"{found.worst_parameter}."
+        )
     found = case.auto.forward if case.auto else None
     nearest = f" The nearest, {found.best.label}, is {percent(found.relative_error)} off." if found else ""
     own = case.record.setup.compute_loss_func
@@ -32,11 +46,12 @@ def _inconclusive(case: Case) -> tuple[str, str]:
     if case.auto is None:
         chosen = case.flag.auto or "unknown"
         return "the setting that the Trainer chooses was not measured", f"Its own choice of the flag is {chosen}."
-    if case.auto.forward is not None and case.auto.forward.rule is not None:
-        return "only k = 1 was measured", "The passes with several micro-batches a step failed, or have not run yet."
     failed = [f for f in case.figures if f.loss_kwargs == case.auto.flag and f.status == "failed"]
     if failed and case.auto.forward is None:
         return "no pass came to its end", f"{failed[0].id} ended with {failed[0].error}"
+    if case.auto.forward is not None and case.auto.forward.rule is not None:
+        why = f"{failed[0].id} ended with {failed[0].error}" if failed else "Some have not run yet."
+        return "not every pass came to its end", f"What was measured is right. {why}"
     return (
         "the measurement is too coarse to tell the rules apart",
         f"Correct arithmetic already varies by {case.tolerance.loss:.1e} here; several rules fit within that.",
@@ -75,10 +90,14 @@ FAULTS = (
     ),
     Fault(
         "UNEXPLAINED",
-        always("no rule explains the loss"),
+        _unexplained_summary,
         _unexplained,
-        always(
-            "Look at the line above; a loss of the model's own (a router loss, a penalty) may be added per micro-batch."
+        lambda case: (
+            "Look for what changes gradients between backward and the optimizer step: hooks, a training_step of your "
+            "own, a custom backward."
+            if case.affects == "gradient"
+            else "Look at the line above; a loss of the model's own (a router loss, a penalty) may be added per "
+            "micro-batch."
         ),
     ),
     Fault(
