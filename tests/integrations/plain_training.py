@@ -110,6 +110,8 @@ def main() -> None:
     trainer.train()
     trainer.save_model()
     trainer.save_state()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # or gloo's threads may end the process in an abort
 
 
 if __name__ == "__main__":
