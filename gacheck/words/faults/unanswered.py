@@ -24,11 +24,11 @@ def _unexplained_summary(case: Case) -> str:
 def _unexplained(case: Case) -> str:
     strange = case.strangest_gradient
     if case.affects == "gradient" and strange is not None and strange.record.gradient is not None:
-        found = strange.record.gradient
+        evidence = strange.record.gradient
         return (
-            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {found.norm_ratio:.3g} times "
-            f"the norm of the right one and a cosine of {found.cosine:.3f} to it; it differs most at "
-            f"{found.worst_parameter}."
+            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {evidence.norm_ratio:.3g} "
+            f"times the norm of the right one and a cosine of {evidence.cosine:.3f} to it; it differs most at "
+            f"{evidence.worst_parameter}."
         )
     found = case.auto.forward if case.auto else None
     nearest = f" The nearest, {found.best.label}, is {percent(found.relative_error)} off." if found else ""
