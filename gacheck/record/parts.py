@@ -84,7 +84,7 @@ class Noise(Raw):
     gradient_norm: float | None = None
     """The right gradient's norm, from rows alone and in micro-batches; None where it was not measured."""
     cross_entropy: float | None = None
-    """An attached training: what rounding to the precisions of its logits and of its loss changes about S."""
+    """What rounding in float32, and of an attached training to the precision of its logits, changes about S."""
 
 
 class OracleRecord(Raw):

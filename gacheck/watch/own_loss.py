@@ -13,11 +13,12 @@ def own_mean(trainer: Any, batch: Batch, *, shifts: bool) -> torch.Tensor:
     """Return the mean over the micro-batch, with its graph.
 
     A model is asked without `num_items_in_batch`, upon which it takes its mean. A `compute_loss_func` has no such
-    habit: it is called as the Trainer calls it, with the micro-batch's own count.
+    habit: it is called as the Trainer calls it, with the micro-batch's own count; and so is a `compute_loss` that
+    cannot do without.
     """
     if getattr(trainer, "compute_loss_func", None) is not None:
         return own_loss(trainer, batch, shifts=shifts)[0]
-    loss: torch.Tensor = trainer.compute_loss(trainer.model, dict(batch))
+    loss: torch.Tensor = _compute_loss(trainer, batch, shifts=shifts, return_outputs=False)
     return loss
 
 
@@ -25,13 +26,30 @@ def own_loss(trainer: Any, batch: Batch, *, shifts: bool) -> tuple[torch.Tensor,
     """Return the same mean and the model's outputs."""
     function = getattr(trainer, "compute_loss_func", None)
     if function is None:
-        loss, outputs = trainer.compute_loss(trainer.model, dict(batch), return_outputs=True)
+        loss, outputs = _compute_loss(trainer, batch, shifts=shifts, return_outputs=True)
         return loss, outputs
     inputs = dict(batch)
     labels = inputs.pop("labels")
     outputs = trainer.model(**inputs)
-    count = torch.tensor(count_targets(labels, shifts=shifts), device=labels.device)
-    return function(outputs, labels, num_items_in_batch=count), outputs
+    return function(outputs, labels, num_items_in_batch=_own_count(batch, shifts=shifts)), outputs
+
+
+def _compute_loss(trainer: Any, batch: Batch, *, shifts: bool, return_outputs: bool) -> Any:
+    try:
+        return trainer.compute_loss(trainer.model, dict(batch), return_outputs=return_outputs)
+    except TypeError as error:
+        count = _own_count(batch, shifts=shifts)
+        try:
+            return trainer.compute_loss(
+                trainer.model, dict(batch), return_outputs=return_outputs, num_items_in_batch=count
+            )
+        except TypeError:
+            raise error from None  # it was not the count that was missing
+
+
+def _own_count(batch: Batch, *, shifts: bool) -> torch.Tensor:
+    labels = batch["labels"]
+    return torch.tensor(count_targets(labels, shifts=shifts), device=labels.device)
 
 
 def find_loss(outputs: Any) -> torch.Tensor | None:

@@ -19,7 +19,7 @@ from gacheck.measure.text.rows import Collator
 from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
-from gacheck.watch.cross_entropy import find_logits, gradient_nodes, resolution, row_sums, sum_nats
+from gacheck.watch.cross_entropy import find_logits, gradient_nodes, resolution, rounding_noise, row_sums, sum_nats
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean
 from gacheck.watch.probe import gradient_norm
@@ -171,24 +171,27 @@ class Oracle:
         shifts: bool,
     ) -> Noise:
         """Measure what correct arithmetic varies by: rows alone and grouped as the passes group them."""
-        regrouping, repeat = 0.0, 0.0
+        regrouping, repeat, cross_entropy = 0.0, 0.0, 0.0
         for size in sorted(set(micro_batch_sizes)):
             batch = self.batch(rows[:size])
             first, second = (row_sums(self._score(batch).logits, batch["labels"], shifts=shifts) for _ in range(2))
             repeat = max(repeat, *map(relative_difference, first, second))
             regrouping = max(regrouping, *map(relative_difference, first, sums))
             scored = self._score(batch)
+            # Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart
+            # it is a large share.
+            cross_entropy = max(cross_entropy, rounding_noise(scored.logits, batch["labels"], shifts=shifts))
             if scored.own_mean is not None:
                 mean = sum(sums[:size]) / count_targets(batch["labels"], shifts=shifts)
                 own_error = max(own_error, relative_difference(float(scored.own_mean), mean))
         rounding = resolution(dtype)
-        plain = own_error <= PLAIN_SLACK * max(rounding, regrouping, repeat)
+        plain = own_error <= PLAIN_SLACK * max(rounding, regrouping, repeat, cross_entropy)
         return Noise(
             resolution=rounding,
             regrouping=regrouping,
             repeat=repeat,
             plain_loss=own_error if plain else None,
-            gradient_norm=None,
+            cross_entropy=cross_entropy,
         )
 
     @torch.no_grad()
