@@ -73,6 +73,11 @@ class PassFinding:
         return self.step is not None and self.step.short
 
     @property
+    def gradient_unseen(self) -> bool:
+        """Whether the losses were judged, and nothing is known of the gradient."""
+        return self.forward is not None and self.backward is None and self.gradient_agrees is None
+
+    @property
     def apart(self) -> bool:
         """Whether the step is judged by itself."""
         return self.short or self.record.tail
@@ -128,9 +133,10 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
 
 
 def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
-    """Call nothing right of which a planned pass failed or has yet to run."""
+    """Call nothing right of which a planned pass failed or has yet to run, or of which a gradient was not seen."""
     failed = any(p.record.status == "failed" for p in finding.passes)
-    if set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"} and (failed or missing):
+    unseen = any(p.gradient_unseen for p in finding.passes)
+    if set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"} and (failed or missing or unseen):
         return replace(finding, codes=("INCONCLUSIVE",))
     return finding
 

@@ -50,6 +50,8 @@ def _inconclusive(case: Case) -> tuple[str, str]:
     if failed and case.auto.forward is None:
         return "no pass came to its end", f"{failed[0].id} ended with {failed[0].error}"
     if case.auto.forward is not None and case.auto.forward.rule is not None:
+        if not failed and case.record.complete:
+            return "the gradient was not seen", "The losses are right. Of the gradient nothing could be measured."
         why = f"{failed[0].id} ended with {failed[0].error}" if failed else "Some have not run yet."
         return "not every pass came to its end", f"What was measured is right. {why}"
     return (
