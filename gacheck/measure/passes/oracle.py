@@ -170,21 +170,20 @@ class Oracle:
         *,
         shifts: bool,
     ) -> Noise:
-        """Measure what correct arithmetic varies by: rows alone and grouped as the passes group them."""
-        regrouping, repeat, cross_entropy = 0.0, 0.0, 0.0
-        for size in sorted(set(micro_batch_sizes)):
-            batch = self.batch(rows[:size])
-            first, second = (row_sums(self._score(batch).logits, batch["labels"], shifts=shifts) for _ in range(2))
-            repeat = max(repeat, *map(relative_difference, first, second))
-            regrouping = max(regrouping, *map(relative_difference, first, sums))
+        """Measure what correct arithmetic varies by: rows alone, and in every micro-batch as the passes group them."""
+        regrouping, cross_entropy = 0.0, 0.0
+        for start, size in ((at, each) for each in set(micro_batch_sizes) for at in range(0, len(rows), each)):
+            batch = self.batch(rows[start : start + size])
             scored = self._score(batch)
+            found, alone = row_sums(scored.logits, batch["labels"], shifts=shifts), sums[start : start + size]
+            regrouping = max(regrouping, *map(relative_difference, found, alone))
             # Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart
             # it is a large share.
             cross_entropy = max(cross_entropy, rounding_noise(scored.logits, batch["labels"], shifts=shifts))
-            if scored.own_mean is not None:
-                mean = sum(sums[:size]) / count_targets(batch["labels"], shifts=shifts)
-                own_error = max(own_error, relative_difference(float(scored.own_mean), mean))
-        rounding = resolution(dtype)
+            count = count_targets(batch["labels"], shifts=shifts)
+            if scored.own_mean is not None and count:
+                own_error = max(own_error, relative_difference(float(scored.own_mean), math.fsum(alone) / count))
+        rounding, repeat = resolution(dtype), self._repeat_noise(rows[: max(micro_batch_sizes)], shifts=shifts)
         plain = own_error <= PLAIN_SLACK * max(rounding, regrouping, repeat, cross_entropy)
         return Noise(
             resolution=rounding,
@@ -193,6 +192,12 @@ class Oracle:
             plain_loss=own_error if plain else None,
             cross_entropy=cross_entropy,
         )
+
+    def _repeat_noise(self, rows: Sequence[dict[str, Any]], *, shifts: bool) -> float:
+        """Measure what the same forward twice differs by."""
+        batch = self.batch(rows)
+        first, second = (row_sums(self._score(batch).logits, batch["labels"], shifts=shifts) for _ in range(2))
+        return max(map(relative_difference, first, second))
 
     @torch.no_grad()
     def _own_loss(self, batch: Batch, trainer: Any, *, shifts: bool) -> torch.Tensor:
