@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from tests.environments import integration
 HERE = Path(__file__).resolve().parent
 GACHECK = str(Path(sys.executable).parent / "gacheck")
 ACCUMULATION_STEPS = 4
+# The longest takes 40 on a busy machine.
+MOST_SECONDS = 240
 TIMES = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
 
 
@@ -80,14 +83,15 @@ class Pair:
 
 
 def train(environment: str, folder: Path, *command: str, **variables: str) -> Training:
-    """Run a command of an environment in a new folder."""
+    """Run a command of an environment in a new folder; one that hangs is ended, with all that it started."""
     folder.mkdir(parents=True)
-    done = subprocess.run(
+    process = subprocess.Popen(
         command,
         cwd=folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
         env={
             **os.environ,
             "PATH": f"{integration(environment)}{os.pathsep}{os.environ['PATH']}",
@@ -98,7 +102,13 @@ def train(environment: str, folder: Path, *command: str, **variables: str) -> Tr
             **variables,
         },
     )
-    return Training(folder, done.returncode, done.stdout, done.stderr)
+    try:
+        stdout, stderr = process.communicate(timeout=MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        stderr += f"\nended after {MOST_SECONDS} s"
+    return Training(folder, process.returncode, stdout, stderr)
 
 
 def attached(*command: str, options: tuple[str, ...] = ()) -> tuple[str, ...]:
