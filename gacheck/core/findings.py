@@ -101,11 +101,6 @@ class FlagFinding:
     hypothesis: Hypothesis
     codes: tuple[str, ...]
 
-    @property
-    def other_objective(self) -> bool:
-        """Whether the loss is no plain cross-entropy."""
-        return self.hypothesis != "plain"
-
 
 def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tolerance:
     """Take the largest error that correct arithmetic was seen to make."""

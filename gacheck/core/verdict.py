@@ -81,6 +81,11 @@ class Case:
         return None
 
     @property
+    def gradient_unseen(self) -> bool:
+        """Whether losses were judged of which nothing is known of the gradient."""
+        return self.auto is not None and any(p.gradient_unseen for p in self.auto.passes)
+
+    @property
     def strangest_gradient(self) -> PassFinding | None:
         """Return the pass whose gradient is furthest from that of the rule of its losses, where one is another."""
         wrong = [p for p in self.auto.passes if p.wrong_gradient] if self.auto is not None else []

@@ -158,34 +158,6 @@ class PassRecord(Raw):
     seconds: float = 0.0
 
 
-class Setup(Protocol):
-    """What a training was told that bears on its loss, or on what a wrong one does to it; None where it has no such."""
-
-    @property
-    def trainer_class(self) -> str | None:
-        """A subclass of the Trainer, package.module:Class."""
-
-    @property
-    def compute_loss_func(self) -> str | None:
-        """The Trainer's compute_loss_func, package.module:function."""
-
-    @property
-    def per_device_train_batch_size(self) -> int | None:
-        """Rows per micro-batch, where that is fixed."""
-
-    @property
-    def optim(self) -> str | None:
-        """The Trainer's optim."""
-
-    @property
-    def max_grad_norm(self) -> float | None:
-        """At what the gradient norm is clipped; 0 never clips."""
-
-    @property
-    def label_smoothing_factor(self) -> float | None:
-        """The Trainer's label smoothing."""
-
-
 class Planned(Protocol):
     """Something that a record is to hold."""
 

@@ -12,9 +12,9 @@ import math
 from collections.abc import Iterator
 
 from gacheck.core.figures import PassFigures, StepFigures
+from gacheck.reporters.grid import rule_name
 from gacheck.reporters.reporter import TRAININGS, Reporter
 from gacheck.reporters.text import clean
-from gacheck.rules.matching import Match
 from gacheck.words.analysis import Analysis
 
 Cell = str | int | float | None
@@ -99,14 +99,10 @@ def _pass_cells(figures: PassFigures) -> dict[str, Cell]:
         "status": figures.status,
         "error": _guard(figures.error or ""),
         "nonfinite": _truth(figures.nonfinite) if figures.ran else None,
-        "rule": _rule(figures.forward),
-        "backward_rule": _rule(figures.backward),
+        "rule": rule_name(figures.forward),
+        "backward_rule": rule_name(figures.backward),
         "heldout_loss": figures.heldout_loss,
     }
-
-
-def _rule(match: Match | None) -> str | None:
-    return match.rule.name if match and match.rule else None
 
 
 def _step_cells(figures: PassFigures, step: StepFigures) -> dict[str, Cell]:
@@ -121,7 +117,7 @@ def _step_cells(figures: PassFigures, step: StepFigures) -> dict[str, Cell]:
         cells["grad_norm_ratio"] = figures.grad_norm_ratio
     if figures.tail:
         # Every step of a tail is another, and judged by itself.
-        cells |= {"rule": _rule(step.forward), "backward_rule": _rule(step.backward)}
+        cells |= {"rule": rule_name(step.forward), "backward_rule": rule_name(step.backward)}
     return cells
 
 

@@ -96,6 +96,11 @@ def rule_label(match: Match | None) -> str:
     return "too coarse to tell" if match.ambiguous else "no rule fits"
 
 
+def rule_name(match: Match | None) -> str | None:
+    """Return the name of the rule that explains, as programs read it."""
+    return match.rule.name if match and match.rule else None
+
+
 def rule_cell(figures: PassFigures | None) -> str:
     """Say in words which rule explains a pass; empty where it did not end well."""
     if figures is None or figures.status != "ok":

@@ -8,8 +8,8 @@ from typing import Any
 
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.record.parts import SCHEMA_VERSION, GradientEvidence
+from gacheck.reporters.grid import rule_name
 from gacheck.reporters.reporter import TRAININGS, Reporter
-from gacheck.rules.matching import Match
 from gacheck.words.analysis import Analysis
 
 
@@ -81,7 +81,7 @@ def _pass(figures: PassFigures) -> dict[str, Any]:
             "grad_norm_ratio": figures.grad_norm_ratio,
         },
         "objective": figures.objective,
-        "rule": _rule(figures.forward),
+        "rule": rule_name(figures.forward),
         "match": _match(figures),
         "steps": [_step(step) for step in figures.steps],
         "heldout_loss": figures.heldout_loss,
@@ -99,10 +99,6 @@ def _outcome(figures: PassFigures) -> dict[str, Any]:
     }
 
 
-def _rule(match: Match | None) -> str | None:
-    return match.rule.name if match and match.rule else None
-
-
 def _match(figures: PassFigures) -> dict[str, Any]:
     found = figures.forward
     return {
@@ -110,7 +106,7 @@ def _match(figures: PassFigures) -> dict[str, Any]:
         "runner_up": found.runner_up.name if found and found.runner_up else None,
         "runner_up_error": found.runner_up_error if found else None,
         "separation": found.separation if found else None,
-        "backward_rule": _rule(figures.backward),
+        "backward_rule": rule_name(figures.backward),
         "gradient": _gradient(figures.gradient),
     }
 
@@ -159,9 +155,9 @@ def _tail(figures: PassFigures) -> dict[str, Any]:
             {
                 "step": step.step,
                 "num_micro_batches": step.num_micro_batches,
-                "rule": _rule(step.forward),
+                "rule": rule_name(step.forward),
                 "relative_error": step.forward.relative_error if step.forward else None,
-                "backward_rule": _rule(step.backward),
+                "backward_rule": rule_name(step.backward),
             }
             for step in judged
         ]

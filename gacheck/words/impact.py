@@ -27,7 +27,7 @@ def impact(case: Case) -> str:
     if case.attached is not None and auto.backward is None:
         return "The gradient was not seen."
     if case.affects == "none":
-        return "Gradients agree too."
+        return "The gradient was not seen." if case.gradient_unseen else "Gradients agree too."
     parts = [_gradient_sentence(case, worst)]
     if case.affects in ("both", "gradient"):
         parts.append(_training_sentence(case, worst))

@@ -48,7 +48,7 @@ def test_each_rule_gives_its_code(rule: Rule) -> None:
     assert finding.forward is not None
     assert finding.backward is not None
     assert (finding.forward.rule, finding.backward.rule) == (rule, rule)
-    assert (finding.flag, finding.other_objective, len(finding.passes)) == ("on", False, 4)
+    assert (finding.flag, finding.hypothesis, len(finding.passes)) == ("on", "plain", 4)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_count_with_a_name_of_its_own_is_not_misaligned(count: float, code: st
 def test_an_auxiliary_loss(rule: str, codes: tuple[str, ...], hypothesis: Hypothesis) -> None:
     finding = found(passes_of(rule, auxiliary=0.5))
 
-    assert (finding.codes, finding.hypothesis, finding.other_objective) == (codes, hypothesis, True)
+    assert (finding.codes, finding.hypothesis, finding.hypothesis != "plain") == (codes, hypothesis, True)
 
 
 def test_an_auxiliary_loss_by_hand() -> None:
@@ -359,7 +359,7 @@ def test_what_no_rule_explains_stays_so_where_the_own_loss_was_not_seen() -> Non
     finding = found(passes)
 
     assert finding.codes == ("UNEXPLAINED",)
-    assert not finding.other_objective
+    assert finding.hypothesis == "plain"
 
 
 @pytest.mark.parametrize(("grad_norm", "code"), [(6.0, "UNEXPLAINED"), (2.001, "OK")])
@@ -395,7 +395,7 @@ def test_another_objective_is_held_against_itself(rule: str, codes: tuple[str, .
     finding = found(passes)
 
     assert finding.codes == codes
-    assert finding.other_objective
+    assert finding.hypothesis != "plain"
     assert finding.forward is not None
     assert finding.backward is not None
     assert finding.backward.rule is finding.forward.rule

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from gacheck.rules.table import SEVERITY
+from gacheck.words.analysis import analyse
 from gacheck.words.faults import FAULTS, right, scale, unanswered, weighting
+from tests.builders import pass_record, run_record
 from tests.core.cases import CASES, verdict_of
 
 
@@ -84,3 +86,12 @@ def test_words_do_not_blame_the_log_where_the_gradient_alone_is_wrong() -> None:
 
     assert words.summary != verdict_of("4.50.3 Gemma3; XLNet").words.summary
     assert "right answer" not in words.cause
+
+
+def test_a_gradient_that_was_not_seen_is_not_praised() -> None:
+    record = run_record([pass_record(k, "on", "token_mean", backward=None) for k in (1, 2)])
+    words = analyse(record).verdict.words
+
+    assert words.summary == "the gradient was not seen"
+    assert words.impact == "The gradient was not seen."
+    assert words.fix == "leave out --no-gradients"

@@ -68,7 +68,7 @@ def _inconclusive_fix(case: Case) -> str:
     if case.auto.forward is None:
         return f"see the error above; {_SMALLER}"
     if case.auto.forward.rule is not None:
-        return f"see above why they failed; {_SMALLER}"
+        return "leave out --no-gradients" if case.gradient_unseen else f"see above why they failed; {_SMALLER}"
     return "measure in float32 (without --dtype, --bf16), or with rows of more different lengths"
 
 
