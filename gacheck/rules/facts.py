@@ -70,28 +70,54 @@ class CodeLocation:
 
 
 @dataclass(frozen=True)
+class GradientProducts:
+    """A gradient held against those of the replays: inner products, from which the error of any rule follows.
+
+    They are taken from linear sketches, a few hundred numbers a parameter (`watch/sketches.py`): what is equal up to
+    a factor comes out exactly, the norm of a difference to some per cent.
+    """
+
+    __pydantic_config__ = _IN_RECORDS
+
+    parameter: str | None
+    """Of one parameter; None: of all of them."""
+    square: float
+    """Of the gradient with itself."""
+    with_replays: tuple[float, ...]
+    """Of the gradient with each replay's: first all of plain cross-entropy, then all of the training's own loss."""
+    among_replays: tuple[float, ...]
+    """Of the replays' with each other: the lower triangle, row by row."""
+    noise: float
+    """By how much rounding may change the gradient: a norm."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """What the probe saw of one micro-batch besides the loss: only at observed steps."""
 
     __pydantic_config__ = _IN_RECORDS
 
     rows: tuple[str, ...]
-    """Fingerprints, in order."""
+    """Fingerprints, in order; none where they could not be made."""
     num_target_tokens: int
+    """Labels that were scored; 0 where the training has none."""
     num_label_tokens: int
     sum_nats: float | None
     """From the logits of the training's own forward; None where there were none."""
     own_mean_nats: float | None
-    """What the same code returns for this micro-batch without `num_items_in_batch`; None where it was not asked."""
+    """What the same code returns for this micro-batch by itself, at k = 1; None where it could not be asked."""
     weight: float | None
-    """Weight that each target received in backward, from plain cross-entropy's gradient."""
+    """Weight that each target received in backward, from plain cross-entropy's gradient at the logits."""
     weight_spread: float | None
     """Largest relative deviation from `weight` within the micro-batch."""
-    own_weight: float | None
-    """The same against the gradient of `own_mean_nats`."""
-    own_weight_spread: float | None
     backward_loss_nats: float | None = None
     """The loss whose gradient was taken: what `backward` was called on. None where that was not seen."""
+    num_rows: int = 0
+    """0 where that was not told."""
+    noise_nats: float = 0.0
+    """By how much rounding may change the mean over the micro-batch."""
+    gradient: GradientProducts | None = None
+    """By how much every parameter's gradient grew, held against this micro-batch's replay; None where unseen."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +146,9 @@ class StepRecord:
     """Of all processes, one process after the other."""
     grad_norm: float | None
     """Before clipping."""
+    gradients: tuple[GradientProducts, ...] = ()
+    """Before clipping, held against the replays of all micro-batches: of all parameters, then of those that are
+    furthest off; none where the step was not observed."""
 
 
 @dataclass(frozen=True)

@@ -46,19 +46,37 @@ def _micro_batch(record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Map
     seen = record.observation
     if seen is None:
         return None
-    plain, own, count = _plain_sum(seen, row_sums), seen.own_mean_nats, seen.num_target_tokens
-    asked = None if own is None else own * count
-    total, auxiliary = asked if hypothesis == "own" else plain, 0.0
+    count = num_units(seen) if hypothesis == "own" else seen.num_target_tokens
+    plain, own = _plain_sum(seen, row_sums), seen.own_mean_nats
+    total, auxiliary = plain, 0.0
+    if hypothesis == "own":
+        # A mean over nothing is not a number; it adds nothing.
+        total = None if own is None else own * count if count else 0.0
     if hypothesis == "auxiliary":
         if own is None or plain is None or not count:
             return None
         auxiliary = own - plain / count
     if total is None:
         return None
-    return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary, record.process)
+    mean = abs(own if hypothesis == "own" and own is not None else plain / count if plain and count else 0.0)
+    return MicroBatch(
+        total,
+        count,
+        seen.num_label_tokens,
+        record.num_items_in_batch,
+        auxiliary,
+        record.process,
+        noise=seen.noise_nats / mean if mean else 0.0,
+    )
+
+
+def num_units(seen: Observation) -> int:
+    """Return the target tokens of a micro-batch; its rows where the training has no labels."""
+    has_labels = seen.num_label_tokens or seen.sum_nats is not None
+    return seen.num_target_tokens if has_labels else seen.num_rows
 
 
 def _plain_sum(seen: Observation, row_sums: Mapping[str, float]) -> float | None:
-    if row_sums and all(row in row_sums for row in seen.rows):
+    if row_sums and seen.rows and all(row in row_sums for row in seen.rows):
         return math.fsum(row_sums[row] for row in seen.rows)
     return seen.sum_nats

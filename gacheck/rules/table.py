@@ -76,6 +76,8 @@ class MicroBatch:
     num_items_in_batch: float | None = None
     auxiliary_nats: float = 0.0
     process: int = 0
+    noise: float = 0.0
+    """Relative error that rounding alone may give its loss."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,14 @@ class Rule:
         """Predict the weight of a target token, per micro-batch (1 / tokens)."""
         return tuple(self.weight(step, m) for m in step.micro_batches)
 
+    def auxiliary_share(self, step: OptimizerStep) -> float:
+        """Predict the multiplier of each micro-batch's auxiliary loss."""
+        shares = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1 / step.num_processes}
+        return self.factor * shares[self.auxiliary]
+
     def contributions(self, step: OptimizerStep) -> tuple[float, ...]:
         """Predict what each micro-batch adds to the reported loss (nats)."""
-        shares = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1 / step.num_processes}
-        share = self.factor * shares[self.auxiliary]
+        share = self.auxiliary_share(step)
         return tuple(self.weight(step, m) * m.sum_nats + share * m.auxiliary_nats for m in step.micro_batches)
 
 

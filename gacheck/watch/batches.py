@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from gacheck.rules.task import IGNORE_INDEX
 
 Batch = dict[str, torch.Tensor]
+
+
+def num_rows(batch: Mapping[str, Any]) -> int:
+    """Return the size of the first dimension that most of a batch's values have; 0 where they have none."""
+    sizes = [len(value) for value in batch.values() if isinstance(value, (list, tuple)) or _has_rows(value)]
+    return max(sizes, key=sizes.count, default=0)
+
+
+def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Return some rows of a batch; what has no rows stays whole."""
+    rows = num_rows(batch)
+    return {
+        name: value[start:stop] if isinstance(value, (list, tuple, torch.Tensor)) and _length(value) == rows else value
+        for name, value in batch.items()
+    }
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple)) or _has_rows(value) else -1
 
 
 def count_labels(labels: torch.Tensor) -> int:
