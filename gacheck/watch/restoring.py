@@ -141,3 +141,45 @@ def books_kept(trainer: Any) -> Iterator[None]:
         yield
     finally:
         books.restore()
+
+
+@contextmanager
+def gradients_aside(model: torch.nn.Module) -> Iterator[None]:
+    """Give every parameter no gradient within the block, and afterwards the very tensor that it had."""
+    held = [(parameter, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in held:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in held:
+            parameter.grad = gradient
+
+
+@contextmanager
+def hooks_muted(model: torch.nn.Module) -> Iterator[None]:
+    """Let no hook act that waits for a gradient of a parameter or of a module; those that are added in the block do.
+
+    Such a hook may do the optimizer's work, layer by layer, or scale what it is given. Hooks on a forward are part of
+    what is computed and stay. Backward keeps hold of the collections themselves, so they are emptied in place.
+    A module's hooks enter the graph at its forward: that has to happen within the block, too.
+    """
+    held = [(hooks, list(hooks.items())) for hooks in _gradient_hooks(model)]
+    for hooks, _ in held:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, before in held:
+            hooks.clear()
+            hooks.update(before)
+
+
+def _gradient_hooks(model: torch.nn.Module) -> Iterator[dict[int, Any]]:
+    owners = (*model.parameters(), *model.modules())
+    yield from (torch.nn.modules.module._global_backward_hooks, torch.nn.modules.module._global_backward_pre_hooks)
+    for owner in owners:
+        for name in ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks"):
+            hooks = getattr(owner, name, None)
+            if hooks:
+                yield hooks

@@ -13,7 +13,7 @@ import numpy
 import pytest
 import torch
 
-from gacheck.watch.restoring import ObjectState, RandomState, books_kept, undisturbed
+from gacheck.watch.restoring import ObjectState, RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
 
 
 def draw() -> tuple[float, float, float]:
@@ -263,3 +263,100 @@ def test_a_number_that_nobody_wrote_to_can_still_be_differentiated_by() -> None:
     state.restore()
     loss.backward()
     assert weight.grad == 2
+
+
+def two_layers() -> torch.nn.Sequential:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    model(torch.ones(1, 2)).sum().backward()
+    return model
+
+
+def test_gradients_are_aside_within_the_block_and_the_same_tensors_afterwards() -> None:
+    model = two_layers()
+    model[0].bias.grad = None
+    before = [p.grad for p in model.parameters()]
+    values = [None if g is None else g.clone() for g in before]
+    with gradients_aside(model):
+        assert [p.grad for p in model.parameters()] == [None] * 4
+        model(torch.ones(1, 2)).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+    assert all(p.grad is g for p, g in zip(model.parameters(), before, strict=True))
+    assert all(g is v is None or torch.equal(g, v) for g, v in zip(before, values, strict=True))
+
+
+def test_gradients_come_back_after_an_error() -> None:
+    model = two_layers()
+    before = [p.grad for p in model.parameters()]
+
+    def fail() -> None:
+        with gradients_aside(model):
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert all(p.grad is g for p, g in zip(model.parameters(), before, strict=True))
+
+
+def hook_everywhere(model: torch.nn.Sequential, called: list[str]) -> list[Any]:
+    """Put a hook on all that can have one that waits for a gradient; return their handles."""
+    weight = model[0].weight
+    return [
+        weight.register_hook(lambda gradient: called.append("gradient")),
+        weight.register_hook(lambda gradient: called.append("gradient again")),
+        weight.register_post_accumulate_grad_hook(lambda parameter: called.append("accumulated")),
+        model[1].register_full_backward_hook(lambda *_: called.append("module")),
+        model[1].register_full_backward_pre_hook(lambda *_: called.append("before module")),
+        torch.nn.modules.module.register_module_full_backward_hook(lambda *_: called.append("any")),
+        torch.nn.modules.module.register_module_full_backward_pre_hook(lambda *_: called.append("before any")),
+    ]
+
+
+def test_hooks_are_muted_within_the_block_and_act_in_their_order_afterwards() -> None:
+    model, called = two_layers(), list[str]()
+    handles = hook_everywhere(model, called)
+
+    def train() -> list[str]:
+        called.clear()
+        model(torch.ones(1, 2)).sum().backward()
+        return list(called)
+
+    try:
+        before = train()
+        assert set(before) >= {
+            "gradient",
+            "gradient again",
+            "accumulated",
+            "module",
+            "before module",
+            "any",
+            "before any",
+        }
+        with hooks_muted(model):
+            assert train() == []
+        assert train() == before
+        with pytest.raises(RuntimeError, match="stop"), hooks_muted(model):
+            raise RuntimeError("stop")
+        assert train() == before
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert train() == []
+
+
+def test_a_hook_of_the_block_acts_and_goes_with_it() -> None:
+    model, called = two_layers(), list[str]()
+    model[0].weight.register_hook(lambda gradient: called.append("theirs"))
+    with hooks_muted(model):
+        model[0].weight.register_hook(lambda gradient: called.append("ours"))
+        model(torch.ones(1, 2)).sum().backward()
+        assert called == ["ours"]
+    model(torch.ones(1, 2)).sum().backward()
+    assert called == ["ours", "theirs"]
+
+
+def test_hooks_on_a_forward_stay() -> None:
+    model, called = two_layers(), list[str]()
+    model.register_forward_hook(lambda *_: called.append("forward"))
+    with hooks_muted(model):
+        model(torch.ones(1, 2))
+    assert called == ["forward"]
