@@ -60,7 +60,9 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         setup=_setup(training),
         oracle=OracleRecord(
             shifts=training.shifts,
-            noise=Noise(resolution=training.resolution, cross_entropy=training.noise),
+            noise=Noise(resolution=training.resolution, repeat=training.repeat_error),
+            unit=training.unit,
+            asks_compute_loss=training.asks_compute_loss,
             loss_location=training.loss_location,
         ),
         passes=(_pass(training),),

@@ -89,7 +89,7 @@ class Case:
     def strangest_gradient(self) -> PassFinding | None:
         """Return the pass whose gradient is furthest from that of the rule of its losses, where one is another."""
         wrong = [p for p in self.auto.passes if p.wrong_gradient] if self.auto is not None else []
-        return max(wrong, key=lambda p: p.gradient_error or 0.0, default=None)
+        return max(wrong, key=lambda p: p.gradients[0].relative, default=None)
 
     @property
     def subclass(self) -> str | None:
@@ -181,19 +181,11 @@ def _affects(auto: FlagFinding | None) -> Affects:
     if auto is None:
         return "none"
     code = auto.codes[0]
-    if code == "NONFINITE":
+    if code in ("NONFINITE", "LABELS_NOT_SHIFTED"):
         return "both"
     explained = auto.forward is not None and auto.forward.rule is not None
-    single = [p for p in auto.passes if p.apart or not explained]
-    in_log = any(_shows(code, p.forward) for p in single)
-    in_gradient = any(p.wrong_gradient for p in auto.passes) or any(
-        _gradient_shows(code, p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single
-    )
-    if explained:
-        in_log = in_log or _shows(code, auto.forward)
-        agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None} == {True}
-        wrong_norm = any(p.wrong_norm for p in auto.passes)
-        in_gradient = in_gradient or _gradient_shows(code, auto.forward, auto.backward, agrees, wrong_norm)
+    in_log = any(_shows(code, p.forward if p.apart or not explained else auto.forward) for p in auto.passes)
+    in_gradient = any(_gradient_shows(code, p, auto) for p in auto.passes)
     if in_log:
         return "both" if in_gradient else "log"
     return "gradient" if in_gradient else "none"
@@ -206,17 +198,20 @@ def _shows(code: str, found: Match | None) -> bool:
     return code in found.rule.codes if code in RULE_CODES else not found.rule.right
 
 
-def _gradient_shows(
-    code: str, forward: Match | None, backward: Match | None, agrees: bool | None, wrong_norm: bool
-) -> bool:
-    rule = forward.rule if forward is not None else None
+def _gradient_shows(code: str, finding: PassFinding, auto: FlagFinding) -> bool:
+    if finding.gradients:
+        rule = finding.gradient_rule
+        # Of losses that nothing explains, the gradient is what nothing explains either.
+        return code == "UNEXPLAINED" if rule is None else code in rule.codes
+    joint = auto.forward is not None and auto.forward.rule is not None and not finding.apart
+    forward, backward = (auto.forward, auto.backward) if joint else (finding.forward, finding.backward)
+    if finding.forward is None:
+        return False
     if code == "UNEXPLAINED" and (backward is None or backward.rule is None):
-        return True  # it is the gradient of a loss that nothing explains
-    # A gradient that agrees with the rule of the losses is as right or wrong as they are.
-    if agrees and rule is not None:
-        return _shows(code, forward)
+        return True
+    rule = forward.rule if forward is not None else None
     # The weights of the logits say nothing of an auxiliary loss.
     seen = rule is None or rule.auxiliary != "sum"
     if backward is not None and backward.rule is not None and (seen or not backward.rule.right):
         return _shows(code, backward)
-    return wrong_norm
+    return finding.wrong_norm

@@ -76,7 +76,7 @@ class Noise(Raw):
     regrouping: float | None = None
     """The same rows, alone and in micro-batches; None if attached."""
     repeat: float | None = None
-    """The same forward twice; None if attached."""
+    """The same forward twice; of an attached training the loss of its first micro-batch."""
     plain_loss: float | None = None
     """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
     own_loss: float | None = None
@@ -108,24 +108,12 @@ class OracleRecord(Raw):
     """The same with `num_items_in_batch` set to twice the target tokens: half as large if the model uses it."""
     counted_loss_error: str | None = None
     """What the model said when it was handed `num_items_in_batch`, if it refused."""
+    unit: Literal["tokens", "rows", "sum"] | None = None
+    """What the training's own loss is a mean over, or that it is a sum; None where that was not asked or not found."""
+    asks_compute_loss: bool | None = None
+    """Whether the training's step asks `compute_loss`, so that its own loss is what that says; None if not seen."""
     loss_location: tuple[CodeLocation, ...] = ()
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
-
-
-class GradientEvidence(Raw):
-    """The gradient of the first optimizer step, before clipping, against the gradient of the rule that its losses fit.
-
-    The latter is computed outside the Trainer, from the same micro-batches.
-    """
-
-    rule: str
-    norm_ratio: float
-    """Norm of the training's gradient over the norm of the rule's."""
-    cosine: float
-    worst_parameter: str
-    """Where the two differ most."""
-    worst_relative_error: float
-    """Norm of the difference there over the norm of the rule's gradient there."""
 
 
 class PassError(Raw):
@@ -151,8 +139,6 @@ class PassRecord(Raw):
     auto_loss_kwargs: Flag | None = None
     """The flag that the Trainer chose itself, before it was set."""
     steps: tuple[StepRecord, ...] = ()
-    gradient: GradientEvidence | None = None
-    """None where no rule fits the losses, or gradients were not compared."""
     heldout_loss_nats: float | None = None
     """Token-weighted mean over the held-out rows after the pass, from the oracle."""
     seconds: float = 0.0

@@ -185,7 +185,12 @@ class WatchedTraining:
     num_processes_seen: int
     shifts: bool
     resolution: float
-    noise: float
+    repeat_error: float | None
+    """By how much the loss of the first micro-batch differs when the training does it twice, relative."""
+    unit: str | None
+    """What the training's own loss is a mean over: tokens, rows, or that it is a sum."""
+    asks_compute_loss: bool | None
+    """Whether the training's step asks `compute_loss`; None where that was not seen."""
     num_steps: int
     """Optimizer steps that were to be observed."""
     steps: tuple[StepRecord, ...]

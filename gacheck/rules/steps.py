@@ -28,6 +28,8 @@ def optimizer_step(
     accumulation_steps: int,
     hypothesis: Hypothesis = "plain",
     row_sums: Mapping[str, float] | None = None,
+    *,
+    own_is_sum: bool = False,
 ) -> OptimizerStep | None:
     """Return an optimizer step as the rules see it; None if something for it was not measured.
 
@@ -36,13 +38,16 @@ def optimizer_step(
         accumulation_steps: k as configured.
         hypothesis: What the model is taken to minimise.
         row_sums: Fingerprint of a row → its S, nats, where an oracle knows it.
+        own_is_sum: What the same code returns for a micro-batch is no mean, but a sum.
     """
-    read = [_micro_batch(each, hypothesis, row_sums or {}) for each in micro_batches]
+    read = [_micro_batch(each, hypothesis, row_sums or {}, own_is_sum) for each in micro_batches]
     known = tuple(each for each in read if each is not None)
     return OptimizerStep(known, accumulation_steps) if known and len(known) == len(read) else None
 
 
-def _micro_batch(record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float]) -> MicroBatch | None:
+def _micro_batch(
+    record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float], own_is_sum: bool
+) -> MicroBatch | None:
     seen = record.observation
     if seen is None:
         return None
@@ -51,7 +56,7 @@ def _micro_batch(record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Map
     total, auxiliary = plain, 0.0
     if hypothesis == "own":
         # A mean over nothing is not a number; it adds nothing.
-        total = None if own is None else own * count if count else 0.0
+        total = None if own is None else own * (1 if own_is_sum else count) if count else 0.0
     if hypothesis == "auxiliary":
         if own is None or plain is None or not count:
             return None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from gacheck.errors import one_line
-from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
+from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.description import describe_training
 from gacheck.watch.probe import Probe
 from gacheck.watch.world import World
@@ -45,7 +44,7 @@ class Watch:
             shifts=None,
             observed_steps=num_steps,
             locate=True,
-            gather=self._gather if self._world.size > 1 else None,
+            exchange=self._world.exchange if self._world.size > 1 else None,
             step_done=self._step_done,
         )
 
@@ -78,12 +77,6 @@ class Watch:
             return
         self._seen(facts, is_last)
 
-    def _gather(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
-        everybody = self._world.exchange([asdict(m) for m in own])
-        if everybody is None:
-            return None
-        return [micro_batch_from(facts) for process in everybody for facts in process]
-
     def _facts(self) -> WatchedTraining:
         probe, world = self._probe, self._world
         if self._described is None:
@@ -99,17 +92,13 @@ class Watch:
             num_processes_seen=len(seen),
             shifts=probe.shifts is not False,
             resolution=probe.resolution,
-            noise=probe.noise,
+            repeat_error=probe.repeat_error,
+            unit=probe.unit,
+            own_times_k=probe.own_times_k,
+            asks_compute_loss=probe.asks_compute_loss,
             num_steps=self._num_steps,
             steps=tuple(probe.steps),
             loss_location=probe.location,
             unseen=tuple(dict.fromkeys(unseen)),
             seconds=time.perf_counter() - self._started,
         )
-
-
-def micro_batch_from(facts: dict[str, Any]) -> MicroBatchRecord:
-    """Rebuild what another process told."""
-    seen = facts["observation"]
-    observation = None if seen is None else Observation(**{**seen, "rows": tuple(seen["rows"])})
-    return MicroBatchRecord(**{**facts, "observation": observation})
