@@ -62,6 +62,8 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
             shifts=training.shifts,
             noise=Noise(resolution=training.resolution, cross_entropy=training.noise),
             loss_location=training.loss_location,
+            model_shifts=training.model_shifts,
+            labels_are_inputs=training.labels_are_inputs,
         ),
         passes=(_pass(training),),
         num_observed_steps=training.num_steps,

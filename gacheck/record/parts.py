@@ -110,6 +110,10 @@ class OracleRecord(Raw):
     """What the model said when it was handed `num_items_in_batch`, if it refused."""
     loss_location: tuple[CodeLocation, ...] = ()
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
+    model_shifts: bool | None = None
+    """Whether the model's own loss shifts the labels; None where that was not told."""
+    labels_are_inputs: bool | None = None
+    """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
 
 
 class GradientEvidence(Raw):

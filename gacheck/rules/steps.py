@@ -55,7 +55,8 @@ def _micro_batch(record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Map
         auxiliary = own - plain / count
     if total is None:
         return None
-    return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary, record.process)
+    counted = record.num_items_in_batch
+    return MicroBatch(total, count, seen.num_label_tokens, counted, auxiliary, record.process, len(seen.rows))
 
 
 def _plain_sum(seen: Observation, row_sums: Mapping[str, float]) -> float | None:
