@@ -64,6 +64,8 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
             unit=training.unit,
             asks_compute_loss=training.asks_compute_loss,
             loss_location=training.loss_location,
+            model_shifts=training.model_shifts,
+            labels_are_inputs=training.labels_are_inputs,
         ),
         passes=(_pass(training),),
         num_observed_steps=training.num_steps,

@@ -68,10 +68,15 @@ class PassFigures:
     objective: Hypothesis | None = None
     first: StepFigures | None = None
     grad_norm_ratio: float | None = None
+    gradient: PassFinding | None = None
     grad_cosine: float | None = None
-    worst_parameter: str | None = None
     steps: tuple[StepFigures, ...] = ()
     heldout_loss: float | None = None
+
+    @property
+    def worst_parameter(self) -> str | None:
+        """The parameter whose gradient is furthest from that of the rule of the losses; None where all are that."""
+        return next((name for name, _ in self.gradient.worst_parameters), None) if self.gradient else None
 
     @property
     def ran(self) -> bool:
@@ -157,7 +162,7 @@ def _figures(record: PassRecord, finding: FlagFinding, passes: Sequence[PassFind
         first=steps[first.number] if steps else None,
         grad_norm_ratio=first.grad_norm_ratio,
         grad_cosine=first.right_gradient.cosine if first.right_gradient else None,
-        worst_parameter=next((name for name, _ in first.worst_parameters), None),
+        gradient=first if first.gradients else None,
         steps=steps,
         heldout_loss=record.heldout_loss_nats,
     )

@@ -15,7 +15,7 @@ from gacheck.record.attach import AttachRecord
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.rules.facts import Flag
 from gacheck.rules.matching import Match
-from gacheck.rules.table import SEVERITY_RANK, Severity, rule_table, severity_of
+from gacheck.rules.table import SEVERITY_RANK, Rule, Severity, rule_table, severity_of
 
 Affects = Literal["log", "gradient", "both", "none"]
 
@@ -79,6 +79,13 @@ class Case:
                 if each is not None and each.rule is not None and self.code in each.rule.codes:
                     return p
         return None
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule that explains the losses of all passes, or else the gradient."""
+        found = [self.auto.forward, self.auto.backward] if self.auto is not None else []
+        rules = [each.rule for each in found if each is not None and each.rule is not None]
+        return next((rule for rule in rules if self.code in rule.codes), rules[0] if rules else None)
 
     @property
     def gradient_unseen(self) -> bool:

@@ -114,6 +114,10 @@ class OracleRecord(Raw):
     """Whether the training's step asks `compute_loss`, so that its own loss is what that says; None if not seen."""
     loss_location: tuple[CodeLocation, ...] = ()
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
+    model_shifts: bool | None = None
+    """Whether the model's own loss shifts the labels; None where that was not told."""
+    labels_are_inputs: bool | None = None
+    """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
 
 
 class PassError(Raw):

@@ -199,3 +199,7 @@ class WatchedTraining:
     unseen: tuple[str, ...]
     """What could not be seen, and why."""
     seconds: float
+    model_shifts: bool | None = None
+    """Whether the model's own loss shifts the labels; None where that was not told."""
+    labels_are_inputs: bool | None = None
+    """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""

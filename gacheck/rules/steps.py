@@ -71,6 +71,7 @@ def _micro_batch(
         record.num_items_in_batch,
         auxiliary,
         record.process,
+        seen.num_rows or len(seen.rows),
         noise=seen.noise_nats / mean if mean else 0.0,
     )
 

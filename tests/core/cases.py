@@ -216,6 +216,11 @@ CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str 
         lambda: run_record([with_grad_norm(p, 2.5) for p in passes("on", "token_mean+aux_loss_sum", auxiliary=0.5)]),
         ("AUX_LOSS_SCALED", "both", None, None),
     ),
+    "plain sum": (lambda: full_run("sum", "sum_over_k", used=False), ("NOT_NORMALISED", "both", None, None)),
+    "plain sum, chosen off": (
+        lambda: full_run("sum", "sum_over_k", auto=False, used=False),
+        ("NOT_NORMALISED", "both", None, None),
+    ),
     "coarse": (
         lambda: run_record(passes("on", RIGHT, backward=None), oracle_record=noisy_oracle(0.1)),
         ("INCONCLUSIVE", "log", None, None),

@@ -20,8 +20,9 @@ from tests.builders import ROWS, attached_run, failed_pass, gradient_evidence, o
 from tests.core.edits import OTHER_ROWS, edit_micro_batches, noisy_oracle, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
-# Those that whole steps can follow when the count passed is N.
-WHOLE = [rule for rule in RULES if rule.name not in ("short_step_over_k", "misaligned_count")]
+# Those that whole steps of equally many rows a micro-batch can follow when the count passed is N.
+NEED_MORE = ("short_step_over_k", "misaligned_count", "row_mean")
+WHOLE = [rule for rule in RULES if rule.name not in NEED_MORE]
 
 
 def found(
@@ -202,7 +203,7 @@ def test_every_pair_of_faults_gives_both_codes(world_size: int, auxiliary: bool)
     given: dict[str, set[str]] = {}
     expected: dict[str, set[str]] = {}
     for rule in rule_table(world_size=world_size, auxiliary=auxiliary):
-        if rule.name.startswith(("short_step_over_k", "misaligned_count")):
+        if rule.name.startswith(NEED_MORE):
             continue
         nats = 0.5 if rule.auxiliary == "sum" else 0.0
         given[rule.name] = set(
@@ -443,10 +444,27 @@ def test_k_1_alone_takes_the_mildest() -> None:
     assert finding.forward is not None
     assert {rule.name for rule in finding.forward.equivalent} == {
         "mean_of_means",
+        "row_mean",
         "token_mean_over_k",
         "token_mean*k",
         "sum_of_means",
     }
+
+
+def test_a_mean_over_rows_is_told_from_a_mean_of_means_by_hand() -> None:
+    # k = 2: 302 nats over 60 targets in 1 row, 213 over 40 in 3: a quarter of 302/60, three quarters of 213/40.
+    sums, rows = ((302.0, 60), (213.0, 40)), (("a",), ("b", "c", "d"))
+
+    def edit(i: int, m: MicroBatchRecord) -> MicroBatchRecord:
+        assert m.observation is not None
+        (nats, count), share = sums[i], len(rows[i]) / 4
+        seen = replace(m.observation, rows=rows[i], weight=share / count)
+        return replace(m, observation=seen, reported_loss_nats=share * nats / count)
+
+    finding = found([edit_micro_batches(p, edit, steps=range(1, 2)) for p in passes_of("mean_of_means", (2,))])
+
+    assert finding.codes == ("MEAN_OF_MEANS",)
+    assert [each.rule.name for each in (finding.forward, finding.backward) if each and each.rule] == ["row_mean"] * 2
 
 
 def test_rows_that_the_oracle_knows_need_no_logits() -> None:

@@ -35,6 +35,12 @@ def _scaled_cause(case: Case) -> str:
     )
 
 
+def _not_normalised_summary(case: Case) -> str:
+    if case.rule is not None and case.rule.name.startswith("sum_over_k"):
+        return "the loss is a sum over the tokens, divided by k alone"
+    return "the loss is a sum over the tokens, divided by nothing"
+
+
 def _divided_twice(case: Case) -> str:
     return f"It is divided by num_items_in_batch{location(case)} and once more by k."
 
@@ -60,6 +66,12 @@ def _attached_world_size_fix(case: Case) -> str:
 
 
 FAULTS = (
+    Fault(
+        "NOT_NORMALISED",
+        _not_normalised_summary,
+        lambda case: f"It grows with every target token of the step{location(case)}.",
+        no_line,
+    ),
     Fault("SCALED_BY_ACCUMULATION", _scaled_summary, _scaled_cause, no_line, attached_flag_fix),
     Fault("DIVIDED_TWICE", always("the loss is k times too small"), _divided_twice, no_line, attached_flag_fix),
     Fault("AUX_LOSS_SCALED", always("the auxiliary loss is k times too large"), _auxiliary, no_line),

@@ -76,6 +76,15 @@ def _misaligned(case: Case) -> str:
 
 
 FAULTS = (
+    Fault(
+        "LABELS_NOT_SHIFTED",
+        always("the model learns to repeat its input: each label is scored at its own position"),
+        always(
+            "The model's own loss scores the label of the next position; the loss that is trained on scores that of "
+            "the same position, which the model has just read."
+        ),
+        always("Score logits[..., :-1, :] against labels[..., 1:]."),
+    ),
     Fault("MEAN_OF_MEANS", _means_summary, _means_cause, _means_fix, _attached_means_fix),
     Fault(
         "UNSHIFTED_TOKEN_COUNT",
