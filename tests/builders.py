@@ -6,14 +6,13 @@ The rows are few and their numbers round, so that a person can check what follow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gacheck.config import ExperimentConfig
 from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment
 from gacheck.record.parts import (
-    GradientEvidence,
     HardwareFacts,
     ModelFacts,
     Noise,
@@ -24,7 +23,7 @@ from gacheck.record.parts import (
 )
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
-from gacheck.rules.facts import CodeLocation, Flag, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, GradientProducts, MicroBatchRecord, Observation, StepRecord
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 
 FlagLike = Flag | Literal["on", "off"]
@@ -101,15 +100,27 @@ def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used:
     )
 
 
-def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0) -> GradientEvidence:
-    """Make the comparison of the training's gradient with that of `rule`; by default they agree."""
-    return GradientEvidence(
-        rule=rule,
-        norm_ratio=norm_ratio,
-        cosine=cosine,
-        worst_parameter="model.layers.0.mlp.weight",
-        worst_relative_error=abs(norm_ratio - 1) + (1 - cosine),
-    )
+@dataclass(frozen=True)
+class Gradient:
+    """What reached the parameters: the gradient of `rule`, or one that has another norm or direction."""
+
+    rule: str
+    norm_ratio: float = 1.0
+    cosine: float = 1.0
+
+    def products(self, step: OptimizerStep, world_size: int) -> tuple[GradientProducts, ...]:
+        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other."""
+        rule = rule_named(self.rule, world_size)
+        weights = [w * m.num_target_tokens for w, m in zip(rule.weights(step), step.micro_batches, strict=True)]
+        size = len(weights)
+        whole = GradientProducts(
+            parameter=None,
+            square=self.norm_ratio**2 * sum(w * w for w in weights),
+            with_replays=tuple(self.norm_ratio * self.cosine * w for w in weights),
+            among_replays=tuple(float(i == j) for i in range(size) for j in range(i + 1)),
+            noise=0.0,
+        )
+        return whole, replace(whole, parameter="model.layers.0.mlp.weight")
 
 
 def pass_record(
@@ -127,7 +138,7 @@ def pass_record(
     count: float | None = None,
     auxiliary: float = 0.0,
     world_size: int = 1,
-    gradient: GradientEvidence | None = None,
+    gradient: Gradient | None = None,
 ) -> PassRecord:
     """Make the pass that `rule` predicts.
 
@@ -157,8 +168,6 @@ def pass_record(
                 own_mean_nats=m.sum_nats / m.num_target_tokens + m.auxiliary_nats,
                 weight=weights[i],
                 weight_spread=1e-9 if weights[i] is not None else None,
-                own_weight=weights[i],
-                own_weight_spread=1e-9 if weights[i] is not None else None,
             ),
         )
         for i, m in enumerate(step.micro_batches)
@@ -169,6 +178,7 @@ def pass_record(
             step=number,
             micro_batches=micro_batches if number == 1 else tuple(replace(m, observation=None) for m in micro_batches),
             grad_norm=norm,
+            gradients=gradient.products(step, world_size) if gradient is not None and number == 1 else (),
         )
         for number in range(1, num_steps + 1)
     )
@@ -180,7 +190,6 @@ def pass_record(
         tail=num_micro_batches is not None,
         auto_loss_kwargs=Flag.of(auto),
         steps=steps,
-        gradient=gradient,
         heldout_loss_nats=heldout,
         seconds=0.5,
     )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import CodeLocation, Flag, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, OwnLossFacts, StepRecord
 from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
@@ -108,10 +108,6 @@ class OracleRecord(Raw):
     """The same with `num_items_in_batch` set to twice the target tokens: half as large if the model uses it."""
     counted_loss_error: str | None = None
     """What the model said when it was handed `num_items_in_batch`, if it refused."""
-    unit: Literal["tokens", "rows", "sum"] | None = None
-    """What the training's own loss is a mean over, or that it is a sum; None where that was not asked or not found."""
-    asks_compute_loss: bool | None = None
-    """Whether the training's step asks `compute_loss`, so that its own loss is what that says; None if not seen."""
     loss_location: tuple[CodeLocation, ...] = ()
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
     model_shifts: bool | None = None
@@ -143,6 +139,9 @@ class PassRecord(Raw):
     auto_loss_kwargs: Flag | None = None
     """The flag that the Trainer chose itself, before it was set."""
     steps: tuple[StepRecord, ...] = ()
+    own_loss: OwnLossFacts = OwnLossFacts()
+    unseen: tuple[str, ...] = ()
+    """What could not be measured, and why."""
     heldout_loss_nats: float | None = None
     """Token-weighted mean over the held-out rows after the pass, from the oracle."""
     seconds: float = 0.0

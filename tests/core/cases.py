@@ -9,7 +9,7 @@ from functools import cache
 from gacheck.record.parts import PassRecord
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Verdict, analyse
-from tests.builders import FlagLike, failed_pass, full_run, gradient_evidence, pass_record, run_record
+from tests.builders import FlagLike, Gradient, failed_pass, full_run, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
@@ -66,7 +66,7 @@ def count_of_another_step() -> RunRecord:
 
 
 def router_loss(rule: str, *, agrees: bool = True) -> RunRecord:
-    evidence = gradient_evidence(rule) if agrees else None
+    evidence = Gradient(rule) if agrees else None
     on = passes("on", rule, auxiliary=0.5, gradient=evidence)
     return run_record(on + passes("off", "mean_of_means", auxiliary=0.5))
 
@@ -78,8 +78,7 @@ def two_processes(rule: str) -> RunRecord:
 def by_gradient(rule: str, norm_ratio: Callable[[int], float], *, backward: str | None = None) -> RunRecord:
     """The gradient compared with that of the losses' rule; its norm and, without `backward`, its weights unseen."""
     made = [
-        pass_record(k, "on", rule, backward=backward, gradient=gradient_evidence(rule, norm_ratio=norm_ratio(k)))
-        for k in KS
+        pass_record(k, "on", rule, backward=backward, gradient=Gradient(rule, norm_ratio=norm_ratio(k))) for k in KS
     ]
     return run_record(made if backward else [with_grad_norm(p, None) for p in made])
 
