@@ -85,7 +85,7 @@ def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backwar
 
 
 def _growth(micro_batch: MicroBatchRecord, *, own: bool) -> tuple[float, float] | None:
-    """Return the weight of a unit in what the gradients grew by, and how far off that may be; None if not a multiple."""
+    """Return the weight of a unit in what the gradients grew by, and its error; None where that is no multiple."""
     seen = micro_batch.observation
     if seen is None or seen.gradient is None:
         return None
