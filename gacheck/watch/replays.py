@@ -99,10 +99,22 @@ def aside(trainer: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for context in (undisturbed(model), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
             stack.enter_context(context)
+        stack.enter_context(_modes_kept(model))
         stack.enter_context(without_accumulation(trainer))
         stack.enter_context(trainer.compute_loss_context_manager())
         model.train()
         yield
+
+
+@contextmanager
+def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Put back which modules train: a step of somebody's own may count on what it once set."""
+    held = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, is_training in held:
+            module.training = is_training
 
 
 def replay(
