@@ -357,6 +357,8 @@ class Probe:
         if self._exchange is not None and self._sketcher is not None:
             told = self._exchange([[encode(each) for each in kind] for kind in (plain, own)])
             if told is None:
+                silent = "another process did not tell its gradients, so that of the step cannot be judged"
+                self.trouble.append(RuntimeError(silent))
                 return None
             like = self._sketcher.nothing()
             plain = [decode(text, like) for process in told for text in process[0]]
