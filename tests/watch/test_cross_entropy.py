@@ -235,7 +235,7 @@ def measured(
 
 
 def test_noise_by_hand() -> None:
-    # Equal logits cost ln 3 each, and rounding by half a unit in the last place of 0.7 is the least that is allowed for.
+    # Equal logits cost ln 3 each; half a unit in the last place of every 0.7 is the least that is allowed for.
     logits, half = torch.full((2, 4, 3), 0.7), 2.0**-24
     exact, noise = measured(logits, LABELS)
     assert exact == pytest.approx(4 * math.log(3), rel=1e-14)
