@@ -417,3 +417,89 @@ def test_every_rule_of_several_processes_is_recovered(backward: bool) -> None:
         for rule in table
         if not recovered(rule, table, [short if rule.name.startswith("short") else whole], backward=backward)
     ] == []
+
+
+# --- the tolerance of each micro-batch by itself ------------------------------------------------------------------
+
+# Cross-entropy of 12 and 10 nats over 3 and 5 targets, and a third that is nearly known by heart: 2 targets cost
+# 0.002 nats, of which rounding may change a tenth. N = 10: shares 1.2, 1.0 and 0.0002.
+HARD = (MicroBatch(12.0, 3, 4), MicroBatch(10.0, 5, 6))
+BY_HEART = MicroBatch(0.002, 2, 3, noise=0.1)
+MEMORISED = OptimizerStep((*HARD, BY_HEART), 3)
+SHARES = (1.2, 1.0, 0.0002)
+
+
+@pytest.mark.parametrize("error", [-0.39, -0.1, 0.0, 0.1, 0.39])
+def test_a_row_that_is_known_by_heart_does_not_accuse(error: float) -> None:
+    found = match([Measurement(MEMORISED, (1.2, 1.0, 0.0002 * (1 + error)))], TOLERANCE)
+
+    assert found.rule is RULES_BY_NAME["token_mean"]
+    # The error itself is told as it is.
+    assert found.relative_error == pytest.approx(abs(error))
+
+
+def test_off_by_more_than_its_noise_it_does() -> None:
+    # Slack is 4 times a tenth.
+    assert match([Measurement(MEMORISED, (1.2, 1.0, 0.0002 * 1.41))], TOLERANCE).rule is None
+    # And without noise it is as exact as the others.
+    exact = replace(MEMORISED, micro_batches=(*HARD, replace(BY_HEART, noise=0.0)))
+    assert match([Measurement(exact, (1.2, 1.0, 0.0002 * 1.01))], TOLERANCE).rule is None
+
+
+@pytest.mark.parametrize("other", [0, 1])
+def test_it_does_not_hide_what_is_wrong_elsewhere(other: int) -> None:
+    # 1 % off in a micro-batch of which rounding may change a millionth.
+    losses = [loss * (1.01 if i == other else 1) for i, loss in enumerate(SHARES)]
+
+    found = match([Measurement(MEMORISED, tuple(losses))], TOLERANCE)
+
+    assert (found.rule, found.ambiguous) == (None, False)
+
+
+def test_nor_what_is_wrong_in_another_step() -> None:
+    right, wrong = made_by(RULES_BY_NAME["token_mean"], MEMORISED), Measurement(STEP, (1.515, 1.25))
+
+    assert match([right], TOLERANCE).rule is not None
+    assert match([right, wrong], TOLERANCE).rule is None
+
+
+@pytest.mark.parametrize("name", ["mean_of_means", "sum_of_means", "unshifted_token_mean", "sum"])
+def test_the_others_tell_the_rules_apart(name: str) -> None:
+    # The third alone could not tell what was counted before the shift, 13/10 off, from the right one.
+    made = made_by(RULES_BY_NAME[name], MEMORISED, errors=(0.0, 0.0, 0.3))
+
+    found = match([made], TOLERANCE)
+
+    assert (found.rule, found.equivalent, found.ambiguous) == (RULES_BY_NAME[name], (), False)
+
+
+def test_noise_of_all_micro_batches_makes_it_ambiguous() -> None:
+    step = replace(STEP, micro_batches=tuple(replace(m, noise=0.07) for m in STEP.micro_batches))
+
+    assert match([made_by(RULES_BY_NAME["token_mean"], step)], TOLERANCE).ambiguous
+
+
+def test_weights_have_a_noise_of_their_own() -> None:
+    # What the losses may be off by says nothing of the gradient, and the other way round.
+    rule = RULES_BY_NAME["token_mean"]
+    off = tuple(w * (1 + e) for w, e in zip(rule.weights(MEMORISED), (0.0, 0.0, 0.1), strict=True))
+
+    assert match([Measurement(MEMORISED, off, True)], TOLERANCE).rule is None
+    assert match([Measurement(MEMORISED, off, True, noise=(0.0, 0.0, 0.05))], TOLERANCE).rule is rule
+    assert match([Measurement(MEMORISED, off, True, noise=(0.05, 0.0, 0.0))], TOLERANCE).rule is None
+
+
+def test_separation_is_over_the_largest_noise() -> None:
+    # The runner-up, counted before the shift, is 3/10 off; a tenth may be rounding.
+    found = match([made_by(RULES_BY_NAME["token_mean"], MEMORISED)], TOLERANCE)
+
+    assert found.runner_up is not None
+    assert found.runner_up_error is not None
+    assert found.separation == pytest.approx(found.runner_up_error / (0.1 + TOLERANCE))
+
+
+def test_without_any_tolerance_only_what_is_exact_fits() -> None:
+    exact = made_by(RULES_BY_NAME["token_mean"], STEP)
+
+    assert match([exact], 0.0).rule is RULES_BY_NAME["token_mean"]
+    assert match([Measurement(STEP, (1.5 * (1 + 1e-12), 1.25))], 0.0).rule is None
