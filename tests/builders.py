@@ -5,15 +5,15 @@ The rows are few and their numbers round, so that a person can check what follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gacheck.config import ExperimentConfig
 from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment
 from gacheck.record.parts import (
-    GradientEvidence,
     HardwareFacts,
     ModelFacts,
     Noise,
@@ -24,7 +24,8 @@ from gacheck.record.parts import (
 )
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
-from gacheck.rules.facts import CodeLocation, Flag, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, GradientProducts, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.gradients import multipliers
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 
 FlagLike = Flag | Literal["on", "off"]
@@ -101,14 +102,46 @@ def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used:
     )
 
 
-def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0) -> GradientEvidence:
-    """Make the comparison of the training's gradient with that of `rule`; by default they agree."""
-    return GradientEvidence(
-        rule=rule,
-        norm_ratio=norm_ratio,
-        cosine=cosine,
-        worst_parameter="model.layers.0.mlp.weight",
-        worst_relative_error=abs(norm_ratio - 1) + (1 - cosine),
+WORST_PARAMETER = "model.layers.0.mlp.weight"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gradient before clipping is, against that of a rule."""
+
+    rule: str
+    norm_ratio: float
+    cosine: float
+
+
+def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0) -> Evidence:
+    """Say what the gradient is against that of `rule`; by default that of the rule."""
+    return Evidence(rule, norm_ratio, cosine)
+
+
+def gradient_products(
+    evidence: Evidence, step: OptimizerStep, *, world_size: int = 1, auxiliary: bool = False
+) -> tuple[GradientProducts, ...]:
+    """Make the gradient of a step, of all parameters and of one, over replays at right angles and of norm 1.
+
+    Args:
+        auxiliary: The training's own loss was replayed too, since it is more than cross-entropy.
+    """
+    size = len(step.micro_batches) * (2 if auxiliary else 1)
+    hypothesis: Literal["auxiliary", "plain"] = "auxiliary" if auxiliary else "plain"
+    rule = rule_named(evidence.rule, world_size)
+    multiplied = multipliers(rule if auxiliary else replace(rule, auxiliary="absent"), step, hypothesis, size)
+    assert multiplied is not None
+    norm = math.hypot(*multiplied)
+    return tuple(
+        GradientProducts(
+            parameter=name,
+            square=(evidence.norm_ratio * norm) ** 2,
+            with_replays=tuple(evidence.norm_ratio * evidence.cosine * each for each in multiplied),
+            among_replays=tuple(float(i == j) for i in range(size) for j in range(i + 1)),
+            noise=1e-9 * norm,
+        )
+        for name in (None, WORST_PARAMETER)
     )
 
 
@@ -127,7 +160,7 @@ def pass_record(
     count: float | None = None,
     auxiliary: float = 0.0,
     world_size: int = 1,
-    gradient: GradientEvidence | None = None,
+    gradient: Evidence | None = None,
 ) -> PassRecord:
     """Make the pass that `rule` predicts.
 
@@ -157,18 +190,20 @@ def pass_record(
                 own_mean_nats=m.sum_nats / m.num_target_tokens + m.auxiliary_nats,
                 weight=weights[i],
                 weight_spread=1e-9 if weights[i] is not None else None,
-                own_weight=weights[i],
-                own_weight_spread=1e-9 if weights[i] is not None else None,
             ),
         )
         for i, m in enumerate(step.micro_batches)
     )
     norm = 2.0 * (weights[0] or 1 / step.num_target_tokens) * step.num_target_tokens
+    products: tuple[GradientProducts, ...] = ()
+    if gradient is not None:
+        products = gradient_products(gradient, step, world_size=world_size, auxiliary=auxiliary > 0)
     steps = tuple(
         StepRecord(
             step=number,
             micro_batches=micro_batches if number == 1 else tuple(replace(m, observation=None) for m in micro_batches),
             grad_norm=norm,
+            gradients=products if number == 1 else (),
         )
         for number in range(1, num_steps + 1)
     )
@@ -180,7 +215,6 @@ def pass_record(
         tail=num_micro_batches is not None,
         auto_loss_kwargs=Flag.of(auto),
         steps=steps,
-        gradient=gradient,
         heldout_loss_nats=heldout,
         seconds=0.5,
     )
