@@ -5,7 +5,6 @@ The rows are few and their numbers round, so that a person can check what follow
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,7 +24,6 @@ from gacheck.record.parts import (
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import CodeLocation, Flag, GradientProducts, MicroBatchRecord, Observation, StepRecord
-from gacheck.rules.gradients import multipliers
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 
 FlagLike = Flag | Literal["on", "off"]
@@ -102,47 +100,27 @@ def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used:
     )
 
 
-WORST_PARAMETER = "model.layers.0.mlp.weight"
-
-
 @dataclass(frozen=True)
-class Evidence:
-    """What the gradient before clipping is, against that of a rule."""
+class Gradient:
+    """What reached the parameters: the gradient of `rule`, or one that has another norm or direction."""
 
     rule: str
-    norm_ratio: float
-    cosine: float
+    norm_ratio: float = 1.0
+    cosine: float = 1.0
 
-
-def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0) -> Evidence:
-    """Say what the gradient is against that of `rule`; by default that of the rule."""
-    return Evidence(rule, norm_ratio, cosine)
-
-
-def gradient_products(
-    evidence: Evidence, step: OptimizerStep, *, world_size: int = 1, auxiliary: bool = False
-) -> tuple[GradientProducts, ...]:
-    """Make the gradient of a step, of all parameters and of one, over replays at right angles and of norm 1.
-
-    Args:
-        auxiliary: The training's own loss was replayed too, since it is more than cross-entropy.
-    """
-    size = len(step.micro_batches) * (2 if auxiliary else 1)
-    hypothesis: Literal["auxiliary", "plain"] = "auxiliary" if auxiliary else "plain"
-    rule = rule_named(evidence.rule, world_size)
-    multiplied = multipliers(rule if auxiliary else replace(rule, auxiliary="absent"), step, hypothesis, size)
-    assert multiplied is not None
-    norm = math.hypot(*multiplied)
-    return tuple(
-        GradientProducts(
-            parameter=name,
-            square=(evidence.norm_ratio * norm) ** 2,
-            with_replays=tuple(evidence.norm_ratio * evidence.cosine * each for each in multiplied),
+    def products(self, step: OptimizerStep, world_size: int) -> tuple[GradientProducts, ...]:
+        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other."""
+        rule = rule_named(self.rule, world_size)
+        weights = [w * m.num_target_tokens for w, m in zip(rule.weights(step), step.micro_batches, strict=True)]
+        size = len(weights)
+        whole = GradientProducts(
+            parameter=None,
+            square=self.norm_ratio**2 * sum(w * w for w in weights),
+            with_replays=tuple(self.norm_ratio * self.cosine * w for w in weights),
             among_replays=tuple(float(i == j) for i in range(size) for j in range(i + 1)),
-            noise=1e-9 * norm,
+            noise=0.0,
         )
-        for name in (None, WORST_PARAMETER)
-    )
+        return whole, replace(whole, parameter="model.layers.0.mlp.weight")
 
 
 def pass_record(
@@ -160,7 +138,7 @@ def pass_record(
     count: float | None = None,
     auxiliary: float = 0.0,
     world_size: int = 1,
-    gradient: Evidence | None = None,
+    gradient: Gradient | None = None,
 ) -> PassRecord:
     """Make the pass that `rule` predicts.
 
@@ -195,15 +173,12 @@ def pass_record(
         for i, m in enumerate(step.micro_batches)
     )
     norm = 2.0 * (weights[0] or 1 / step.num_target_tokens) * step.num_target_tokens
-    products: tuple[GradientProducts, ...] = ()
-    if gradient is not None:
-        products = gradient_products(gradient, step, world_size=world_size, auxiliary=auxiliary > 0)
     steps = tuple(
         StepRecord(
             step=number,
             micro_batches=micro_batches if number == 1 else tuple(replace(m, observation=None) for m in micro_batches),
             grad_norm=norm,
-            gradients=products if number == 1 else (),
+            gradients=gradient.products(step, world_size) if gradient is not None and number == 1 else (),
         )
         for number in range(1, num_steps + 1)
     )

@@ -61,12 +61,9 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         oracle=OracleRecord(
             shifts=training.shifts,
             noise=Noise(resolution=training.resolution, repeat=training.repeat_error),
-            unit=training.unit,
-            asks_compute_loss=training.asks_compute_loss,
             loss_location=training.loss_location,
             model_shifts=training.model_shifts,
             labels_are_inputs=training.labels_are_inputs,
-            own_times_k=training.own_times_k,
             hooked_parameters=training.hooked_parameters,
             overrides=training.overrides,
         ),
@@ -121,5 +118,7 @@ def _pass(training: WatchedTraining) -> PassRecord:
         # The verdict speaks of the flag that is in force: here the one that the training has, whoever set it.
         auto_loss_kwargs=training.loss_kwargs,
         steps=training.steps,
+        own_loss=training.own_loss,
+        unseen=training.unseen,
         seconds=training.seconds,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gacheck.core.measured import (
     backward,
@@ -22,6 +23,8 @@ from gacheck.rules.gradients import GradientError, gradient_error, multipliers
 from gacheck.rules.matching import SLACK, Match, Measurement, match
 from gacheck.rules.steps import HYPOTHESES, Hypothesis
 from gacheck.rules.table import RULES_BY_NAME, OptimizerStep, Rule, gravest_first, rule_table
+
+Unit = Literal["tokens", "rows", "sum"]
 
 # A norm is one number for all parameters, so it is weaker evidence than the gradients themselves: it speaks only
 # where it is off by a per cent, and by more than regrouping the rows changes it.
@@ -152,16 +155,22 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
     """Explain the passes at one value of the flag, under the simplest hypothesis that does."""
     chosen = [p for p in record.all_passes if p.loss_kwargs == flag]
     plain, *others = (
-        _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size) for hypothesis in HYPOTHESES
+        _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size, _unit(chosen))
+        for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
     for reader in others if _unexplained(finding) else ():
         other = reader.explain(chosen)
-        if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other, record.oracle):
+        if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other, reader.unit):
             finding = other
             break
-    missing = any(spec.loss_kwargs == flag for spec in record.missing)
-    return _without_proof(_with_alignment(finding, record.oracle), record.oracle, missing=missing)
+    missing = any(spec.loss_kwargs == flag for spec in record.missing) or any(p.unseen for p in chosen)
+    return _without_proof(_with_alignment(finding, record.oracle), missing=missing)
+
+
+def _unit(records: Sequence[PassRecord]) -> Unit | None:
+    """Return what the own loss is a mean over, as one pass or another found out."""
+    return next((p.own_loss.unit for p in records if p.own_loss.unit is not None), None)
 
 
 def _with_alignment(finding: FlagFinding, oracle: OracleRecord) -> FlagFinding:
@@ -173,7 +182,7 @@ def _with_alignment(finding: FlagFinding, oracle: OracleRecord) -> FlagFinding:
     return replace(finding, codes=gravest_first(codes))
 
 
-def _without_proof(finding: FlagFinding, oracle: OracleRecord, *, missing: bool) -> FlagFinding:
+def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
     """Call nothing right of which a planned pass failed or has yet to run, or of which a gradient was not seen.
 
     And call nothing wrong that could not be asked what it means.
@@ -182,17 +191,18 @@ def _without_proof(finding: FlagFinding, oracle: OracleRecord, *, missing: bool)
     unseen = any(p.gradient_unseen for p in finding.passes)
     if set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"} and (failed or missing or unseen):
         return replace(finding, codes=("INCONCLUSIVE",))
-    if finding.codes == ("UNEXPLAINED",) and oracle.asks_compute_loss is False and _unexplained(finding):
+    asked = any(p.record.own_loss.is_asked is not False for p in finding.passes)
+    if finding.codes == ("UNEXPLAINED",) and not asked and _unexplained(finding):
         return replace(finding, codes=("INCONCLUSIVE",))
     return finding
 
 
-def _is_mean(finding: FlagFinding, oracle: OracleRecord) -> bool:
+def _is_mean(finding: FlagFinding, unit: Unit | None) -> bool:
     """Whether what the code returns for a micro-batch is a mean, so that it can be weighed by target tokens.
 
     A mean over the same rows hardly depends on how they are grouped; a sum, or a sum over a fixed number, does.
     """
-    if oracle.unit is not None:
+    if unit is not None:
         return True
     answers: dict[int, list[float]] = {}
     for p in finding.passes:
@@ -220,6 +230,7 @@ class _Reader:
     tolerance: Tolerance
     hypothesis: Hypothesis
     world_size: int
+    unit: Unit | None
 
     def explain(self, records: Sequence[PassRecord]) -> FlagFinding:
         passes = [self.explain_pass(p, number) for p in records for number in observed_numbers(p) or [0]]
@@ -235,7 +246,8 @@ class _Reader:
         return FlagFinding(records[0].loss_kwargs, tuple(passes), forward, behind, self.hypothesis, codes)
 
     def explain_pass(self, record: PassRecord, number: int = 0) -> PassFinding:
-        step, nonfinite = optimizer_step(record, self.oracle, self.hypothesis, number), is_nonfinite(record)
+        nonfinite = is_nonfinite(record)
+        step = optimizer_step(record, self.oracle, self.hypothesis, number, own_is_sum=self.unit == "sum")
         ratio = _grad_norm_ratio(record, self.oracle) if number == 0 else None
         wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, self._regrouping)
         if step is None or nonfinite:
@@ -244,7 +256,7 @@ class _Reader:
         gradient = backward(record, step, self.hypothesis, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
-        right = self._compare(record, number, step, self._right_rule(step))
+        right = self._compare(record, number, step, self._right_rule())
         whole = right[0] if right else None
         return PassFinding(
             record,
@@ -270,7 +282,7 @@ class _Reader:
         mine = finding.apart or forward is None or forward.rule is None
         losses, grown = (finding.forward, finding.backward) if mine else (forward, behind)
         rule = losses.rule if losses is not None else None
-        gradients = self._compare(finding.record, number, step, rule or self._right_rule(step))
+        gradients = self._compare(finding.record, number, step, rule or self._right_rule())
         found = replace(finding, gradients=gradients)
         if not gradients or (rule is not None and found.gradient_agrees):
             return replace(found, gradient_rule=rule if gradients else None)
@@ -298,13 +310,10 @@ class _Reader:
         # Of a parameter with no gradient to speak of, only what it adds to the whole counts.
         return (whole, *(each for each in single if each is not None and math.isfinite(each.relative)))
 
-    def _right_rule(self, step: OptimizerStep) -> Rule:
+    def _right_rule(self) -> Rule:
         """Return the right rule for what the training is taken to minimise."""
-        rule = RULES_BY_NAME["row_mean" if self._unit(step) == "rows" else "token_mean"]
+        rule = RULES_BY_NAME["row_mean" if self.hypothesis == "own" and self.unit == "rows" else "token_mean"]
         return replace(rule, auxiliary="mean") if self.hypothesis == "auxiliary" else rule
-
-    def _unit(self, step: OptimizerStep) -> str | None:
-        return self.oracle.unit if self.hypothesis == "own" else "tokens"
 
     def _match(self, measured: Sequence[Measurement]) -> Match | None:
         """Match losses, or weights, which an auxiliary loss does not reach."""
@@ -389,10 +398,10 @@ class _Reader:
 
         Of one whose unit is not known, the milder reading is taken: rows, or micro-batches.
         """
-        unit, step = self.oracle.unit, finding.step
-        if step is None or unit in ("tokens", "sum"):
+        step = finding.step
+        if step is None or self.unit in ("tokens", "sum"):
             return False
-        if unit == "rows":
+        if self.unit == "rows":
             return _same_shares(rule, RULES_BY_NAME["row_mean"], step)
         near = _nearly_cross_entropy(finding)
         return not near and any(_same_shares(rule, RULES_BY_NAME[n], step) for n in ("row_mean", "mean_of_means"))

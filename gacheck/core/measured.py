@@ -37,14 +37,14 @@ def is_nonfinite(record: PassRecord) -> bool:
 
 
 def optimizer_step(
-    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0
+    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0, *, own_is_sum: bool = False
 ) -> OptimizerStep | None:
     """Return an optimizer step as the rules see it; None if something for it was not measured."""
     # The oracle speaks of the initial weights; a tail's step may straddle epochs, and an update between them.
     initial = number == 0 and not record.tail
     row_sums = {row.fingerprint: row.sum_nats for row in oracle.rows} if initial else {}
     seen, k = observed_step(record, number), record.accumulation_steps
-    return read_step(seen, k, hypothesis, row_sums, own_is_sum=oracle.unit == "sum")
+    return read_step(seen, k, hypothesis, row_sums, own_is_sum=own_is_sum)
 
 
 def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int = 0) -> Measurement | None:
@@ -85,7 +85,7 @@ def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backwar
 
 
 def _growth(micro_batch: MicroBatchRecord, *, own: bool) -> tuple[float, float] | None:
-    """Return the weight of a unit in what the gradients grew by, and how far off that may be; None if not a multiple."""
+    """Return the weight of a unit in what the gradients grew by, and its error; None where that is no multiple."""
     seen = micro_batch.observation
     if seen is None or seen.gradient is None:
         return None

@@ -202,14 +202,18 @@ def _shows(code: str, found: Match | None) -> bool:
     """Whether a match is one of the faults that the code names; of any, where the code names none of the table."""
     if found is None or found.rule is None:
         return found is not None
-    return code in found.rule.codes if code in RULE_CODES else not found.rule.right
+    return _shows_rule(code, found.rule)
+
+
+def _shows_rule(code: str, rule: Rule) -> bool:
+    return code in rule.codes if code in RULE_CODES else not rule.right
 
 
 def _gradient_shows(code: str, finding: PassFinding, auto: FlagFinding) -> bool:
     if finding.gradients:
         rule = finding.gradient_rule
         # Of losses that nothing explains, the gradient is what nothing explains either.
-        return code == "UNEXPLAINED" if rule is None else code in rule.codes
+        return code == "UNEXPLAINED" if rule is None else _shows_rule(code, rule)
     joint = auto.forward is not None and auto.forward.rule is not None and not finding.apart
     forward, backward = (auto.forward, auto.backward) if joint else (finding.forward, finding.backward)
     if finding.forward is None:

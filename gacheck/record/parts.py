@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import CodeLocation, Flag, Overrides, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, Overrides, OwnLossFacts, StepRecord
 from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
@@ -114,18 +114,12 @@ class OracleRecord(Raw):
     """The same with `num_items_in_batch` set to twice the target tokens: half as large if the model uses it."""
     counted_loss_error: str | None = None
     """What the model said when it was handed `num_items_in_batch`, if it refused."""
-    unit: Literal["tokens", "rows", "sum"] | None = None
-    """What the training's own loss is a mean over, or that it is a sum; None where that was not asked or not found."""
-    asks_compute_loss: bool | None = None
-    """Whether the training's step asks `compute_loss`, so that its own loss is what that says; None if not seen."""
     loss_location: tuple[CodeLocation, ...] = ()
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
     model_shifts: bool | None = None
     """Whether the model's own loss shifts the labels; None where that was not told."""
     labels_are_inputs: bool | None = None
     """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
-    own_times_k: bool | None = None
-    """The training's own code returns k times as much when it is asked with k as configured; None if not asked."""
     hooked_parameters: tuple[str, ...] = ()
     """Parameters whose gradients a hook can change, on them or on their module."""
     overrides: Overrides | None = None
@@ -155,6 +149,9 @@ class PassRecord(Raw):
     auto_loss_kwargs: Flag | None = None
     """The flag that the Trainer chose itself, before it was set."""
     steps: tuple[StepRecord, ...] = ()
+    own_loss: OwnLossFacts = OwnLossFacts()
+    unseen: tuple[str, ...] = ()
+    """What could not be measured, and why."""
     heldout_loss_nats: float | None = None
     """Token-weighted mean over the held-out rows after the pass, from the oracle."""
     seconds: float = 0.0

@@ -32,9 +32,7 @@ class Explanation:
         return self.found.rule
 
 
-def explain(
-    micro_batches: Sequence[MicroBatchRecord], accumulation_steps: int, tolerance: float
-) -> Explanation | None:
+def explain(micro_batches: Sequence[MicroBatchRecord], accumulation_steps: int, tolerance: float) -> Explanation | None:
     """Hold a step's losses against the rules, under the simplest hypothesis that explains them; None if none does.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 # What can change a number, or what a bug report is asked for first.
 PACKAGES = (
@@ -182,6 +182,20 @@ class Overrides:
 
 
 @dataclass(frozen=True)
+class OwnLossFacts:
+    """What was asked of the training's own loss, once a training; None where there was no need, or no answer."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    unit: Literal["tokens", "rows", "sum"] | None = None
+    """What it is a mean over, or that it is a sum."""
+    times_k: bool | None = None
+    """Whether the code returns k times as much when it is asked with k as configured."""
+    is_asked: bool | None = None
+    """Whether the training's step asks `compute_loss`, so that its own loss is what that says."""
+
+
+@dataclass(frozen=True)
 class WatchedTraining:
     """A training that was watched while it ran as its user has it, in that training's own process."""
 
@@ -217,10 +231,7 @@ class WatchedTraining:
     resolution: float
     repeat_error: float | None
     """By how much the loss of the first micro-batch differs when the training does it twice, relative."""
-    unit: str | None
-    """What the training's own loss is a mean over: tokens, rows, or that it is a sum."""
-    asks_compute_loss: bool | None
-    """Whether the training's step asks `compute_loss`; None where that was not seen."""
+    own_loss: OwnLossFacts
     num_steps: int
     """Optimizer steps that were to be observed."""
     steps: tuple[StepRecord, ...]
@@ -233,8 +244,6 @@ class WatchedTraining:
     """Whether the model's own loss shifts the labels; None where that was not told."""
     labels_are_inputs: bool | None = None
     """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
-    own_times_k: bool | None = None
-    """The training's own code returns k times as much when it is asked with k as configured; None if not asked."""
     hooked_parameters: tuple[str, ...] = ()
     """Parameters whose gradients a hook can change, on them or on their module."""
     overrides: Overrides | None = None

@@ -36,9 +36,7 @@ class GradientError:
     noise: float
 
 
-def multipliers(
-    rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_replays: int
-) -> tuple[float, ...] | None:
+def multipliers(rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_replays: int) -> tuple[float, ...] | None:
     """Return a rule's multiplier of each replay's gradient; None if the replays do not tell.
 
     Args:

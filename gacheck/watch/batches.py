@@ -46,6 +46,18 @@ def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
     return count_labels(labels[:, 1:] if shifts else labels)
 
 
+def labels_are_inputs(batch: Mapping[str, Any]) -> bool | None:
+    """Whether labels repeat the inputs of the same positions, as they do where the loss is to shift them.
+
+    None where there is nothing to compare.
+    """
+    ids, labels = batch.get("input_ids"), batch.get("labels")
+    if not isinstance(ids, torch.Tensor) or not isinstance(labels, torch.Tensor) or ids.shape != labels.shape:
+        return None
+    counts = labels.ne(IGNORE_INDEX)
+    return bool(labels[counts].eq(ids[counts]).float().mean() > 0.5) if bool(counts.any()) else None
+
+
 def row_fingerprint(input_ids: Sequence[int], labels: Sequence[int]) -> str:
     """Identify a row by its tokens and labels, padding left out."""
     text = ",".join(map(str, input_ids)) + "|" + ",".join(map(str, labels))

@@ -257,6 +257,9 @@ class LogitsReader:
         if not self._gradients or self.directions is None or not len(self.directions):
             return None
         # What reaches a float32 copy of the logits goes on to the original, rounded; that has it all.
-        copied, original = self._gradients[min(self._gradients)].double(), self._gradients[max(self._gradients)].double()
+        copied, original = (
+            self._gradients[min(self._gradients)].double(),
+            self._gradients[max(self._gradients)].double(),
+        )
         is_whole = float((copied - original).norm()) <= SAME_AS_ITS_COPY * float(original.norm())
         return fit_weight((copied if is_whole else original) / scale, self.directions)

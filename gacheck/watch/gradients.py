@@ -29,9 +29,7 @@ class ReplayGradients:
     vectors: torch.Tensor
 
     @classmethod
-    def of(
-        cls, plain: Sequence[torch.Tensor | None], own: Sequence[torch.Tensor | None]
-    ) -> ReplayGradients | None:
+    def of(cls, plain: Sequence[torch.Tensor | None], own: Sequence[torch.Tensor | None]) -> ReplayGradients | None:
         """Put together those of all micro-batches; None where some micro-batch has neither.
 
         Args:
@@ -74,7 +72,8 @@ class ReplayGradients:
     def _nearest(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the multipliers with which the replays come nearest."""
         columns = self.vectors.flatten(1).T
-        return torch.linalg.lstsq(columns, gradient.flatten()[:, None], driver="gelsd").solution[:, 0]
+        found: torch.Tensor = torch.linalg.lstsq(columns, gradient.flatten()[:, None], driver="gelsd").solution
+        return found[:, 0]
 
     def _furthest(self, gradient: torch.Tensor, noise: torch.Tensor, multiplied: torch.Tensor) -> list[int]:
         predicted = torch.einsum("v,vpb->pb", multiplied, self.vectors)

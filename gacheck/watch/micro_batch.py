@@ -79,8 +79,9 @@ class MicroBatchReader:
                 logits = self._replay()
                 # A forward of its own may have multiplied its matrices in another order than the fused loss.
                 blur = 0.0 if logits is None else resolution(logits.dtype)
-            for reader in self.readers.values() if logits is not None else ():
-                reader.read(logits, blur=blur)
+            if logits is not None:
+                for reader in self.readers.values():
+                    reader.read(logits, blur=blur)
         except Exception as error:  # the training goes on, whatever becomes of the watching
             self.trouble = error
 

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
+from gacheck.errors import one_line
 from gacheck.rules.explain import Explanation, explain
-from gacheck.rules.facts import CodeLocation, GradientProducts, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.facts import (
+    CodeLocation,
+    GradientProducts,
+    MicroBatchRecord,
+    Observation,
+    OwnLossFacts,
+    StepRecord,
+)
 from gacheck.rules.gradients import gradient_error, multipliers
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, num_rows
@@ -26,7 +34,6 @@ from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
     Replay,
-    Unit,
     ask_location,
     find_unit,
     gradient_noise,
@@ -76,10 +83,8 @@ class Probe:
     Attributes:
         steps: What was seen, an entry an optimizer step.
         trouble: What kept a micro-batch from being observed; the training itself went on.
-        unit: What the own loss is a mean over; None where that was not asked or not found.
+        own_loss: What was asked of it.
         repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
-        own_times_k: Whether the own code returns k times as much when it is asked with k as configured.
-        asks_compute_loss: Whether `training_step` asks `compute_loss`; None where that was not seen.
     """
 
     def __init__(
@@ -110,16 +115,19 @@ class Probe:
         self.steps: list[StepRecord] = []
         self.trouble: list[Exception] = []
         self.location: tuple[CodeLocation, ...] = ()
-        self.unit: Unit | None = None
+        self.own_loss = OwnLossFacts()
         self.repeat_error: float | None = None
-        self.own_times_k: bool | None = None
-        self.asks_compute_loss: bool | None = None
 
         @functools.wraps(self._training_step)
         def watched_step(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
             return self._watched_step(model, inputs, *args, **kwargs)
 
         trainer.training_step = watched_step
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What could not be seen, and why."""
+        return tuple(dict.fromkeys(map(one_line, self.trouble)))
 
     def stop(self) -> None:
         """Give the Trainer its `training_step` back: from now on nothing is watched."""
@@ -224,7 +232,8 @@ class Probe:
         if replayed is None and (read is None or read.sum_nats is None):
             return None
         if reader is not None and reader.asked_by_compute_loss is not None:
-            self.asks_compute_loss = bool(self.asks_compute_loss or reader.asked_by_compute_loss)
+            is_asked = bool(self.own_loss.is_asked or reader.asked_by_compute_loss)
+            self.own_loss = replace(self.own_loss, is_asked=is_asked)
         weight = read.weight(self._loss_scale) if read is not None else None
         taken = reader.backward.loss if reader is not None else None
         count = read.num_targets if read is not None and read.num_targets is not None else None
@@ -249,13 +258,12 @@ class Probe:
     @property
     def _may_ask(self) -> bool:
         """Whether what `compute_loss` says is what the training minimises."""
-        return self.asks_compute_loss is not False
+        return self.own_loss.is_asked is not False
 
     def _read_logits(self, reader: MicroBatchReader) -> LogitsReader:
-        self.trouble += [
-            each.trouble for each in (reader, *reader.readers.values()) if each.trouble is not None
-        ]
         readers = reader.readers
+        troubles = [reader.trouble, *(each.trouble for each in readers.values())]
+        self.trouble += [each for each in troubles if each is not None]
         if len(readers) == 1:
             return next(iter(readers.values()))
         # Read against labels that are one position off, the weight varies by more than itself.
@@ -267,7 +275,8 @@ class Probe:
         return readers[best]
 
     def _close_step(self) -> None:
-        norm, gradients, known = None, (), self._micro_batches
+        norm, known = None, self._micro_batches
+        gradients: tuple[GradientProducts, ...] = ()
         with self._guarded():
             norm = gradient_norm(self._trainer.model)
             norm = norm / self._loss_scale if norm is not None else None
@@ -327,15 +336,17 @@ class Probe:
         """Ask what explains a loss that is not the right one of plain cross-entropy: once a training."""
         shifts, last = self.shifts is not False, seen[-1]
         is_other = any(s.replayed is not None and not s.replayed.is_plain for s in seen)
-        if self.own_times_k is None:
-            with self._guarded():
-                self.own_times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
-        if is_other and self.unit is None:
-            with self._guarded():
-                self.unit = find_unit(self._trainer, last.inputs, shifts=shifts)
+        if self.own_loss.times_k is None and self._may_ask:
+            with suppress(Exception):
+                times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
+                self.own_loss = replace(self.own_loss, times_k=times_k)
+        if is_other and self.own_loss.unit is None and self._may_ask:
+            # What cannot be told apart is not known: pairs have no loss of one row.
+            with suppress(Exception):
+                self.own_loss = replace(self.own_loss, unit=find_unit(self._trainer, last.inputs, shifts=shifts))
         if self._locate and last.reader is not None:
             self._locate = False
-            with self._guarded():
+            with suppress(Exception):
                 self.location = ask_location(self._trainer, last.reader, shifts=shifts)
 
     def _replay_gradients(self, seen: list[_Seen]) -> ReplayGradients | None:

@@ -8,7 +8,7 @@ is its own witness. A replay runs before the training's own forward and backward
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,10 +96,13 @@ class Replay:
 def aside(trainer: Any) -> Iterator[None]:
     """Let a training's code run within the block as at k = 1, and leave everything as it was."""
     model = trainer.model
-    with undisturbed(model), books_kept(trainer), gradients_aside(model), hooks_muted(model):
-        with without_accumulation(trainer), trainer.compute_loss_context_manager():
-            model.train()
-            yield
+    with ExitStack() as stack:
+        for context in (undisturbed(model), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
+            stack.enter_context(context)
+        stack.enter_context(without_accumulation(trainer))
+        stack.enter_context(trainer.compute_loss_context_manager())
+        model.train()
+        yield
 
 
 def replay(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ class Sketcher:
         signs = self._signs_on.setdefault(flat.device, self._signs.to(flat.device))
         wide = torch.float32 if flat.device.type == "mps" else torch.float64
         total = torch.zeros(self._num_buckets, dtype=wide, device=flat.device)
-        for number, piece in enumerate(flat.split(self._length)):
+        for number, piece in enumerate(torch.split(flat, self._length)):
             # Neighbours in the same place of two pieces are not to fall in the same bucket with the same sign.
             signed = piece * signs[: len(piece)].to(piece.dtype)
             rest = -len(piece) % self._num_buckets
@@ -77,8 +78,8 @@ class Sketcher:
 
         The parameters must hold no gradients. Yields the sketch, which is whole after the block.
         """
-        sketch, found = self.nothing(), {}
-        handles = []
+        sketch, handles = self.nothing(), []
+        found: dict[int, torch.Tensor] = {}
 
         def keep(index: int) -> None:
             def sketched(parameter: torch.Tensor) -> None:
@@ -87,7 +88,8 @@ class Sketcher:
                 # Several backwards add up.
                 found[index] = found[index] + gradient if index in found else gradient
 
-            handles.append(self._parameters[index].register_post_accumulate_grad_hook(sketched))
+            parameter: Any = self._parameters[index]
+            handles.append(parameter.register_post_accumulate_grad_hook(sketched))
 
         for index in range(len(self._parameters)):
             keep(index)

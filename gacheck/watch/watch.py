@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gacheck.errors import one_line
 from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.description import describe_training
 from gacheck.watch.probe import Probe
@@ -82,7 +81,7 @@ class Watch:
         if self._described is None:
             self._described = describe_training(self._trainer)
         seen = {m.process for step in probe.steps for m in step.micro_batches}
-        unseen = [f"{type(error).__name__}: {one_line(error)}" for error in probe.trouble]
+        unseen = list(probe.unseen)
         if len(seen) < world.size and probe.steps:
             unseen.append(f"only {len(seen)} of {world.size} processes answered, so the step's counts are not known")
         return WatchedTraining(
@@ -93,9 +92,7 @@ class Watch:
             shifts=probe.shifts is not False,
             resolution=probe.resolution,
             repeat_error=probe.repeat_error,
-            unit=probe.unit,
-            own_times_k=probe.own_times_k,
-            asks_compute_loss=probe.asks_compute_loss,
+            own_loss=probe.own_loss,
             num_steps=self._num_steps,
             steps=tuple(probe.steps),
             loss_location=probe.location,

@@ -16,7 +16,7 @@ from gacheck.rules.facts import MicroBatchRecord
 from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import RULES, RULES_BY_NAME, Rule, rule_table
 from gacheck.words.analysis import analyse
-from tests.builders import ROWS, attached_run, failed_pass, gradient_evidence, oracle, pass_record, run_record
+from tests.builders import ROWS, Gradient, attached_run, failed_pass, oracle, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, edit_micro_batches, noisy_oracle, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
@@ -95,7 +95,7 @@ def test_a_gradient_that_is_not_that_of_a_right_loss_is_never_ok(
     evidence: dict[str, float], codes: tuple[str, ...]
 ) -> None:
     # The weights at the logits are right: what is done to gradients after backward, they do not see.
-    finding = found(passes_of("token_mean", gradient=gradient_evidence("token_mean", **evidence)))
+    finding = found(passes_of("token_mean", gradient=Gradient("token_mean", **evidence)))
 
     assert finding.backward is not None
     assert finding.backward.rule is not None
@@ -234,14 +234,14 @@ def test_one_process_has_no_world_size_to_be_off_by() -> None:
     ],
 )
 def test_the_gradient_agrees_in_norm_and_direction(norm_ratio: float, cosine: float, agrees: bool) -> None:
-    evidence = gradient_evidence("token_mean", norm_ratio=norm_ratio, cosine=cosine)
+    evidence = Gradient("token_mean", norm_ratio=norm_ratio, cosine=cosine)
 
     assert found(passes_of("token_mean", gradient=evidence)).passes[0].gradient_agrees is agrees
     assert found(passes_of("token_mean")).passes[0].gradient_agrees is None
 
 
 def test_a_gradient_that_was_held_against_another_rule_is_no_evidence() -> None:
-    evidence = gradient_evidence("mean_of_means")
+    evidence = Gradient("mean_of_means")
 
     assert found(passes_of("mean_of_means", gradient=evidence)).passes[0].gradient_agrees is True
     # At k = 1 the two predict the same; at k = 2 the record says what a better table reads otherwise.
@@ -432,7 +432,7 @@ def test_noise_never_makes_a_wrong_code(rule: Rule, exponent: float, errors: lis
     [(0.018, ("OK",)), (0.021, ("INCONCLUSIVE",))],
 )
 def test_too_coarse_by_hand(noise: float, codes: tuple[str, ...]) -> None:
-    passes = passes_of("token_mean", backward=None, gradient=gradient_evidence("token_mean"))
+    passes = passes_of("token_mean", backward=None, gradient=Gradient("token_mean"))
 
     assert found(passes, noisy_oracle(noise)).codes == codes
 

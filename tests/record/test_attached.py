@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gacheck.attached.record import read_training, record_of
-from gacheck.rules.facts import Flag, Overrides, WatchedTraining
+from gacheck.rules.facts import Flag, Overrides, OwnLossFacts, WatchedTraining
 from tests.builders import attached_run
 
 OVERRIDES = Overrides(
@@ -23,7 +23,6 @@ OVERRIDES = Overrides(
 OF_ORACLE = {
     "model_shifts": True,
     "labels_are_inputs": True,
-    "own_times_k": True,
     "hooked_parameters": ("lm_head.weight",),
     "overrides": OVERRIDES,
 }
@@ -51,6 +50,7 @@ def told(**facts: Any) -> str:
         "num_processes_seen": 1,
         "shifts": True,
         "resolution": 2.4e-7,
+        "own_loss": OwnLossFacts(),
         "num_steps": 2,
         "steps": record.passes[0].steps,
         "loss_location": (),

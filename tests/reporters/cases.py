@@ -11,10 +11,10 @@ from gacheck.record.run import RunRecord
 from tests.builders import (
     ROWS,
     FlagLike,
+    Gradient,
     attached_run,
     failed_pass,
     full_run,
-    gradient_evidence,
     pass_record,
     run_record,
 )
@@ -47,7 +47,7 @@ def per_device_run() -> RunRecord:
 def router_run(on: str, off: str) -> RunRecord:
     """An auxiliary loss beside cross-entropy."""
     return run_record(
-        [pass_record(k, "on", on, auxiliary=0.5, gradient=gradient_evidence(on)) for k in KS]
+        [pass_record(k, "on", on, auxiliary=0.5, gradient=Gradient(on)) for k in KS]
         + [pass_record(k, "off", off, auxiliary=0.5) for k in KS]
     )
 

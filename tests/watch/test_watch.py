@@ -365,8 +365,6 @@ OBSERVATION = Observation(
     own_mean_nats=None,
     weight=0.25,
     weight_spread=0.0,
-    own_weight=None,
-    own_weight_spread=None,
 )
 
 

@@ -23,12 +23,12 @@ def _unexplained_summary(case: Case) -> str:
 
 def _unexplained(case: Case) -> str:
     strange = case.strangest_gradient
-    if case.affects == "gradient" and strange is not None and strange.record.gradient is not None:
-        evidence = strange.record.gradient
+    if case.affects == "gradient" and strange is not None:
+        worst = next((name for name, _ in strange.worst_parameters), None)
+        place = f"; it differs most at {worst}" if worst else ""
         return (
-            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {evidence.norm_ratio:.3g} "
-            f"times the norm of the right one and a cosine of {evidence.cosine:.3f} to it; it differs most at "
-            f"{evidence.worst_parameter}."
+            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {strange.norm_ratio:.3g} "
+            f"times the norm of the right one and a cosine of {strange.cosine:.3f} to it{place}."
         )
     found = case.auto.forward if case.auto else None
     nearest = f" The nearest, {found.best.label}, is {percent(found.relative_error)} off." if found else ""
