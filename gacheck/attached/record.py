@@ -64,6 +64,8 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
             loss_location=training.loss_location,
             model_shifts=training.model_shifts,
             labels_are_inputs=training.labels_are_inputs,
+            hooked_parameters=training.hooked_parameters,
+            overrides=training.overrides,
         ),
         passes=(_pass(training, training.loss_kwargs, training.steps),),
         tried=() if training.tried is None else (_pass(training, training.loss_kwargs.other, (training.tried,)),),
@@ -101,6 +103,9 @@ def _model(training: WatchedTraining) -> ModelFacts:
         adapter=training.adapter,
         accepts_loss_kwargs_declared=training.accepts_loss_kwargs_declared,
         forward_has_kwargs=training.forward_has_kwargs,
+        loss_type=training.loss_type,
+        has_loss_type=training.has_loss_type,
+        built_by_auto_class=training.built_by_auto_class,
     )
 
 
