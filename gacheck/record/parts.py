@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import CodeLocation, Flag, OwnLossFacts, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, Overrides, OwnLossFacts, StepRecord
 from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
@@ -46,6 +46,12 @@ class ModelFacts(Raw):
     """Whether the forward takes `**kwargs`, from which the Trainer infers the flag."""
     declaration_is_read: bool | None = None
     """Whether this Trainer follows `accepts_loss_kwargs` where a model has it: tried."""
+    loss_type: str | None = None
+    """The model's attribute `loss_type`, by which the Trainer knows whether its loss shifts the labels."""
+    has_loss_type: bool | None = None
+    """Whether the model has that attribute; None where that was not told."""
+    built_by_auto_class: bool | None = None
+    """Whether transformers' auto classes for language models make this class of its type; None where unknown."""
 
 
 class HardwareFacts(Raw):
@@ -114,6 +120,10 @@ class OracleRecord(Raw):
     """Whether the model's own loss shifts the labels; None where that was not told."""
     labels_are_inputs: bool | None = None
     """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
+    hooked_parameters: tuple[str, ...] = ()
+    """Parameters whose gradients a hook can change, on them or on their module."""
+    overrides: Overrides | None = None
+    """What the training's own code puts in the place of transformers' own; None where that was not read."""
 
 
 class PassError(Raw):

@@ -152,6 +152,36 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """What the training's own code puts in the place of transformers' own: read from the Trainer, not tried.
+
+    Classes and functions are named package.module:name.
+    """
+
+    __pydantic_config__ = _IN_RECORDS
+
+    training_step: str | None = None
+    """The class that defines it, or the function that was put in its place; None where it is transformers' own."""
+    compute_loss: str | None = None
+    """The same."""
+    get_batch_samples: str | None = None
+    """The same."""
+    calls_own: tuple[str, ...] = ()
+    """Of these three, those whose code goes on to call transformers' own."""
+    drops_count: tuple[str, ...] = ()
+    """Of the first two, those whose code never reads the `num_items_in_batch` that it is given."""
+    loss_is_scaled_for_ga: bool | None = None
+    """Its value; None too where the release has no such attribute."""
+    loss_is_scaled_set_by: str | None = None
+    """The class that sets it; None where the Trainer object has it, or nobody sets it."""
+    compute_loss_func: str | None = None
+    label_smoother: bool = False
+    """Whether the Trainer's label smoother computes the loss."""
+    counts_micro_batches: bool = False
+    """Whether the release keeps `current_gradient_accumulation_steps`, the micro-batches of the present step."""
+
+
+@dataclass(frozen=True)
 class OwnLossFacts:
     """What was asked of the training's own loss, once a training; None where there was no need, or no answer."""
 
@@ -206,6 +236,8 @@ class WatchedTraining:
     """Optimizer steps that were to be observed."""
     steps: tuple[StepRecord, ...]
     """As many as there were, of all processes."""
+    tried: StepRecord | None
+    """The first step that was wrong, done once more at the other value of the flag; None where there was no need."""
     loss_location: tuple[CodeLocation, ...]
     unseen: tuple[str, ...]
     """What could not be seen, and why."""
@@ -214,3 +246,13 @@ class WatchedTraining:
     """Whether the model's own loss shifts the labels; None where that was not told."""
     labels_are_inputs: bool | None = None
     """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
+    hooked_parameters: tuple[str, ...] = ()
+    """Parameters whose gradients a hook can change, on them or on their module."""
+    overrides: Overrides | None = None
+    """None where that was not read."""
+    loss_type: str | None = None
+    """The model's attribute `loss_type`, by which the Trainer knows whether its loss shifts the labels."""
+    has_loss_type: bool | None = None
+    """Whether the model has that attribute; None where that was not told."""
+    built_by_auto_class: bool | None = None
+    """Whether transformers' auto classes for language models make this class of its type; None where unknown."""
