@@ -5,6 +5,7 @@ The rows are few and their numbers round, so that a person can check what follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,6 +25,8 @@ from gacheck.record.parts import (
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import CodeLocation, Flag, GradientProducts, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.gradients import multipliers
+from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 
 FlagLike = Flag | Literal["on", "off"]
@@ -100,27 +103,46 @@ def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used:
     )
 
 
+WORST_PARAMETER = "model.layers.0.mlp.weight"
+
+
 @dataclass(frozen=True)
 class Gradient:
-    """What reached the parameters: the gradient of `rule`, or one that has another norm or direction."""
+    """What reached the parameters: the gradient of `rule`, or one that has another norm or direction.
+
+    Attributes:
+        objective: Of what the rule is; None: of cross-entropy, and of what is beside it where the pass has that.
+        noise: By how much rounding may change it, relative to its norm.
+    """
 
     rule: str
     norm_ratio: float = 1.0
     cosine: float = 1.0
+    objective: Hypothesis | None = None
+    noise: float = 0.0
 
     def products(self, step: OptimizerStep, world_size: int) -> tuple[GradientProducts, ...]:
-        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other."""
+        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other.
+
+        Where the objective is more than cross-entropy there are the replays of the own loss, too.
+        """
+        has_auxiliary = any(m.auxiliary_nats for m in step.micro_batches)
+        objective = self.objective or ("auxiliary" if has_auxiliary else "plain")
         rule = rule_named(self.rule, world_size)
-        weights = [w * m.num_target_tokens for w, m in zip(rule.weights(step), step.micro_batches, strict=True)]
-        size = len(weights)
+        if objective != "auxiliary":
+            rule = replace(rule, auxiliary="absent")
+        size = len(step.micro_batches) * (1 if objective == "plain" else 2)
+        multiplied = multipliers(rule, step, objective, size)
+        assert multiplied is not None
+        norm = self.norm_ratio * math.hypot(*multiplied)
         whole = GradientProducts(
             parameter=None,
-            square=self.norm_ratio**2 * sum(w * w for w in weights),
-            with_replays=tuple(self.norm_ratio * self.cosine * w for w in weights),
+            square=norm * norm,
+            with_replays=tuple(self.norm_ratio * self.cosine * each for each in multiplied),
             among_replays=tuple(float(i == j) for i in range(size) for j in range(i + 1)),
-            noise=0.0,
+            noise=self.noise * abs(norm),
         )
-        return whole, replace(whole, parameter="model.layers.0.mlp.weight")
+        return whole, replace(whole, parameter=WORST_PARAMETER)
 
 
 def pass_record(
