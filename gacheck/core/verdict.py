@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding, PassFinding, Tolerance
+from gacheck.core.findings import FlagFinding, PassFinding, Tolerance, agrees
 from gacheck.record.attach import AttachRecord
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.rules.facts import Flag
@@ -217,7 +217,9 @@ def _shows_rule(code: str, rule: Rule) -> bool:
 
 def _gradient_shows(code: str, finding: PassFinding, auto: FlagFinding) -> bool:
     if finding.gradients:
-        rule = finding.gradient_rule
+        rule, right = finding.gradient_rule, finding.right_gradient
+        if rule is not None and right is not None and agrees(right):
+            return False  # at k = 1 it is that of most rules, the right one among them
         # Of losses that nothing explains, the gradient is what nothing explains either.
         return code == "UNEXPLAINED" if rule is None else _shows_rule(code, rule)
     joint = auto.forward is not None and auto.forward.rule is not None and not finding.apart
