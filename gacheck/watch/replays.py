@@ -278,7 +278,7 @@ def gradient_noise(trainer: Any, inputs: Mapping[str, Any], sketcher: Sketcher, 
 def repeat(trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any, kwargs: Any) -> float:
     """Do a micro-batch exactly as the training is about to do it, and return its loss."""
     inner = trainer.model
-    with undisturbed(inner), books_kept(trainer), gradients_aside(inner):
+    with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
         given = dict(inputs) if isinstance(inputs, Mapping) else inputs
         loss = training_step(model, given, *args, **kwargs)
         return float(loss.detach().mean())
@@ -306,7 +306,8 @@ def step_at_other_flag(
         sketcher: Of its model.
         scale: Factor by which mixed precision scales the loss before backward.
     """
-    with undisturbed(trainer.model), books_kept(trainer), gradients_aside(trainer.model):
+    inner = trainer.model
+    with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
         trainer.model_accepts_loss_kwargs = not trainer.model_accepts_loss_kwargs
         names = inspect.signature(trainer.get_batch_samples).parameters
         device = {"device": trainer.args.device} if "device" in names else {}
