@@ -16,13 +16,16 @@ from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
     NotRepeatableError,
     Replay,
+    TriedStep,
     Unit,
     ask_location,
     find_unit,
     gradient_noise,
+    model_alignment,
     repeat,
     replay,
     returns_k_times,
+    step_at_other_flag,
 )
 from gacheck.watch.sketches import Sketcher
 from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, Inputs, ToyModel, ToyTrainer, same_state, state_of
@@ -418,6 +421,52 @@ def test_the_first_micro_batch_is_done_as_the_training_does_it(count: int | None
     assert counts == [(K, count)] * 2
 
 
+# --- a step at the other value of the flag ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("counted", "count", "shares"), [(False, 4, (3 / 4, 1 / 4)), (True, None, (1 / 2, 1 / 2))])
+def test_a_step_is_done_at_the_other_value_of_the_flag(
+    counted: bool, count: int | None, shares: tuple[float, float]
+) -> None:
+    # As the Trainer would do it: with the step's own count of 3 + 1 targets, or with none.
+    trainer = ToyTrainer(counted=counted)
+    means, wanted = [], Sketcher(trainer.model).nothing()
+    for inputs, share in zip(BATCHES, shares, strict=True):
+        found = replayed(trainer, inputs)
+        assert found.plain_gradient is not None
+        means.append(share * found.own_mean_nats)
+        wanted += share * found.plain_gradient
+    tried = step_at_other_flag(
+        trainer, trainer.training_step, trainer.model, list(BATCHES), Sketcher(trainer.model), 1.0
+    )
+
+    assert tried.num_items == count
+    assert tried.losses == pytest.approx(means, rel=1e-6)
+    assert off_by(tried.gradient, wanted) < 1e-6
+    assert trainer.model_accepts_loss_kwargs is counted
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_whether_the_model_s_own_loss_shifts_is_asked_of_the_model(shifts: bool, smoothing: float) -> None:
+    # Whatever the Trainer makes of its logits: label smoothing of its own need not shift.
+    class Other(ToyTrainer):
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            logits = model(inputs["input_ids"]).logits.flatten(0, 1)
+            return functional.cross_entropy(logits, inputs["labels"].flatten(), ignore_index=IGNORED)
+
+    trainer = Other(ToyModel(shifts=shifts, smoothing=smoothing))
+
+    assert model_alignment(trainer, INPUTS) is shifts
+    found = replayed(trainer, shifts=None)
+    assert found.plain is not None
+    assert found.plain.shifts is False
+
+
+def test_a_model_without_a_loss_tells_no_alignment() -> None:
+    assert model_alignment(ToyTrainer(), {"input_ids": INPUTS["input_ids"]}) is None
+
+
 # --- no trace -----------------------------------------------------------------------------------------------------
 
 
@@ -435,7 +484,13 @@ QUESTIONS: dict[str, Question] = {
     "find_unit": lambda t: find_unit(t, ROWS, shifts=True),
     "returns_k_times": lambda t: returns_k_times(t, ROWS, shifts=True),
     "ask_location": lambda t: ask_location(t, read(t), shifts=True),
+    "model_alignment": lambda t: model_alignment(t, ROWS),
+    "step_at_other_flag": lambda t: at_other_flag(t),
 }
+
+
+def at_other_flag(trainer: ToyTrainer) -> TriedStep:
+    return step_at_other_flag(trainer, trainer.training_step, trainer.model, [ROWS] * 2, Sketcher(trainer.model), 1.0)
 
 
 class Traces:
@@ -483,12 +538,16 @@ def test_no_trace_is_left(question: str, is_training: bool) -> None:
 def test_no_trace_is_left_by_a_question_that_fails(question: str, monkeypatch: pytest.MonkeyPatch) -> None:
     traces = Traces(trainer := smoothed())
 
+    # The model's own loss is asked of the model alone.
+    thing, name = (trainer.model, "loss_of") if question == "model_alignment" else (trainer, "compute_loss")
+    original = getattr(thing, name)
+
     def fail(*args: Any, **kwargs: Any) -> Any:
-        ToyTrainer.compute_loss(trainer, *args, **kwargs)
+        original(*args, **kwargs)
         raise RuntimeError("stop")
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "compute_loss", fail)
+        patched.setattr(thing, name, fail)
         with pytest.raises(RuntimeError, match="stop"):
             QUESTIONS[question](trainer)
     assert not traces.are_left
@@ -511,6 +570,27 @@ def test_a_forward_that_counts_its_calls_has_not_been_called(question: str) -> N
     QUESTIONS[question](trainer)
 
     assert (trainer.model.num_calls, trainer.model.head.latest) == (1, 1)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_optimizer_within_backward_does_not_act(question: str) -> None:
+    # It updates a parameter as soon as it has its gradient, and frees that.
+    trainer = ToyTrainer()
+
+    def update(parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None
+        parameter.data.sub_(parameter.grad)
+        parameter.grad = None
+
+    for parameter in trainer.model.parameters():
+        parameter.register_post_accumulate_grad_hook(update)
+    before = state_of(trainer)
+    QUESTIONS[question](trainer)
+
+    assert same_state(before, state_of(trainer))
+    # The control: a step does.
+    trainer.training_step(trainer.model, INPUTS)
+    assert not same_state(before, state_of(trainer))
 
 
 def test_hooks_that_wait_for_gradients_do_not_act() -> None:
