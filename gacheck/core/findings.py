@@ -39,6 +39,9 @@ MEANS_AGREE = 0.1
 # A gradient that follows a rule is that rule's own to this, or to what rounding was measured to change.
 GRADIENT_AGREES = 0.001
 
+# Multiples of a gradient are read to this at best: what rounds in float32 adds up over many terms.
+LEAST_OF_GRADIENT = 1e-6
+
 # A loss as near to cross-entropy as this is cross-entropy and something besides: it is meant per target token.
 NEARLY_CROSS_ENTROPY = 0.2
 
@@ -164,13 +167,18 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
         for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
-    for reader in others if _unexplained(finding) else ():
-        other = reader.explain(chosen)
-        if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other, reader.unit):
-            finding = other
-            break
+    readings = [reader.explain(chosen) for reader in others] if _unexplained(finding) else []
+    fitting = [f for f in readings if _num_matched(f) == _num_matched(finding) and _is_mean(f, plain.unit)]
+    explained = [f for f in fitting if not _unexplained(f)]
+    # Of losses that nothing explains the gradient may still be right, for what one of the readings means.
+    followed = [f for f in (finding, *fitting) if any(p.gradients for p in f.passes) and not _is_strange(f)]
+    finding = next(iter((*explained, *followed)), finding)
     missing = any(spec.loss_kwargs == flag for spec in record.missing) or any(p.unseen for p in chosen)
     return _without_proof(_with_alignment(finding, record.oracle), missing=missing)
+
+
+def _is_strange(finding: FlagFinding) -> bool:
+    return any(p.wrong_gradient for p in finding.passes)
 
 
 def _unit(records: Sequence[PassRecord]) -> Unit | None:
@@ -261,7 +269,7 @@ class _Reader:
         gradient = backward(record, step, self.hypothesis, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
-        right = self._compare(record, number, step, self._right_rule())
+        right = self._compare(record, number, step, self._right_rules(step)[0])
         whole = right[0] if right else None
         return PassFinding(
             record,
@@ -287,16 +295,16 @@ class _Reader:
         mine = finding.apart or forward is None or forward.rule is None
         losses, grown = (finding.forward, finding.backward) if mine else (forward, behind)
         rule = losses.rule if losses is not None else None
-        gradients = self._compare(finding.record, number, step, rule or self._right_rule())
+        gradients = self._compare(finding.record, number, step, rule or self._right_rules(step)[0])
         is_right = rule is not None and self._codes_of_rule(rule, finding) <= RIGHT
         found = replace(finding, gradients=gradients, log_is_right=is_right)
-        if not gradients or (rule is not None and found.gradient_agrees):
-            return replace(found, gradient_rule=rule if gradients else None)
-        for each in (grown, finding.backward):
-            other = each.rule if each is not None else None
-            errors = self._compare(finding.record, number, step, other) if other is not None else ()
+        if not gradients:
+            return found
+        behind_rules = [m.rule for m in (grown, finding.backward) if m is not None and m.rule is not None]
+        for each in ([rule] if rule is not None else []) + behind_rules + list(self._right_rules(step)):
+            errors = self._compare(finding.record, number, step, each)
             if errors and all(map(agrees, errors)):
-                return replace(found, gradient_rule=other)
+                return replace(found, gradient_rule=each)
         return found
 
     def _compare(
@@ -316,17 +324,22 @@ class _Reader:
         # Of a parameter with no gradient to speak of, only what it adds to the whole counts.
         return (whole, *(each for each in single if each is not None and math.isfinite(each.relative)))
 
-    def _right_rule(self) -> Rule:
-        """Return the right rule for what the training is taken to minimise."""
-        rule = RULES_BY_NAME["row_mean" if self.hypothesis == "own" and self.unit == "rows" else "token_mean"]
-        return replace(rule, auxiliary="mean") if self.hypothesis == "auxiliary" else rule
+    def _right_rules(self, step: OptimizerStep) -> tuple[Rule, ...]:
+        """Return the rules that are right for what the training is taken to minimise; that which it means first."""
+        token_mean, row_mean = RULES_BY_NAME["token_mean"], RULES_BY_NAME["row_mean"]
+        if self.hypothesis == "auxiliary":
+            return (replace(token_mean, auxiliary="mean"),)
+        if self.hypothesis == "plain" or self.unit in ("tokens", "sum"):
+            return (token_mean,)
+        by_rows = (row_mean,) if step.num_rows else ()
+        return by_rows if by_rows and self.unit == "rows" else (token_mean, *by_rows, RULES_BY_NAME["mean_of_means"])
 
     def _match(self, measured: Sequence[Measurement]) -> Match | None:
         """Match losses, or weights, which an auxiliary loss does not reach."""
         if not measured:
             return None
         is_weight = measured[0].backward
-        tolerance = self.tolerance.gradient or self.oracle.noise.resolution
+        tolerance = max(self.tolerance.gradient or self.oracle.noise.resolution, LEAST_OF_GRADIENT)
         rules = rule_table(
             world_size=self.world_size,
             num_processes=max(m.step.num_processes for m in measured),
@@ -393,9 +406,9 @@ class _Reader:
         return self._codes_of_rule(found.rule, finding)
 
     def _codes_of_rule(self, rule: Rule, finding: PassFinding) -> set[str]:
-        if self.hypothesis == "plain":
+        if self.hypothesis == "plain" and self.unit != "rows":
             return set(rule.codes)
-        if rule.right or (self.hypothesis == "own" and self._is_mean_of_its_own(rule, finding)):
+        if rule.right or (self.hypothesis != "auxiliary" and self._is_mean_of_its_own(rule, finding)):
             return {"OTHER_OBJECTIVE"}
         return set(rule.codes)
 

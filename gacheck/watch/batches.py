@@ -28,6 +28,32 @@ def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
     }
 
 
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the rows of two batches together, padded on the right as collators do: labels with what is not scored.
+
+    Raises:
+        ValueError: They hold something that cannot be padded.
+    """
+    batch = {}
+    for name, value in one.items():
+        values = (value, other[name])
+        if not all(isinstance(each, torch.Tensor) and each.dim() for each in values):
+            raise ValueError(f"{name} is no tensor of rows")
+        batch[name] = _padded(name, *values)
+    return batch
+
+
+def _padded(name: str, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    sizes = [max(pair) for pair in zip(one.shape[1:], other.shape[1:])]
+    fill: Any = IGNORE_INDEX if name == "labels" else 0
+    if one.is_floating_point() and one.dim() == 4:
+        fill = one.min()  # an attention mask that is added: what is smallest masks
+    both = one.new_full((len(one) + len(other), *sizes), fill)
+    both[(slice(0, len(one)), *map(slice, one.shape[1:]))] = one
+    both[(slice(len(one), None), *map(slice, other.shape[1:]))] = other
+    return both
+
+
 def _has_rows(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() > 0
 

@@ -16,6 +16,10 @@ from gacheck.rules.task import IGNORE_INDEX
 # size: four roundings, each at most half an epsilon.
 ROUNDINGS = 4
 
+# An alignment is clear where half of the gradient has its direction, and twice as much of it as of the other's.
+MOST_OF_IT = 0.5
+CLEARLY_MORE = 2.0
+
 # By how much the gradient of half-precision logits differs from that of their float32 copy, by rounding.
 SAME_AS_ITS_COPY = 0.02
 
@@ -83,9 +87,7 @@ def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
 def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield scored positions and their targets in pieces: a float64 copy of all could be larger than the model."""
     most = max(1, PIECE // logits.shape[-1])
-    counts = alignment.positions.sum(1).tolist()
-    by_row = torch.split(alignment.targets, counts)
-    for row, chosen, targets in zip(logits, alignment.positions, by_row):
+    for row, chosen, targets in zip(logits, *_by_row(alignment)):
         for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most)):
             if len(wanted):
                 yield row[places], wanted
@@ -123,8 +125,24 @@ def row_sums(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> lis
     return [float(sum_nats(logits[i : i + 1], labels[i : i + 1], shifts=shifts)) for i in range(len(labels))]
 
 
-def supported_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> bool:
-    """Return whether a loss shifts the labels, by the positions on whose logits it depends; True where both fit.
+@dataclass(frozen=True)
+class FoundAlignment:
+    """Whether a loss that is not plain cross-entropy shifts the labels.
+
+    Attributes:
+        shifts: It does; also where nothing tells.
+        is_clear: The gradient says so.
+    """
+
+    shifts: bool
+    is_clear: bool
+
+
+def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> FoundAlignment:
+    """Find the alignment whose cross-entropy has, position by position, most of the direction of a loss's gradient.
+
+    Positions without gradient are no evidence, nor are those where something else is added to it: a penalty on the
+    logits, say, has a direction of its own.
 
     Args:
         loss: With its graph, which is kept.
@@ -135,10 +153,26 @@ def supported_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.
     gradients = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=True) if edges else ()
     seen = next((gradient for gradient in gradients if gradient is not None), None)
     if seen is None:
-        return True
-    depends = seen.ne(0).any(-1)
-    wrong = {shifts: int((align(logits, labels, shifts=shifts).positions ^ depends).sum()) for shifts in (True, False)}
-    return wrong[True] <= wrong[False]
+        return FoundAlignment(shifts=True, is_clear=False)
+    total = float(seen.float().norm(dim=-1).sum())
+    shares = {}
+    for shifts in (True, False):
+        alignment = align(logits, labels, shifts=shifts)
+        along = 0.0
+        for row, gradient, chosen, targets in zip(logits.detach(), seen, *_by_row(alignment)):
+            direction = torch.softmax(row[chosen].float(), -1)
+            direction[torch.arange(len(targets)), targets] -= 1
+            size = direction.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+            along += float(((gradient[chosen].float() * direction).sum(-1).abs() / size).sum())
+        shares[shifts] = along / total if total else 0.0
+    best = shares[True] >= shares[False]
+    is_clear = shares[best] > MOST_OF_IT and shares[best] > CLEARLY_MORE * shares[not best]
+    return FoundAlignment(best, is_clear)
+
+
+def _by_row(alignment: Alignment) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Return the scored positions and the targets of every row."""
+    return alignment.positions, torch.split(alignment.targets, alignment.positions.sum(1).tolist())
 
 
 def gradient_nodes(logits: torch.Tensor) -> list[tuple[Node, int]]:

@@ -33,6 +33,7 @@ from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
+    CrossEntropy,
     Replay,
     ask_location,
     find_unit,
@@ -198,7 +199,7 @@ class Probe:
                 self._sketcher = Sketcher(self._trainer.model)
             seen.replayed = replay(self._trainer, inputs, self.shifts, self._sketcher, self._loss_scale)
             if self.shifts is None and seen.replayed.plain is not None and seen.replayed.plain.num_targets:
-                self._align(inputs, seen.replayed.plain.shifts)
+                self._align(inputs, seen.replayed.plain)
         if "labels" in inputs or "shift_labels" in inputs:
             with self._guarded():
                 alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
@@ -208,10 +209,10 @@ class Probe:
             self._watch_growth(seen, stack)
         return seen
 
-    def _align(self, inputs: Mapping[str, Any], shifts: bool) -> None:
+    def _align(self, inputs: Mapping[str, Any], plain: CrossEntropy) -> None:
         """Note whether the loss shifts the labels; where it does not, whether the model's own would."""
-        self.shifts = shifts
-        if not shifts and CAUSAL_LM.shifted_labels not in inputs:
+        self.shifts = plain.shifts
+        if not plain.shifts and plain.is_aligned and CAUSAL_LM.shifted_labels not in inputs:
             with suppress(Exception):
                 self.model_shifts = model_alignment(self._trainer, inputs)
             self.labels_are_inputs = labels_are_inputs(inputs)
@@ -364,10 +365,12 @@ class Probe:
             with suppress(Exception):
                 times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
                 self.own_loss = replace(self.own_loss, times_k=times_k)
-        if is_other and self.own_loss.unit is None and self._may_ask:
+        is_single = all(num_rows(each.inputs) == 1 for each in seen)
+        if (is_other or is_single) and self.own_loss.unit is None and self._may_ask:
             # What cannot be told apart is not known: pairs have no loss of one row.
             with suppress(Exception):
-                self.own_loss = replace(self.own_loss, unit=find_unit(self._trainer, last.inputs, shifts=shifts))
+                unit = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
+                self.own_loss = replace(self.own_loss, unit=unit)
         if self._locate and last.reader is not None and not self.location:
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.reader, shifts=shifts)

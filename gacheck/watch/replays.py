@@ -7,23 +7,24 @@ is its own witness. A replay runs before the training's own forward and backward
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from gacheck.rules.facts import CodeLocation
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import num_rows, rows_of
+from gacheck.watch.batches import joined, num_rows, rows_of
 from gacheck.watch.cross_entropy import (
     align,
+    find_alignment,
     find_logits,
     measure,
     resolution,
-    supported_alignment,
 )
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
@@ -60,12 +61,14 @@ class CrossEntropy:
     Attributes:
         sum_nats: Over its targets.
         noise_nats: By how much rounding may change the mean.
+        is_aligned: It is clear that the loss scores these targets.
     """
 
     sum_nats: float
     num_targets: int
     shifts: bool
     noise_nats: float
+    is_aligned: bool = True
 
     @property
     def mean_nats(self) -> float:
@@ -245,9 +248,10 @@ def _cross_entropy(
     errors = [abs(mean - each.mean_nats) if each.num_targets else float("inf") for each in found]
     best = min(range(len(found)), key=errors.__getitem__)
     if len(found) > 1 and not _is_plain(mean, found[best], own.dtype) and own.requires_grad:
-        # No plain cross-entropy: the positions that the loss depends on tell.
-        shifted = supported_alignment(own, logits, labels)
-        best = next(i for i, each in enumerate(found) if each.shifts == shifted)
+        # No plain cross-entropy: the direction of its gradient at the logits tells.
+        aligned = find_alignment(own, logits, labels)
+        chosen = next(each for each in found if each.shifts == aligned.shifts)
+        return replace(chosen, is_aligned=aligned.is_clear)
     return found[best]
 
 
@@ -319,11 +323,19 @@ def step_at_other_flag(
     return TriedStep(losses, count, gradient)
 
 
-def find_unit(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> Unit | None:
+def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: bool) -> Unit | None:
     """Find out what the own loss is a mean over: how that of several rows follows from those of each.
 
     None where neither fits, or more than one does. Dropout is off, so that the rows have the same each time.
+
+    Args:
+        trainer: At the end of a step.
+        batches: Its micro-batches; those of one row are put together.
+        shifts: Whether the loss shifts the labels.
     """
+    inputs = batches[-1]
+    if num_rows(inputs) == 1:
+        inputs = functools.reduce(joined, batches[-MOST_ROWS_APART:])
     with torch.no_grad(), aside(trainer):
         trainer.model.eval()
         batch = trainer._prepare_inputs(dict(inputs))
@@ -358,7 +370,8 @@ def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
         labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
         if labels is None or loss is None or logits is None or not loss.requires_grad:
             return None
-        return _cross_entropy(logits, labels, CAUSAL_LM.alignments, loss, 0.0).shifts
+        found = _cross_entropy(logits, labels, CAUSAL_LM.alignments, loss, 0.0)
+        return found.shifts if found.is_aligned else None
 
 
 def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> bool:

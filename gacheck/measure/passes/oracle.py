@@ -21,12 +21,12 @@ from gacheck.rules.facts import CodeLocation
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, labels_are_inputs
 from gacheck.watch.cross_entropy import (
     align,
+    find_alignment,
     find_logits,
     measure,
     resolution,
     row_sums,
     sum_nats,
-    supported_alignment,
 )
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean
@@ -184,7 +184,7 @@ class Oracle:
         logits = find_logits(outputs)
         if logits is None or loss is None or not loss.requires_grad:
             return True
-        return supported_alignment(loss, logits, batch["labels"])
+        return find_alignment(loss, logits, batch["labels"]).shifts
 
     def _noise(
         self,
