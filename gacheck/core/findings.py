@@ -100,6 +100,12 @@ class PassFinding:
         return self.gradient_agrees is False and self.gradient_rule is None
 
     @property
+    def spoiled_gradient(self) -> bool:
+        """Whether the gradient holds what is no finite number."""
+        norm = self.record.steps[self.number].grad_norm if self.number < len(self.record.steps) else None
+        return norm is not None and not math.isfinite(norm)
+
+    @property
     def gradient_unseen(self) -> bool:
         """Whether the losses were judged, and nothing is known of the gradient."""
         return self.forward is not None and self.backward is None and self.gradient_agrees is None
@@ -162,8 +168,10 @@ def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tol
 def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFinding:
     """Explain the passes at one value of the flag, under the simplest hypothesis that does."""
     chosen = [p for p in record.all_passes if p.loss_kwargs == flag]
+    # float16's loss scale begins so large that the first gradients overflow; the Trainer leaves such a step out.
+    may_overflow = record.hardware.autocast == "float16"
     plain, *others = (
-        _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size, _unit(chosen))
+        _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size, _unit(chosen), may_overflow)
         for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
@@ -244,6 +252,7 @@ class _Reader:
     hypothesis: Hypothesis
     world_size: int
     unit: Unit | None
+    may_overflow: bool
 
     def explain(self, records: Sequence[PassRecord]) -> FlagFinding:
         passes = [self.explain_pass(p, number) for p in records for number in observed_numbers(p) or [0]]
@@ -362,6 +371,8 @@ class _Reader:
         for finding in passes:
             if finding.nonfinite:
                 codes.add("NONFINITE")
+            if finding.spoiled_gradient:
+                codes.add("INCONCLUSIVE" if self.may_overflow else "NONFINITE")
             if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
                 codes.add("LOSS_KWARGS_REJECTED")
         codes |= self._judge(forward, passes, "forward")
