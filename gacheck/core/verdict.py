@@ -229,6 +229,8 @@ def _affects(auto: FlagFinding | None) -> Affects:
     if auto is None:
         return "none"
     code = auto.codes[0]
+    if severity_of(code) == "ok":
+        return "none"
     if code in ("NONFINITE", "LABELS_NOT_SHIFTED"):
         return "both"
     explained = auto.forward is not None and auto.forward.rule is not None

@@ -234,6 +234,8 @@ class WatchedTraining:
     """Optimizer steps that were to be observed."""
     steps: tuple[StepRecord, ...]
     """As many as there were, of all processes."""
+    tried: StepRecord | None
+    """The first step that was wrong, done once more at the other value of the flag; None where there was no need."""
     loss_location: tuple[CodeLocation, ...]
     unseen: tuple[str, ...]
     """What could not be seen, and why."""

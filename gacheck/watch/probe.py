@@ -28,7 +28,7 @@ from gacheck.rules.facts import (
 )
 from gacheck.rules.gradients import gradient_error, multipliers
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, num_rows
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, labels_are_inputs, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader
@@ -37,9 +37,11 @@ from gacheck.watch.replays import (
     ask_location,
     find_unit,
     gradient_noise,
+    model_alignment,
     repeat,
     replay,
     returns_k_times,
+    step_at_other_flag,
 )
 from gacheck.watch.sketches import Sketcher
 
@@ -83,7 +85,10 @@ class Probe:
     Attributes:
         steps: What was seen, an entry an optimizer step.
         trouble: What kept a micro-batch from being observed; the training itself went on.
+        model_shifts: Whether the model's own loss shifts the labels, where the training's does not.
+        labels_are_inputs: Whether the labels are then the inputs of the same positions.
         own_loss: What was asked of it.
+        tried: The first step that is wrong, done once more at the other value of the flag.
         repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
     """
 
@@ -108,6 +113,7 @@ class Probe:
         self._micro_batches: list[MicroBatchRecord] = []
         self._sketcher: Sketcher | None = None
         self._noise: torch.Tensor | None = None
+        self._model: Any = None
         self._training_step = trainer.training_step
         self._had_own_step = "training_step" in vars(trainer)
         self.shifts = shifts
@@ -115,7 +121,10 @@ class Probe:
         self.steps: list[StepRecord] = []
         self.trouble: list[Exception] = []
         self.location: tuple[CodeLocation, ...] = ()
+        self.model_shifts: bool | None = None
+        self.labels_are_inputs: bool | None = None
         self.own_loss = OwnLossFacts()
+        self.tried: StepRecord | None = None
         self.repeat_error: float | None = None
 
         @functools.wraps(self._training_step)
@@ -138,6 +147,7 @@ class Probe:
 
     def _watched_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         num_items = args[0] if args else kwargs.get("num_items_in_batch")
+        self._model = model
         is_observed = len(self.steps) < self._observed_steps
         again = self._repeat(model, inputs, args, kwargs) if is_observed else None
         try:
@@ -188,7 +198,7 @@ class Probe:
                 self._sketcher = Sketcher(self._trainer.model)
             seen.replayed = replay(self._trainer, inputs, self.shifts, self._sketcher, self._loss_scale)
             if self.shifts is None and seen.replayed.plain is not None and seen.replayed.plain.num_targets:
-                self.shifts = seen.replayed.plain.shifts
+                self._align(inputs, seen.replayed.plain.shifts)
         if "labels" in inputs or "shift_labels" in inputs:
             with self._guarded():
                 alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
@@ -197,6 +207,14 @@ class Probe:
         with self._guarded():
             self._watch_growth(seen, stack)
         return seen
+
+    def _align(self, inputs: Mapping[str, Any], shifts: bool) -> None:
+        """Note whether the loss shifts the labels; where it does not, whether the model's own would."""
+        self.shifts = shifts
+        if not shifts and CAUSAL_LM.shifted_labels not in inputs:
+            with suppress(Exception):
+                self.model_shifts = model_alignment(self._trainer, inputs)
+            self.labels_are_inputs = labels_are_inputs(inputs)
 
     def _watch_growth(self, seen: _Seen, stack: ExitStack) -> None:
         sketcher = self._sketcher
@@ -321,6 +339,9 @@ class Probe:
             suspects = [multiplied] if multiplied is not None else []
         noise = self._rounding(seen, gradient, suspects)
         products = replays.products(gradient, noise, names, suspects)
+        if self._locate and not is_right and self.tried is None and not self._is_distributed:
+            with suppress(Exception):
+                self.tried = self._try_other_flag(known, seen, replays)
         if suspects and self._noise is None and not _is_exact(products, suspects[0]):
             self._noise = gradient_noise(self._trainer, seen[0].inputs, self._sketcher, self._loss_scale)
             noise = self._rounding(seen, gradient, suspects)
@@ -344,10 +365,34 @@ class Probe:
             # What cannot be told apart is not known: pairs have no loss of one row.
             with suppress(Exception):
                 self.own_loss = replace(self.own_loss, unit=find_unit(self._trainer, last.inputs, shifts=shifts))
-        if self._locate and last.reader is not None:
-            self._locate = False
+        if self._locate and last.reader is not None and not self.location:
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.reader, shifts=shifts)
+
+    def _try_other_flag(
+        self, known: list[MicroBatchRecord], seen: list[_Seen], replays: ReplayGradients
+    ) -> StepRecord | None:
+        """Do the step once more as the Trainer would at the other value of the flag."""
+        trainer, sketcher = self._trainer, self._sketcher
+        if sketcher is None or not hasattr(trainer, "model_accepts_loss_kwargs"):
+            return None
+        tried = step_at_other_flag(
+            trainer, self._training_step, self._model, [s.inputs for s in seen], sketcher, self._loss_scale
+        )
+        noise = self._rounding(seen, tried.gradient, [])
+        products = replays.products(tried.gradient, noise, sketcher.names, [])
+        micro_batches = [
+            replace(
+                m,
+                reported_loss_nats=loss,
+                num_items_in_batch=_as_count(tried.num_items),
+                observation=replace(m.observation, weight=None, weight_spread=None, backward_loss_nats=None)
+                if m.observation is not None
+                else None,
+            )
+            for m, loss in zip(known, tried.losses)
+        ]
+        return StepRecord(len(self.steps) + 1, tuple(micro_batches), float(tried.gradient.norm()), products)
 
     def _replay_gradients(self, seen: list[_Seen]) -> ReplayGradients | None:
         """Return the gradients of the replays of all processes."""

@@ -7,6 +7,7 @@ is its own witness. A replay runs before the training's own forward and backward
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
-from gacheck.watch.own_loss import own_mean, without_accumulation
+from gacheck.watch.own_loss import find_loss, own_mean, without_accumulation
 from gacheck.watch.restoring import books_kept, gradients_aside, hooks_muted, undisturbed
 from gacheck.watch.sketches import Sketcher
 
@@ -41,8 +42,10 @@ SAME_GRADIENT = 0.03
 # Of two alignments one fits the loss ten times better where the loss is cross-entropy at all.
 CLEARLY_BETTER = 0.1
 
-# How the loss of several rows follows from those of each: to roundings, and no other way comes near.
+# How the loss of several rows follows from those of each: nearly so, and no other way comes as near.
 UNIT_FITS = 1e-3
+CLEARLY_WORSE = 5.0
+LEAST_DIFFERENCE = 1e-5
 MOST_ROWS_APART = 4
 
 # A scale that is no power of two, so that every product is rounded anew.
@@ -266,6 +269,40 @@ def repeat(trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any,
         return float(loss.detach().mean())
 
 
+@dataclass(frozen=True)
+class TriedStep:
+    """A step that was done once more: what `training_step` returned, the count it was handed, the gradient's sketch."""
+
+    losses: tuple[float, ...]
+    num_items: Any
+    gradient: torch.Tensor
+
+
+def step_at_other_flag(
+    trainer: Any, training_step: Any, model: Any, batches: list[Any], sketcher: Sketcher, scale: float
+) -> TriedStep:
+    """Do a whole step at the other value of the loss-kwargs flag, the Trainer's own count included.
+
+    Args:
+        trainer: At the end of the step, before its update.
+        training_step: Its own.
+        model: That `training_step` is given.
+        batches: The step's micro-batches.
+        sketcher: Of its model.
+        scale: Factor by which mixed precision scales the loss before backward.
+    """
+    with undisturbed(trainer.model), books_kept(trainer), gradients_aside(trainer.model):
+        trainer.model_accepts_loss_kwargs = not trainer.model_accepts_loss_kwargs
+        names = inspect.signature(trainer.get_batch_samples).parameters
+        device = {"device": trainer.args.device} if "device" in names else {}
+        samples, count = trainer.get_batch_samples(iter(batches), len(batches), **device)
+        with sketcher.received(scale) as gradient:
+            losses = tuple(
+                float(training_step(model, dict(each), num_items_in_batch=count).detach()) for each in samples
+            )
+    return TriedStep(losses, count, gradient)
+
+
 def find_unit(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> Unit | None:
     """Find out what the own loss is a mean over: how that of several rows follows from those of each.
 
@@ -291,8 +328,21 @@ def find_unit(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> Unit 
         "tokens": tokens,
         "sum": sum(alone),
     }
-    fitting = [unit for unit, value in predicted.items() if abs(value - together) <= UNIT_FITS * abs(together)]
-    return fitting[0] if len(fitting) == 1 else None
+    errors = {unit: abs(value - together) / abs(together) for unit, value in predicted.items()}
+    best, second, _ = sorted(errors, key=errors.__getitem__)
+    is_clear = errors[second] > max(CLEARLY_WORSE * errors[best], LEAST_DIFFERENCE)
+    return best if errors[best] <= UNIT_FITS and is_clear else None
+
+
+def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
+    """Return whether the model's own loss shifts the labels; None where it has none that tells."""
+    with aside(trainer):
+        batch = trainer._prepare_inputs(dict(inputs))
+        outputs = trainer.model(**batch)
+        labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
+        if labels is None or loss is None or logits is None or not loss.requires_grad:
+            return None
+        return _cross_entropy(logits, labels, CAUSAL_LM.alignments, loss, 0.0).shifts
 
 
 def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> bool:
