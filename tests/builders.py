@@ -5,6 +5,7 @@ The rows are few and their numbers round, so that a person can check what follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -109,9 +110,15 @@ class Gradient:
     cosine: float = 1.0
 
     def products(self, step: OptimizerStep, world_size: int) -> tuple[GradientProducts, ...]:
-        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other."""
+        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other.
+
+        Where there is an auxiliary loss, the training's own loss was replayed too, beside cross-entropy.
+        """
         rule = rule_named(self.rule, world_size)
         weights = [w * m.num_target_tokens for w, m in zip(rule.weights(step), step.micro_batches, strict=True)]
+        if any(m.auxiliary_nats for m in step.micro_batches):
+            share = rule.auxiliary_share(step)
+            weights = [*(w - share for w in weights), *[share] * len(weights)]
         size = len(weights)
         whole = GradientProducts(
             parameter=None,
@@ -172,7 +179,10 @@ def pass_record(
         )
         for i, m in enumerate(step.micro_batches)
     )
-    norm = 2.0 * (weights[0] or 1 / step.num_target_tokens) * step.num_target_tokens
+    # As if the micro-batches' gradients had norm 1 and stood upright on each other; the right one's norm is 2.
+    counts = [m.num_target_tokens for m in step.micro_batches]
+    reached = math.hypot(*(n * (w or 1 / right) for n, w in zip(counts, weights, strict=True)))
+    norm = 2.0 * reached * right / math.hypot(*counts)
     steps = tuple(
         StepRecord(
             step=number,

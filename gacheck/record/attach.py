@@ -44,11 +44,6 @@ class AttachRecord(TrainingRecord):
     """The first step that was wrong, done once more at the other value of the flag; nothing of it stayed."""
 
     @property
-    def flags(self) -> tuple[Flag, ...]:
-        """Its own value of the flag first; the other one where its micro-batches were done again under that."""
-        return tuple(dict.fromkeys((*super().flags, *(p.loss_kwargs for p in self.passes))))
-
-    @property
     def planned(self) -> tuple[PassSpec, ...]:
         """Its one pass."""
         return (PassSpec(self.setup.gradient_accumulation_steps, self.setup.loss_kwargs),)

@@ -34,7 +34,10 @@ def nan_everywhere() -> RunRecord:
 
 
 def other_objective(rule: str) -> RunRecord:
-    made = passes("on", rule, rows=OTHER_ROWS) + passes("off", "mean_of_means", rows=OTHER_ROWS)
+    made = [
+        *passes("on", rule, rows=OTHER_ROWS, gradient=Gradient(rule)),
+        *passes("off", "mean_of_means", rows=OTHER_ROWS, gradient=Gradient("mean_of_means")),
+    ]
     config = {"label_smoothing_factor": 0.1}
     return run_record([with_observed(p, weight_spread=0.8) for p in made], config=config)
 
@@ -75,12 +78,11 @@ def two_processes(rule: str) -> RunRecord:
     return run_record(passes("on", rule, world_size=2) + passes("off", "mean_of_means"), world_size=2)
 
 
-def by_gradient(rule: str, norm_ratio: Callable[[int], float], *, backward: str | None = None) -> RunRecord:
-    """The gradient compared with that of the losses' rule; its norm and, without `backward`, its weights unseen."""
-    made = [
-        pass_record(k, "on", rule, backward=backward, gradient=Gradient(rule, norm_ratio=norm_ratio(k))) for k in KS
-    ]
-    return run_record(made if backward else [with_grad_norm(p, None) for p in made])
+def by_gradient(rule: str, backward: str) -> RunRecord:
+    """What reached the parameters is the gradient of `backward`; its norm by itself was not seen."""
+    weights = None if backward == rule else backward
+    made = passes("on", rule, backward=weights, gradient=Gradient(backward))
+    return run_record([with_grad_norm(p, None) for p in made])
 
 
 MEANS, RIGHT = "MEAN_OF_MEANS", "token_mean"
@@ -187,18 +189,18 @@ CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str 
         ("SCALED_BY_ACCUMULATION", "both", "off", MEANS),
     ),
     "gradient follows the wrong log": (
-        lambda: by_gradient("sum_of_means", lambda k: 1.0),
+        lambda: by_gradient("sum_of_means", "sum_of_means"),
         ("SCALED_BY_ACCUMULATION", "both", None, None),
     ),
     "gradient does not follow the wrong log": (
-        lambda: by_gradient("sum_of_means", lambda k: 1 / k, backward=RIGHT),
+        lambda: by_gradient("sum_of_means", RIGHT),
         ("SCALED_BY_ACCUMULATION", "log", None, None),
     ),
     "gradient does not follow the right log": (
-        lambda: by_gradient(RIGHT, float, backward="sum_of_means"),
+        lambda: by_gradient(RIGHT, "sum_of_means"),
         ("SCALED_BY_ACCUMULATION", "gradient", None, None),
     ),
-    "gradient follows the right log": (lambda: by_gradient(RIGHT, lambda k: 1.0), ("OK", "none", None, None)),
+    "gradient follows the right log": (lambda: by_gradient(RIGHT, RIGHT), ("OK", "none", None, None)),
     "short last step beside right ones": (
         lambda: run_record(
             [*passes("on", RIGHT), pass_record(4, "on", "short_step_over_k", num_micro_batches=3, num_steps=1)]
