@@ -26,6 +26,9 @@ from gacheck.rules.table import RULES_BY_NAME, OptimizerStep, Rule, gravest_firs
 
 Unit = Literal["tokens", "rows", "sum"]
 
+RIGHT = frozenset({"OK", "OTHER_OBJECTIVE"})
+"""The codes of what is right."""
+
 # A norm is one number for all parameters, so it is weaker evidence than the gradients themselves: it speaks only
 # where it is off by a per cent, and by more than regrouping the rows changes it.
 NORM_DIFFERS = 0.01
@@ -55,6 +58,7 @@ class PassFinding:
     Attributes:
         forward: The rule that explains its losses by themselves.
         backward: The rule that explains by how much the gradient grew in each micro-batch.
+        log_is_right: The rule of the losses is right for what the training is taken to minimise.
         gradient_rule: The rule whose gradient it is that reached the parameters; None where it is that of none.
         gradients: The gradient against that of the rule of the losses: of all parameters, then of single ones; none
             where that was not measured.
@@ -71,6 +75,7 @@ class PassFinding:
     nonfinite: bool
     grad_norm_ratio: float | None
     wrong_norm: bool
+    log_is_right: bool = False
     gradient_rule: Rule | None = None
     gradients: tuple[GradientError, ...] = ()
     right_gradient: GradientError | None = None
@@ -189,7 +194,7 @@ def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
     """
     failed = any(p.record.status == "failed" for p in finding.passes)
     unseen = any(p.gradient_unseen for p in finding.passes)
-    if set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"} and (failed or missing or unseen):
+    if set(finding.codes) <= RIGHT and (failed or missing or unseen):
         return replace(finding, codes=("INCONCLUSIVE",))
     asked = any(p.record.own_loss.is_asked is not False for p in finding.passes)
     if finding.codes == ("UNEXPLAINED",) and not asked and _unexplained(finding):
@@ -283,7 +288,8 @@ class _Reader:
         losses, grown = (finding.forward, finding.backward) if mine else (forward, behind)
         rule = losses.rule if losses is not None else None
         gradients = self._compare(finding.record, number, step, rule or self._right_rule())
-        found = replace(finding, gradients=gradients)
+        is_right = rule is not None and self._codes_of_rule(rule, finding) <= RIGHT
+        found = replace(finding, gradients=gradients, log_is_right=is_right)
         if not gradients or (rule is not None and found.gradient_agrees):
             return replace(found, gradient_rule=rule if gradients else None)
         for each in (grown, finding.backward):
@@ -358,7 +364,7 @@ class _Reader:
         if not codes:
             codes.add("INCONCLUSIVE")
         if len(codes) > 1:
-            codes -= {"OK", "OTHER_OBJECTIVE"}
+            codes -= RIGHT
         return gravest_first(codes)
 
     def _by_weights(self, codes: set[str], passes: Sequence[PassFinding], backward: Match | None) -> set[str]:
@@ -368,7 +374,7 @@ class _Reader:
         wrong_norm = any(p.wrong_norm for p in passes)
         if "UNEXPLAINED" in gradient and not wrong_norm:
             gradient -= {"UNEXPLAINED"}
-        if not gradient and codes & {"OK", "OTHER_OBJECTIVE"} and wrong_norm:
+        if not gradient and codes & RIGHT and wrong_norm:
             gradient.add("UNEXPLAINED")
         return gradient
 

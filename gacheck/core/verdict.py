@@ -234,7 +234,7 @@ def _affects(auto: FlagFinding | None) -> Affects:
     if code in ("NONFINITE", "LABELS_NOT_SHIFTED"):
         return "both"
     explained = auto.forward is not None and auto.forward.rule is not None
-    in_log = any(_shows(code, p.forward if p.apart or not explained else auto.forward) for p in auto.passes)
+    in_log = any(_log_shows(code, p, p.forward if p.apart or not explained else auto.forward) for p in auto.passes)
     in_gradient = any(_gradient_shows(code, p, auto) for p in auto.passes)
     if in_log:
         return "both" if in_gradient else "log"
@@ -246,6 +246,10 @@ def _shows(code: str, found: Match | None) -> bool:
     if found is None or found.rule is None:
         return found is not None
     return _shows_rule(code, found.rule)
+
+
+def _log_shows(code: str, finding: PassFinding, found: Match | None) -> bool:
+    return finding.forward is not None and _shows(code, found) and (code in RULE_CODES or not finding.log_is_right)
 
 
 def _shows_rule(code: str, rule: Rule) -> bool:

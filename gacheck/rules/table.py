@@ -229,6 +229,8 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(1, step.num_label_tokens),
         "UNSHIFTED_TOKEN_COUNT",
     ),
+    # Of a step with one micro-batch it predicts what dividing twice does.
+    Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule(
         "token_mean_over_k",
         "divided twice",
@@ -249,7 +251,6 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("sum_over_k", "sum over the tokens / k", lambda step, m: 1 / len(step.micro_batches), "NOT_NORMALISED"),
     Rule("sum", "sum over the tokens", lambda step, m: 1 / step.num_processes, "NOT_NORMALISED"),
-    Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),
 )
 

@@ -254,12 +254,13 @@ class Probe:
             self.own_loss = replace(self.own_loss, is_asked=is_asked)
         weight = read.weight(self._loss_scale) if read is not None else None
         taken = reader.backward.loss if reader is not None else None
-        count = read.num_targets if read is not None and read.num_targets is not None else None
-        count = count if count is not None else plain.num_targets if plain is not None else 0
-        total = read.sum_nats if read is not None and read.sum_nats is not None else plain.sum_nats if plain else None
-        noise = max([plain.noise_nats] if plain else [], default=0.0)
-        if read is not None and count:
-            noise = max(noise, read.noise_nats / count)
+        # A training's step may do other forwards than that of its loss: the replay's logits are those of the loss.
+        total, count, noise = (plain.sum_nats, plain.num_targets, 0.0) if plain is not None else (None, 0, 0.0)
+        if plain is None and read is not None and read.num_targets is not None:
+            total, count = read.sum_nats, read.num_targets
+            noise = read.noise_nats / count if count else 0.0
+        if replayed is not None:
+            noise = replayed.noise_nats
         return Observation(
             rows=_fingerprints(seen.inputs),
             num_target_tokens=count,
@@ -343,7 +344,9 @@ class Probe:
             with suppress(Exception):
                 self.tried = self._try_other_flag(known, seen, replays)
         if suspects and self._noise is None and not _is_exact(products, suspects[0]):
-            self._noise = gradient_noise(self._trainer, seen[0].inputs, self._sketcher, self._loss_scale)
+            # That with most targets: one without any has no gradient.
+            most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
+            self._noise = gradient_noise(self._trainer, seen[most].inputs, self._sketcher, self._loss_scale)
             noise = self._rounding(seen, gradient, suspects)
             products = replays.products(gradient, noise, names, suspects)
         if not self._is_distributed:
@@ -439,6 +442,10 @@ class Probe:
         """The factor by which float16 autocast scaled the loss before backward."""
         scaler = getattr(self._trainer.accelerator, "scaler", None)
         return float(scaler.get_scale()) if scaler is not None else 1.0
+
+
+def _num_targets(record: MicroBatchRecord) -> int:
+    return record.observation.num_target_tokens if record.observation is not None else 0
 
 
 def _is_exact(products: tuple[GradientProducts, ...], multiplied: tuple[float, ...]) -> bool:

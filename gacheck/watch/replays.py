@@ -39,9 +39,6 @@ PLAIN_SLACK = 10.0
 COARSE = 1e-4
 SAME_GRADIENT = 0.03
 
-# Of two alignments one fits the loss ten times better where the loss is cross-entropy at all.
-CLEARLY_BETTER = 0.1
-
 # How the loss of several rows follows from those of each: nearly so, and no other way comes as near.
 UNIT_FITS = 1e-3
 CLEARLY_WORSE = 5.0
@@ -84,6 +81,7 @@ class Replay:
         own_mean_nats: What the training's own code returns for it at k = 1.
         plain: Its cross-entropy; None where the training has no labels or its model gives no logits.
         is_plain: Whether the own loss is that.
+        noise_nats: By how much rounding may change the own loss.
         plain_gradient: Sketch of the gradient of the mean cross-entropy; None without.
         own_gradient: Sketch of the gradient of the own loss; None where it is not to be taken, or has none.
     """
@@ -91,6 +89,7 @@ class Replay:
     own_mean_nats: float
     plain: CrossEntropy | None
     is_plain: bool
+    noise_nats: float
     plain_gradient: torch.Tensor | None
     own_gradient: torch.Tensor | None
 
@@ -143,7 +142,7 @@ def _ask(
         logits, blur = _logits(trainer, kept, batch) if labels is not None else (None, 0.0)
         mean = float(loss.detach())
         if labels is None or logits is None or len(logits) != len(labels):
-            return Replay(mean, None, False, None, _gradient(loss, sketcher, scale))
+            return Replay(mean, None, False, 0.0, None, _gradient(loss, sketcher, scale))
         alignments = (False,) if collated else CAUSAL_LM.alignments if shifts is None else (shifts,)
         plain = _cross_entropy(logits, labels, alignments, loss, blur)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
@@ -155,7 +154,11 @@ def _ask(
             norm = float(plain_gradient.norm())
             is_plain = float((own_gradient - plain_gradient).norm()) <= SAME_GRADIENT * norm
             own_gradient = None if is_plain else own_gradient
-        return Replay(mean, plain, is_plain, plain_gradient, own_gradient)
+        noise = plain.noise_nats
+        if not is_plain and logits.dtype.itemsize < 4:
+            # Code of its own may round in the precision of the logits, even where a wider loss comes out.
+            noise = max(noise, torch.finfo(logits.dtype).eps / 2 * abs(mean))
+        return Replay(mean, plain, is_plain, noise, plain_gradient, own_gradient)
 
 
 def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
@@ -229,7 +232,7 @@ def _cross_entropy(
         found.append(CrossEntropy(total, count, shifts, noise / max(1, count)))
     errors = [abs(mean - each.mean_nats) if each.num_targets else float("inf") for each in found]
     best = min(range(len(found)), key=errors.__getitem__)
-    if len(found) > 1 and min(errors) > CLEARLY_BETTER * max(errors) and own.requires_grad:
+    if len(found) > 1 and not _is_plain(mean, found[best], own.dtype) and own.requires_grad:
         # No plain cross-entropy: the positions that the loss depends on tell.
         shifted = supported_alignment(own, logits, labels)
         best = next(i for i, each in enumerate(found) if each.shifts == shifted)

@@ -36,8 +36,8 @@ from gacheck.watch.probe import gradient_norm
 PLAIN_SLACK = 10.0
 
 
-# A loss that is plain cross-entropy fits one alignment to rounding, and the other not: ten times better is clear.
-SHIFT_IS_CLEAR = 0.1
+# A loss that is plain cross-entropy fits one alignment to rounding, and the other not: a hundred times better is clear.
+SHIFT_IS_CLEAR = 0.01
 
 
 @dataclass(frozen=True)
