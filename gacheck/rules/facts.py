@@ -115,7 +115,9 @@ class Observation:
     num_rows: int = 0
     """0 where that was not told."""
     noise_nats: float = 0.0
-    """By how much rounding may change the mean over the micro-batch."""
+    """By how much rounding may change the mean cross-entropy over the micro-batch."""
+    own_noise_nats: float = 0.0
+    """The same of `own_mean_nats`."""
     gradient: GradientProducts | None = None
     """By how much every parameter's gradient grew, held against this micro-batch's replay; None where unseen."""
 

@@ -72,7 +72,7 @@ def _micro_batch(
         auxiliary,
         record.process,
         seen.num_rows or len(seen.rows),
-        noise=seen.noise_nats / mean if mean else 0.0,
+        noise=(seen.noise_nats if hypothesis == "plain" else seen.own_noise_nats) / mean if mean else 0.0,
     )
 
 

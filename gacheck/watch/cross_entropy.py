@@ -16,7 +16,7 @@ from gacheck.rules.task import IGNORE_INDEX
 # size: four roundings, each at most half an epsilon.
 ROUNDINGS = 4
 
-# An alignment is clear where half of the gradient has its direction, and twice as much of it as of the other's.
+# An alignment is clear where the gradient has a cosine above this to that of its cross-entropy, and twice the other's.
 MOST_OF_IT = 0.5
 CLEARLY_MORE = 2.0
 
@@ -139,10 +139,9 @@ class FoundAlignment:
 
 
 def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> FoundAlignment:
-    """Find the alignment whose cross-entropy has, position by position, most of the direction of a loss's gradient.
+    """Find the alignment whose cross-entropy has, row by row, the direction of a loss's gradient at the logits.
 
-    Positions without gradient are no evidence, nor are those where something else is added to it: a penalty on the
-    logits, say, has a direction of its own.
+    Positions without gradient are no evidence. Rows may be wanted or unwanted, as those of pairs are.
 
     Args:
         loss: With its graph, which is kept.
@@ -154,20 +153,19 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
     seen = next((gradient for gradient in gradients if gradient is not None), None)
     if seen is None:
         return FoundAlignment(shifts=True, is_clear=False)
-    total = float(seen.float().norm(dim=-1).sum())
     shares = {}
     for shifts in (True, False):
-        alignment = align(logits, labels, shifts=shifts)
-        along = 0.0
-        for row, gradient, chosen, targets in zip(logits.detach(), seen, *_by_row(alignment)):
+        along = sizes = 0.0
+        for row, gradient, chosen, targets in zip(
+            logits.detach(), seen, *_by_row(align(logits, labels, shifts=shifts))
+        ):
             direction = torch.softmax(row[chosen].float(), -1)
             direction[torch.arange(len(targets)), targets] -= 1
-            size = direction.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-            along += float(((gradient[chosen].float() * direction).sum(-1).abs() / size).sum())
-        shares[shifts] = along / total if total else 0.0
-    best = shares[True] >= shares[False]
-    is_clear = shares[best] > MOST_OF_IT and shares[best] > CLEARLY_MORE * shares[not best]
-    return FoundAlignment(best, is_clear)
+            along += abs(float((gradient[chosen].float() * direction).sum()))
+            sizes += float(gradient.float().norm() * direction.norm())
+        shares[shifts] = along / sizes if sizes else 0.0
+    is_clear = max(shares.values()) > MOST_OF_IT and max(shares.values()) > CLEARLY_MORE * min(shares.values())
+    return FoundAlignment(shares[True] >= shares[False] or not is_clear, is_clear)
 
 
 def _by_row(alignment: Alignment) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

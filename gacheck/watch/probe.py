@@ -256,12 +256,10 @@ class Probe:
         weight = read.weight(self._loss_scale) if read is not None else None
         taken = reader.backward.loss if reader is not None else None
         # A training's step may do other forwards than that of its loss: the replay's logits are those of the loss.
-        total, count, noise = (plain.sum_nats, plain.num_targets, 0.0) if plain is not None else (None, 0, 0.0)
+        total, count, noise = (plain.sum_nats, plain.num_targets, plain.noise_nats) if plain else (None, 0, 0.0)
         if plain is None and read is not None and read.num_targets is not None:
             total, count = read.sum_nats, read.num_targets
             noise = read.noise_nats / count if count else 0.0
-        if replayed is not None:
-            noise = replayed.noise_nats
         return Observation(
             rows=_fingerprints(seen.inputs),
             num_target_tokens=count,
@@ -273,6 +271,7 @@ class Probe:
             backward_loss_nats=None if taken is None else taken / self._loss_scale,
             num_rows=num_rows(seen.inputs),
             noise_nats=noise,
+            own_noise_nats=replayed.noise_nats if replayed is not None else 0.0,
         )
 
     @property
