@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -959,3 +959,31 @@ def test_what_each_process_returned_counts_by_their_number() -> None:
     assert analysis.passes[0].reported_loss == pytest.approx(analysis.passes[0].reference_loss)
     assert analysis.findings[0].forward is not None
     assert [rule.name for rule in analysis.findings[0].forward.equivalent][:1] == ["token_mean_per_process"]
+
+
+@pytest.mark.parametrize(("share", "rule"), [(lambda k: 1.0, "sum"), (lambda k: 1 / k, "sum_over_k")])
+def test_another_objective_that_is_a_sum(share: Callable[[int], float], rule: str) -> None:
+    # By itself a micro-batch's loss is the sum over its targets: what the replay's gradient is that of.
+    def edit(record: PassRecord) -> PassRecord:
+        first, *rest = record.steps
+        k = record.accumulation_steps
+        seen = [m.observation for m in first.micro_batches if m.observation is not None]
+        own = [(o.sum_nats or 0) + 2 * o.num_target_tokens for o in seen]
+        # Of cross-entropy's replay and of its own: it grew by the share of the latter.
+        growth = GradientProducts(None, share(k) ** 2, (0.0, share(k)), (1.0, 0.0, 1.0), 0.0)
+        micro_batches = tuple(
+            replace(m, reported_loss_nats=share(k) * s, observation=replace(o, own_mean_nats=s, gradient=growth))
+            for m, o, s in zip(first.micro_batches, seen, own, strict=True)
+        )
+        upright = tuple(float(i == j) for i in range(2 * k) for j in range(i + 1))
+        products = GradientProducts(None, k * share(k) ** 2, (0.0,) * k + (share(k),) * k, upright, 0.0)
+        step = replace(first, micro_batches=micro_batches, gradients=(products,))
+        return record.model_copy(update={"steps": (step, *rest), "own_loss": OwnLossFacts(unit="sum", is_asked=True)})
+
+    finding = found([edit(p) for p in passes_of("token_mean", (2, 4), backward=None)])
+
+    assert finding.codes == ("NOT_NORMALISED",)
+    assert [p.gradient_rule and p.gradient_rule.name for p in finding.passes] == [rule] * 2
+    assert finding.backward is not None
+    assert finding.backward.rule is not None
+    assert finding.backward.rule.name == rule
