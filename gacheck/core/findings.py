@@ -371,14 +371,7 @@ class _Reader:
 
     def _codes(self, passes: Sequence[PassFinding], forward: Match | None, backward: Match | None) -> tuple[str, ...]:
         """Collect what holds."""
-        codes: set[str] = set()
-        for finding in passes:
-            if finding.nonfinite:
-                codes.add("NONFINITE")
-            if finding.spoiled_gradient:
-                codes.add("INCONCLUSIVE" if self.may_overflow else "NONFINITE")
-            if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
-                codes.add("LOSS_KWARGS_REJECTED")
+        codes = set().union(*map(self._without_rule, passes)) if passes else set()
         codes |= self._judge(forward, passes, "forward")
         measured = [p for p in passes if p.gradients]
         for p in measured:
@@ -394,6 +387,17 @@ class _Reader:
         if len(codes) > 1:
             codes -= RIGHT
         return gravest_first(codes)
+
+    def _without_rule(self, finding: PassFinding) -> set[str]:
+        """Return the codes that need no rule."""
+        codes: set[str] = set()
+        if finding.nonfinite:
+            codes.add("NONFINITE")
+        if finding.spoiled_gradient:
+            codes.add("INCONCLUSIVE" if self.may_overflow else "NONFINITE")
+        if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
+            codes.add("LOSS_KWARGS_REJECTED")
+        return codes
 
     def _by_weights(self, codes: set[str], passes: Sequence[PassFinding], backward: Match | None) -> set[str]:
         """Judge a gradient of which only the weights at the logits were seen, or its norm."""
