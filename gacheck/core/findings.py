@@ -259,7 +259,7 @@ class _Reader:
         # The tail of an epoch is a step of another kind; it has no say in what explains the others.
         whole = [p for p in passes if p.step is not None and not p.nonfinite and not p.apart]
         forward = self._match([m for p in whole if (m := reported_losses(p.record, p.step, p.number))])
-        gradients = [backward(p.record, p.step, self.hypothesis, p.number) for p in whole]
+        gradients = [self._backward(p.record, p.step, p.number) for p in whole]
         complete = [g for g in gradients if g is not None]
         is_one_kind = len(complete) == len(gradients) and len({g.backward for g in complete}) == 1
         behind = self._match(complete) if is_one_kind else None
@@ -275,7 +275,7 @@ class _Reader:
         if step is None or nonfinite:
             return PassFinding(record, step, None, None, nonfinite, ratio, wrong, number=number)
         losses = reported_losses(record, step, number)
-        gradient = backward(record, step, self.hypothesis, number)
+        gradient = self._backward(record, step, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
         right = self._compare(record, number, step, self._right_rules(step)[0])
@@ -291,6 +291,9 @@ class _Reader:
             right_gradient=whole,
             number=number,
         )
+
+    def _backward(self, record: PassRecord, step: OptimizerStep | None, number: int) -> Measurement | None:
+        return backward(record, step, self.hypothesis, number, own_is_sum=self.unit == "sum")
 
     @property
     def _regrouping(self) -> float:
@@ -314,8 +317,21 @@ class _Reader:
         for each in (*fitting, *behind_rules, *self._right_rules(step)):
             errors = self._compare(finding.record, number, step, each)
             if errors and all(map(agrees, errors)):
-                return replace(found, gradient_rule=each)
+                return self._with_sum(replace(found, gradient_rule=each), each)
         return found
+
+    def _with_sum(self, finding: PassFinding, rule: Rule) -> PassFinding:
+        """Take losses for right whose sum is, with the gradient: some Trainers return a step's loss all at its end."""
+        losses, step = finding.forward, finding.step
+        measured = reported_losses(finding.record, step, finding.number)
+        if losses is None or losses.explained or measured is None or rule not in self._right_rules(measured.step):
+            return finding
+        predicted = math.fsum(measured.predict(rule))
+        error = abs(math.fsum(measured.values) - predicted) / abs(predicted) if predicted else math.inf
+        if error > SLACK * max(measured.tolerances(self._loss_tolerance())):
+            return finding
+        whole = replace(losses, rule=rule, equivalent=(), best=rule, relative_error=error)
+        return replace(finding, forward=whole, log_is_right=True)
 
     def _compare(
         self, record: PassRecord, number: int, step: OptimizerStep, rule: Rule | None
@@ -324,7 +340,8 @@ class _Reader:
         seen = record.steps[number].gradients
         if rule is None or not seen:
             return ()
-        multiplied = multipliers(rule, step, self.hypothesis, len(seen[0].with_replays))
+        own_is_sum = self.unit == "sum"
+        multiplied = multipliers(rule, step, self.hypothesis, len(seen[0].with_replays), own_is_sum=own_is_sum)
         if multiplied is None:
             return ()
         whole = gradient_error(seen[0], multiplied)

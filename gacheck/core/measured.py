@@ -55,7 +55,12 @@ def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int 
 
 
 def backward(
-    record: PassRecord, step: OptimizerStep | None, hypothesis: Hypothesis, number: int = 0
+    record: PassRecord,
+    step: OptimizerStep | None,
+    hypothesis: Hypothesis,
+    number: int = 0,
+    *,
+    own_is_sum: bool = False,
 ) -> Measurement | None:
     """Return what was seen of the gradient of each micro-batch; None where it was not seen of any.
 
@@ -67,7 +72,7 @@ def backward(
         return None
     seen = observed_step(record, number)
     if hypothesis != "auxiliary":
-        grown = [_growth(m, own=hypothesis == "own") for m in seen]
+        grown = [_growth(m, own=hypothesis == "own", is_sum=own_is_sum) for m in seen]
         known = [each for each in grown if each is not None]
         if len(known) == len(grown):
             weights = tuple(weight / step.num_processes for weight, _ in known)
@@ -84,7 +89,7 @@ def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backwar
     return Measurement(step, known, backward) if len(known) == len(values) else None
 
 
-def _growth(micro_batch: MicroBatchRecord, *, own: bool) -> tuple[float, float] | None:
+def _growth(micro_batch: MicroBatchRecord, *, own: bool, is_sum: bool) -> tuple[float, float] | None:
     """Return the weight of a unit in what the gradients grew by, and its error; None where that is no multiple."""
     seen = micro_batch.observation
     if seen is None or seen.gradient is None:
@@ -97,7 +102,7 @@ def _growth(micro_batch: MicroBatchRecord, *, own: bool) -> tuple[float, float] 
         return None
     factor, left = found
     norm = math.sqrt(seen.gradient.square)
-    return factor / count, left + (seen.gradient.noise / norm if norm else 0.0)
+    return factor / (1 if own and is_sum else count), left + (seen.gradient.noise / norm if norm else 0.0)
 
 
 def _weight(micro_batch: MicroBatchRecord) -> float | None:

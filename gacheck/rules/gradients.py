@@ -36,7 +36,9 @@ class GradientError:
     noise: float
 
 
-def multipliers(rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_replays: int) -> tuple[float, ...] | None:
+def multipliers(
+    rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_replays: int, *, own_is_sum: bool = False
+) -> tuple[float, ...] | None:
     """Return a rule's multiplier of each replay's gradient; None if the replays do not tell.
 
     Args:
@@ -45,9 +47,11 @@ def multipliers(rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_rep
         hypothesis: What the training is taken to minimise.
         num_replays: k where every replay is of plain cross-entropy, or all of the own loss; 2 k where there are both,
             first the plain ones.
+        own_is_sum: What a replay of the own loss is the gradient of is no mean, but a sum.
     """
     count = len(step.micro_batches)
-    weights = [w * m.num_target_tokens for w, m in zip(rule.weights(step), step.micro_batches)]
+    is_sum = own_is_sum and hypothesis == "own"
+    weights = [w * (1 if is_sum else m.num_target_tokens) for w, m in zip(rule.weights(step), step.micro_batches)]
     share = rule.auxiliary_share(step)
     if not all(map(math.isfinite, weights)) or num_replays not in (count, 2 * count):
         return None

@@ -79,6 +79,17 @@ def test_multipliers(
 
 
 @pytest.mark.parametrize(
+    ("rule", "multiplied"), [("sum", (1, 1)), ("sum_over_k", (1 / 2, 1 / 2)), ("token_mean", (1 / 8, 1 / 8))]
+)
+def test_multipliers_of_a_loss_that_is_a_sum(rule: str, multiplied: Vector) -> None:
+    # What the replay is the gradient of is the sum itself, and not the mean.
+    assert multipliers(RULES_BY_NAME[rule], STEP, "own", 4, own_is_sum=True) == pytest.approx((0, 0, *multiplied))
+    # Of cross-entropy it is the mean, whatever the own loss is.
+    plain = multipliers(RULES_BY_NAME[rule], STEP, "plain", 4)
+    assert multipliers(RULES_BY_NAME[rule], STEP, "plain", 4, own_is_sum=True) == plain
+
+
+@pytest.mark.parametrize(
     ("rule", "multiplied"),
     [
         # With v of cross-entropy and w of all, w − v is the auxiliary loss's: n/N v + (w − v) / 2.

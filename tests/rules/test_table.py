@@ -45,12 +45,12 @@ EXPECTED = {
     "mean_of_means": ((1 / 6, 1 / 10), (2.0, 1.0)),  # 1/(2·3), 1/(2·5); the sum is (12/3 + 10/5)/2 = 3
     "row_mean": ((1 / 12, 3 / 20), (1.0, 1.5)),  # 1/(4·3), 3/(4·5); the sum is (1·12/3 + 3·10/5)/4 = 2.5
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
+    "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
     "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
     "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
     "sum_over_k": ((1 / 2, 1 / 2), (6.0, 5.0)),  # the 2 that came
     "sum": ((1.0, 1.0), (12.0, 10.0)),  # 22 is 8 times 2.75
-    "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "misaligned_count": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/c
 }
 
