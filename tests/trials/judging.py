@@ -60,6 +60,11 @@ class Trial:
     attempts: int
     seconds: float
 
+    @property
+    def found(self) -> bool:
+        """Whether the verdict is true."""
+        return self.outcome == RIGHT
+
 
 def build(drawn: Draw) -> Build:
     """Return what the Trainer is made of, fault and all."""
