@@ -226,7 +226,7 @@ def verdict_of(name: str) -> Verdict:
             "means, drops the count, said not to be scaled",
             "MEAN_OF_MEANS",
             "MyTrainer.compute_loss does not hand num_items_in_batch on.",
-            "Hand it on in MyTrainer.compute_loss, and take trainer.loss_is_scaled_for_ga = False out:  model(**inputs, ",
+            "Hand it on in MyTrainer.compute_loss, and take trainer.loss_is_scaled_for_ga = False out:  model(**inp",
         ),
         (
             "means, own loss, said not to be scaled",
