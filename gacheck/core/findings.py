@@ -307,17 +307,31 @@ class _Reader:
         mine = finding.apart or forward is None or forward.rule is None
         losses, grown = (finding.forward, finding.backward) if mine else (forward, behind)
         rule = losses.rule if losses is not None else None
-        gradients = self._compare(finding.record, number, step, rule or self._right_rules(step)[0])
-        is_right = rule is not None and self._codes_of_rule(rule, finding) <= RIGHT
+        fitting = (rule,) if rule is not None else losses.fitting if losses is not None else ()
+        gradients = self._compare(finding.record, number, step, (*fitting, *self._right_rules(step))[0])
+        is_right = any(self._codes_of_rule(each, finding) <= RIGHT for each in fitting)
         found = replace(finding, gradients=gradients, log_is_right=is_right)
         if not gradients:
             return found
         behind_rules = [m.rule for m in (grown, finding.backward) if m is not None and m.rule is not None]
-        for each in ([rule] if rule is not None else []) + behind_rules + list(self._right_rules(step)):
+        for each in (*fitting, *behind_rules, *self._right_rules(step)):
             errors = self._compare(finding.record, number, step, each)
             if errors and all(map(agrees, errors)):
-                return replace(found, gradient_rule=each)
+                return self._with_sum(replace(found, gradient_rule=each), each)
         return found
+
+    def _with_sum(self, finding: PassFinding, rule: Rule) -> PassFinding:
+        """Take losses for right whose sum is, with the gradient: some Trainers return a step's loss all at its end."""
+        losses, step = finding.forward, finding.step
+        measured = reported_losses(finding.record, step, finding.number)
+        if losses is None or losses.explained or measured is None or rule not in self._right_rules(measured.step):
+            return finding
+        predicted = math.fsum(measured.predict(rule))
+        error = abs(math.fsum(measured.values) - predicted) / abs(predicted) if predicted else math.inf
+        if error > SLACK * max(measured.tolerances(self._loss_tolerance())):
+            return finding
+        whole = replace(losses, rule=rule, equivalent=(), best=rule, relative_error=error)
+        return replace(finding, forward=whole, log_is_right=True)
 
     def _compare(
         self, record: PassRecord, number: int, step: OptimizerStep, rule: Rule | None
@@ -371,16 +385,9 @@ class _Reader:
 
     def _codes(self, passes: Sequence[PassFinding], forward: Match | None, backward: Match | None) -> tuple[str, ...]:
         """Collect what holds."""
-        codes = set().union(*map(self._without_rule, passes)) if passes else set()
+        codes = set().union(*(self._codes_of_pass(p) for p in passes))
         codes |= self._judge(forward, passes, "forward")
-        measured = [p for p in passes if p.gradients]
-        for p in measured:
-            if p.gradient_rule is not None:
-                codes |= self._codes_of_rule(p.gradient_rule, p)
-            # Of losses that nothing explains, nobody knows what gradient they should have.
-            elif p.wrong_gradient and p.forward is not None:
-                codes.add("UNEXPLAINED")
-        if len(measured) < sum(p.forward is not None for p in passes):
+        if any(p.forward is not None and not p.gradients for p in passes):
             codes |= self._by_weights(codes, passes, backward)
         if not codes:
             codes.add("INCONCLUSIVE")
@@ -388,15 +395,17 @@ class _Reader:
             codes -= RIGHT
         return gravest_first(codes)
 
-    def _without_rule(self, finding: PassFinding) -> set[str]:
-        """Return the codes that need no rule."""
-        codes: set[str] = set()
-        if finding.nonfinite:
-            codes.add("NONFINITE")
+    def _codes_of_pass(self, finding: PassFinding) -> set[str]:
+        """Return what a pass shows besides its losses: what is not finite, what was refused, its gradient."""
+        codes = {"NONFINITE"} if finding.nonfinite else set()
         if finding.spoiled_gradient:
             codes.add("INCONCLUSIVE" if self.may_overflow else "NONFINITE")
         if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
             codes.add("LOSS_KWARGS_REJECTED")
+        if finding.gradient_rule is not None:
+            codes |= self._codes_of_rule(finding.gradient_rule, finding)
+        elif finding.wrong_gradient and finding.forward is not None:
+            codes.add("UNEXPLAINED")
         return codes
 
     def _by_weights(self, codes: set[str], passes: Sequence[PassFinding], backward: Match | None) -> set[str]:
@@ -420,9 +429,13 @@ class _Reader:
         return set().union(*(self._codes_of(m, p) for m, p in found)) if found else set()
 
     def _codes_of(self, found: Match, finding: PassFinding) -> set[str]:
-        if found.rule is None:
-            return {"INCONCLUSIVE" if found.ambiguous else "UNEXPLAINED"}
-        return self._codes_of_rule(found.rule, finding)
+        if found.rule is not None:
+            return self._codes_of_rule(found.rule, finding)
+        if not found.ambiguous:
+            return {"UNEXPLAINED"}
+        # What the losses do not tell apart, the gradient does.
+        told = finding.gradient_rule if finding.gradient_rule in found.fitting else None
+        return self._codes_of_rule(told, finding) if told is not None else {"INCONCLUSIVE"}
 
     def _codes_of_rule(self, rule: Rule, finding: PassFinding) -> set[str]:
         if self.hypothesis == "plain" and self.unit != "rows":

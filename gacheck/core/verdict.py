@@ -13,13 +13,17 @@ from gacheck.core.figures import PassFigures
 from gacheck.core.findings import FlagFinding, PassFinding, Tolerance, agrees
 from gacheck.record.attach import AttachRecord
 from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.rules.facts import Flag
+from gacheck.rules.facts import Flag, Overrides
 from gacheck.rules.matching import Match
 from gacheck.rules.table import SEVERITY_RANK, Rule, Severity, rule_table, severity_of
 
 Affects = Literal["log", "gradient", "both", "none"]
 
 _TRAINER_FILE = "transformers/trainer.py"
+
+# A mean of means does harm where the gradient is no longer about the right one, in size or in direction.
+HARMFUL_NORM = 0.5
+HARMFUL_COSINE = 0.7
 
 RULE_CODES = frozenset(code for rule in rule_table(world_size=2, auxiliary=True) for code in rule.codes if code != "OK")
 """The codes that a rule can stand for."""
@@ -61,8 +65,22 @@ class Case:
 
     @property
     def severity(self) -> Severity:
-        """Of the leading code."""
-        return severity_of(self.code)
+        """Of the leading code; that of a mean of means depends on what it did to the gradient."""
+        return "fail" if self.code == "MEAN_OF_MEANS" and self.does_harm else severity_of(self.code)
+
+    @property
+    def furthest_gradient(self) -> PassFigures | None:
+        """The pass of `auto` whose gradient is furthest from the right one; None where none was measured."""
+        seen = [f for f in self.figures if self.auto is not None and f.loss_kwargs == self.auto.flag]
+        return max((f for f in seen if _distance(f)), key=_distance, default=None)
+
+    @property
+    def does_harm(self) -> bool:
+        """Whether some gradient is no longer about the right one."""
+        seen = [f for f in self.figures if self.auto is not None and f.loss_kwargs == self.auto.flag]
+        norms = [f.grad_norm_ratio for f in seen if f.grad_norm_ratio is not None]
+        cosines = [f.grad_cosine for f in seen if f.grad_cosine is not None]
+        return any(abs(n - 1) > HARMFUL_NORM for n in norms) or any(c < HARMFUL_COSINE for c in cosines)
 
     @property
     def attached(self) -> AttachRecord | None:
@@ -99,6 +117,23 @@ class Case:
         return max(wrong, key=lambda p: p.gradients[0].relative, default=None)
 
     @property
+    def overrides(self) -> Overrides:
+        """What the training's own code puts in the place of transformers'; nothing where that was not read."""
+        return self.record.oracle.overrides or Overrides()
+
+    @property
+    def flag_changes_nothing(self) -> bool:
+        """Whether the other value of the flag was tried and gave the same rule."""
+        found = [f.forward if f is not None else None for f in (self.auto, self.other)]
+        names = [each.rule.name if each is not None and each.rule is not None else None for each in found]
+        return names[0] is not None and names[0] == names[1]
+
+    @property
+    def times_k(self) -> bool:
+        """Whether the training's own code was seen to return k times as much at k as at 1."""
+        return self.auto is not None and any(p.record.own_loss.times_k for p in self.auto.passes)
+
+    @property
     def subclass(self) -> str | None:
         """Name the Trainer's subclass whose own `compute_loss` computes the loss; None where it is the model."""
         frames, name = self.record.oracle.loss_location, self.record.setup.trainer_class
@@ -122,6 +157,12 @@ class Case:
             if (f.accumulation_steps, f.loss_kwargs) == (accumulation_steps, flag) and f.ran:
                 return f
         return None
+
+
+def _distance(figures: PassFigures) -> float:
+    """Return how far a gradient is from the right one, in norm or in direction; 0 where that was not measured."""
+    ratio, cosine = figures.grad_norm_ratio, figures.grad_cosine
+    return max(0.0 if ratio is None else abs(ratio - 1), 0.0 if cosine is None else 1 - cosine)
 
 
 def build_case(

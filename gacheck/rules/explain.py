@@ -13,7 +13,7 @@ from gacheck.rules.table import OptimizerStep, Rule, rule_table
 
 @dataclass(frozen=True)
 class Explanation:
-    """A rule that predicts every micro-batch's loss.
+    """A rule that predicts every micro-batch's loss, or the mildest of several that the losses do not tell apart.
 
     Attributes:
         hypothesis: What the training was taken to minimise.
@@ -28,8 +28,7 @@ class Explanation:
     @property
     def rule(self) -> Rule:
         """The rule."""
-        assert self.found.rule is not None
-        return self.found.rule
+        return self.found.rule if self.found.rule is not None else self.found.fitting[0]
 
 
 def explain(micro_batches: Sequence[MicroBatchRecord], accumulation_steps: int, tolerance: float) -> Explanation | None:
@@ -48,6 +47,6 @@ def explain(micro_batches: Sequence[MicroBatchRecord], accumulation_steps: int, 
         losses = tuple(m.reported_loss_nats / num for m in micro_batches)
         rules = rule_table(world_size=num, num_processes=num, auxiliary=hypothesis == "auxiliary")
         found = match([Measurement(step, losses)], tolerance, rules)
-        if found.rule is not None:
+        if found.explained:
             return Explanation(hypothesis, step, found)
     return None

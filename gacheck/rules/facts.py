@@ -155,15 +155,12 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the training's own code puts in the place of transformers' own: read from the Trainer, not tried.
-
-    Classes and functions are named package.module:name.
-    """
+    """What the training's own code puts in the place of transformers' own: read from the Trainer, not tried."""
 
     __pydantic_config__ = _IN_RECORDS
 
     training_step: str | None = None
-    """The class that defines it, or the function that was put in its place; None where it is transformers' own."""
+    """package.module:Class.training_step, or :function where one was put in its place; None: transformers' own."""
     compute_loss: str | None = None
     """The same."""
     get_batch_samples: str | None = None
@@ -175,8 +172,9 @@ class Overrides:
     loss_is_scaled_for_ga: bool | None = None
     """Its value; None too where the release has no such attribute."""
     loss_is_scaled_set_by: str | None = None
-    """The class that sets it; None where the Trainer object has it, or nobody sets it."""
+    """package.module:Class that sets it; None where the Trainer object has it, or nobody sets it."""
     compute_loss_func: str | None = None
+    """package.module:function"""
     label_smoother: bool = False
     """Whether the Trainer's label smoother computes the loss."""
     counts_micro_batches: bool = False

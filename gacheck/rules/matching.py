@@ -54,6 +54,7 @@ class Match:
     Attributes:
         rule: The mildest rule that fits; None if none does, or several that predict different things do.
         equivalent: Other rules that predict the same on this data.
+        fitting: All rules that fit within the tolerance, mildest first.
         ambiguous: Several rules with different predictions fit within the tolerance.
         relative_error: Largest relative error over the micro-batches of the best rule.
         best: The rule with the smallest error, whether it fits or not.
@@ -69,6 +70,7 @@ class Match:
     runner_up: Rule | None
     runner_up_error: float | None
     separation: float | None
+    fitting: tuple[Rule, ...] = ()
 
     @property
     def explained(self) -> bool:
@@ -130,6 +132,7 @@ def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule]
         runner_up=runner_up,
         runner_up_error=rival,
         separation=_separation(rival, noise),
+        fitting=tuple(r for r in rules if excess[r.name] <= SLACK),
     )
 
 

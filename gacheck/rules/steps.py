@@ -63,7 +63,8 @@ def _micro_batch(
         auxiliary = own - plain / count
     if total is None:
         return None
-    mean = abs(own if hypothesis == "own" and own is not None else plain / count if plain and count else 0.0)
+    mean = own if hypothesis == "own" else plain / count if plain and count else None
+    noise = seen.noise_nats if hypothesis == "plain" else seen.own_noise_nats
     return MicroBatch(
         total,
         count,
@@ -72,7 +73,7 @@ def _micro_batch(
         auxiliary,
         record.process,
         seen.num_rows or len(seen.rows),
-        noise=(seen.noise_nats if hypothesis == "plain" else seen.own_noise_nats) / mean if mean else 0.0,
+        noise=noise / abs(mean) if mean and math.isfinite(mean) else 0.0,
     )
 
 

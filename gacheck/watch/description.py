@@ -29,6 +29,9 @@ ARGUMENTS = (
 AUTO_CLASSES = ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES")
 AUTO_MODULE = "transformers.models.auto.modeling_auto"
 
+# Those of them that change nothing of the loss itself.
+NOT_OF_THE_LOSS = frozenset({"learning_rate", "optim", "max_grad_norm", "seed"})
+
 PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
 
 
@@ -127,6 +130,24 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "has_loss_type": described.has_loss_type,
         "built_by_auto_class": described.built_by_auto_class,
     }
+
+
+def kind_of(trainer: Any) -> tuple[Any, ...]:
+    """Return all of a Trainer that bears on its loss: trainings that have it alike need to be watched once."""
+    arguments = {name: _plain(getattr(trainer.args, name, None)) for name in ARGUMENTS if name not in NOT_OF_THE_LOSS}
+    return (
+        type(trainer),
+        type(base_model(trainer.model)),
+        type(trainer.model),
+        *arguments.values(),
+        getattr(trainer, "model_accepts_loss_kwargs", None),
+        getattr(trainer, "loss_is_scaled_for_ga", None),
+        getattr(trainer, "compute_loss_func", None),
+        str(getattr(trainer.accelerator, "mixed_precision", "no")),
+        type(getattr(trainer, "data_collator", None)),
+        type(trainer.train_dataset),
+        tuple(getattr(trainer.train_dataset, "column_names", None) or ()),
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -72,6 +72,8 @@ class ReplayGradients:
     def _nearest(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the multipliers with which the replays come nearest."""
         columns = self.vectors.flatten(1).T
+        if not bool(torch.isfinite(columns).all() and torch.isfinite(gradient).all()):
+            return torch.zeros(len(self), dtype=torch.float64)
         found: torch.Tensor = torch.linalg.lstsq(columns, gradient.flatten()[:, None], driver="gelsd").solution
         return found[:, 0]
 

@@ -55,7 +55,8 @@ def _read_method(trainer: Any, name: str) -> _Method:
         if is_of_transformers(function):
             return _Method(outermost, outermost is not None, drops)
         code = getattr(function, "__code__", None)
-        found = name_of(function if owner is None or is_of_transformers(owner) else owner)
+        is_put_there = owner is None or is_of_transformers(owner)
+        found = name_of(function) if is_put_there else f"{name_of(owner)}.{name}"
         drops = drops or (code is not None and _never_reads_count(code))
         # What calls on names the method again: super().compute_loss(…), or Trainer.compute_loss(self, …).
         if code is None or not any(name in each.co_names for each in _with_nested(code)):

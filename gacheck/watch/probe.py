@@ -27,6 +27,8 @@ from gacheck.rules.facts import (
     StepRecord,
 )
 from gacheck.rules.gradients import gradient_error, multipliers
+from gacheck.rules.steps import HYPOTHESES, optimizer_step
+from gacheck.rules.table import RULES_BY_NAME
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, labels_are_inputs, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
@@ -334,16 +336,13 @@ class Probe:
         if replays is None or self._sketcher is None:
             return known, ()
         names, gradient = self._sketcher.names, self._sketcher.present(self._loss_scale)
-        suspects = []
-        if found is not None:
-            multiplied = multipliers(found.rule, found.step, found.hypothesis, len(replays))
-            suspects = [multiplied] if multiplied is not None else []
+        suspects = self._suspects(known, found, len(replays))
         noise = self._rounding(seen, gradient, suspects)
         products = replays.products(gradient, noise, names, suspects)
         if self._locate and not is_right and self.tried is None and not self._is_distributed:
             with suppress(Exception):
                 self.tried = self._try_other_flag(known, seen, replays)
-        if suspects and self._noise is None and not _is_exact(products, suspects[0]):
+        if self._noise is None and not any(_is_exact(products, each) for each in suspects):
             # That with most targets: one without any has no gradient.
             most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
             self._noise = gradient_noise(self._trainer, seen[most].inputs, self._sketcher, self._loss_scale)
@@ -355,6 +354,20 @@ class Probe:
 
     def _explain(self, known: list[MicroBatchRecord]) -> Explanation | None:
         return explain(known, self._trainer.args.gradient_accumulation_steps, self.resolution)
+
+    def _suspects(
+        self, known: list[MicroBatchRecord], found: Explanation | None, num_replays: int
+    ) -> list[tuple[float, ...]]:
+        """Return the multipliers of the rule of the losses; where none is that, of the right one of each reading."""
+        k = self._trainer.args.gradient_accumulation_steps
+        readings = [(found.rule, found.step, found.hypothesis)] if found is not None else []
+        for hypothesis in HYPOTHESES if found is None else ():
+            step = optimizer_step(known, k, hypothesis)
+            right = RULES_BY_NAME["token_mean"]
+            rule = replace(right, auxiliary="mean") if hypothesis == "auxiliary" else right
+            readings += [(rule, step, hypothesis)] if step is not None else []
+        multiplied = [multipliers(*each, num_replays) for each in readings]
+        return [each for each in multiplied if each is not None]
 
     def _ask_more(self, seen: list[_Seen]) -> None:
         """Ask what explains a loss that is not the right one of plain cross-entropy: once a training."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gacheck.core.verdict import Case
 from gacheck.rules.table import Rule
 from gacheck.words.numbers import percent, power
+from gacheck.words.reasons import in_own_words
 
 # Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
 UNUSUAL_FLOAT32 = 1e-5
@@ -73,7 +74,7 @@ def notes(case: Case) -> tuple[str, ...]:
         if failed and case.code != "LOSS_KWARGS_REJECTED":
             said.append(f"Failed, so not judged: {', '.join(failed)}.")
     if case.attached is not None and case.code != "INCONCLUSIVE":
-        said += [f"Not all could be seen: {reason}." for reason in case.attached.unseen]
+        said += [f"Not all could be seen: {in_own_words(reason)}." for reason in case.attached.unseen]
     more = [code for code in case.codes[1:] if code != "OK"]
     if more:
         said.append(f"Also: {', '.join(more)}.")

@@ -13,8 +13,8 @@ from gacheck.rules.facts import Flag, Overrides, OwnLossFacts, WatchedTraining
 from tests.builders import attached_run
 
 OVERRIDES = Overrides(
-    training_step="train:MyTrainer",
-    compute_loss="train:MyTrainer",
+    training_step="train:MyTrainer.training_step",
+    compute_loss="train:MyTrainer.compute_loss",
     calls_own=("compute_loss",),
     drops_count=("compute_loss",),
     loss_is_scaled_for_ga=True,

@@ -107,7 +107,7 @@ def test_who_defines_a_method_and_what_its_code_does(
 ) -> None:
     found = read(kind)
 
-    assert getattr(found, method) == f"{HERE}:{name}"
+    assert getattr(found, method) == f"{HERE}:{name}.{method}"
     assert (method in found.calls_own, method in found.drops_count) == (calls_own, drops)
 
 
@@ -125,7 +125,7 @@ def test_a_function_that_was_put_into_transformers_class_is_named(monkeypatch: p
     assert read(Trainer).training_step == f"{HERE}:my_step"
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Trainer, None), (OwnStep, f"{HERE}:OwnStep")])
+@pytest.mark.parametrize(("kind", "name"), [(Trainer, None), (OwnStep, f"{HERE}:OwnStep.training_step")])
 def test_what_wraps_a_method_for_watching_is_no_override(kind: type[Trainer], name: str | None) -> None:
     made = trainer_of(kind)
 
@@ -182,7 +182,7 @@ def test_a_trainer_that_is_not_transformers_own_is_named_throughout() -> None:
 
     found = read_overrides(Mine())
 
-    assert (found.training_step, found.compute_loss) == (f"{HERE}:Mine", None)
+    assert (found.training_step, found.compute_loss) == (f"{HERE}:Mine.training_step", None)
 
 
 class MineForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
