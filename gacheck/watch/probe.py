@@ -63,14 +63,14 @@ class _Seen:
         reader: Of its logits; None where it has no labels.
         replayed: What it means by itself; None where that could not be asked.
         growth: Sketch of what its backward added to the gradients.
-        whole: Norm of the gradients after it, a parameter.
+        present: Sketch of the gradients after it, as they are scaled.
     """
 
     inputs: dict[str, Any]
     reader: MicroBatchReader | None = None
     replayed: Replay | None = None
     growth: torch.Tensor | None = None
-    whole: torch.Tensor | None = None
+    present: torch.Tensor | None = None
 
 
 class Probe:
@@ -223,13 +223,14 @@ class Probe:
         sketcher = self._sketcher
         if sketcher is None:
             return
-        before, scale = sketcher.present(), self._loss_scale
+        # What changes them between two micro-batches counts with the later one.
+        earlier = next((each.present for each in reversed(self._seen) if each is not None), None)
+        before, scale = sketcher.present() if earlier is None else earlier, self._loss_scale
 
         def after() -> None:
             with self._guarded():
-                present = sketcher.present()
-                seen.growth = (present - before) / scale
-                seen.whole = present.norm(dim=1) / scale
+                seen.present = sketcher.present()
+                seen.growth = (seen.present - before) / scale
 
         stack.callback(after)
 
@@ -335,7 +336,10 @@ class Probe:
             self._ask_more(seen)
         if replays is None or self._sketcher is None:
             return known, ()
-        names, gradient = self._sketcher.names, self._sketcher.present(self._loss_scale)
+        present = seen[-1].present
+        if present is None:
+            return known, ()
+        names, gradient = self._sketcher.names, present / self._loss_scale
         suspects = self._suspects(known, found, len(replays))
         noise = self._rounding(seen, gradient, suspects)
         products = replays.products(gradient, noise, names, suspects)
@@ -435,7 +439,7 @@ class Probe:
         """
         assert self._sketcher is not None
         units = [torch.finfo(p.dtype).eps / 2 if p.dtype.is_floating_point else 0.0 for p in self._sketcher.parameters]
-        whole = [each.whole for each in seen if each.whole is not None]
+        whole = [each.present.norm(dim=1) / self._loss_scale for each in seen if each.present is not None]
         largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
         rounding = torch.tensor(units, dtype=torch.float64) * largest * (len(seen) + 1)
         if self._noise is None:
@@ -448,7 +452,7 @@ class Probe:
             return record
         own = replayed.own_gradient if self._may_ask else None
         replays = ReplayGradients.of([replayed.plain_gradient], [own])
-        if replays is None or seen.whole is None:
+        if replays is None or seen.present is None:
             return record
         noise = self._rounding([seen], seen.growth, [])
         (whole, *_) = replays.products(seen.growth, noise, self._sketcher.names, [])
