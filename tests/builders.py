@@ -194,10 +194,7 @@ def pass_record(
         )
         for i, m in enumerate(step.micro_batches)
     )
-    # As if the gradients of the micro-batches' means stood upright on each other; the right one's norm is 2.
-    counts = [m.num_target_tokens for m in step.micro_batches]
-    shares = [n / sum(counts) if w is None else w * n for w, n in zip(weights, counts, strict=True)]
-    norm = 2.0 * math.hypot(*shares) * sum(counts) / math.hypot(*counts)
+    norm = 2.0 * (weights[0] or 1 / step.num_target_tokens) * step.num_target_tokens
     steps = tuple(
         StepRecord(
             step=number,
