@@ -33,7 +33,7 @@ from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, labels_are_inputs, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.gradients import ReplayGradients, decode, encode
-from gacheck.watch.micro_batch import MicroBatchReader
+from gacheck.watch.micro_batch import MicroBatchReader, has_labels
 from gacheck.watch.replays import (
     CrossEntropy,
     Replay,
@@ -203,7 +203,7 @@ class Probe:
             seen.replayed = replay(self._trainer, inputs, self.shifts, self._sketcher, self._loss_scale)
             if self.shifts is None and seen.replayed.plain is not None and seen.replayed.plain.num_targets:
                 self._align(inputs, seen.replayed.plain)
-        if "labels" in inputs or "shift_labels" in inputs:
+        if has_labels(seen.inputs):
             with self._guarded():
                 alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
                 seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, alignments)
