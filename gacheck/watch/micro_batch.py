@@ -115,6 +115,15 @@ def _is_within(function: str) -> bool:
     return False
 
 
+def has_labels(inputs: Batch, task: Task = CAUSAL_LM) -> bool:
+    """Whether the inputs of a micro-batch hold labels of the task's kind."""
+    try:
+        scored_labels(inputs, task)
+    except ValueError:
+        return False
+    return True
+
+
 def scored_labels(inputs: Batch, task: Task = CAUSAL_LM) -> tuple[torch.Tensor, bool]:
     """Return the labels of a micro-batch and whether the collator has aligned them with the logits already.
 
