@@ -44,6 +44,8 @@ def _whatever(case: Case) -> str:
 def _scaled_summary(case: Case) -> str:
     if case.affects == "gradient":
         return "the gradient is k times too large, under a log that looks right"
+    if case.affects == "log":
+        return "the logged loss is k times too large, and the gradient is right"
     return "the loss is k times too large"
 
 
