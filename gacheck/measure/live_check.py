@@ -17,7 +17,6 @@ from gacheck.watch.overrides import is_of_transformers
 from gacheck.watch.restoring import ObjectState, RandomState
 from gacheck.watch.watch import Watch
 
-
 # As in an attached training: some faults begin with the second.
 NUM_STEPS = 2
 
