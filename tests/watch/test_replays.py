@@ -12,7 +12,7 @@ from torch.nn import functional
 from gacheck.watch.cross_entropy import sum_nats
 from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import ask_location, ask_own_loss
-from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, ToyModel, ToyTrainer, same_state, state_of
+from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, Spied, ToyModel, ToyTrainer, same_state, state_of
 
 INPUTS = BATCHES[0]
 NUM_TARGETS = 3
@@ -120,7 +120,7 @@ def test_no_trace_is_left_by_a_question_that_fails(question: Any, monkeypatch: p
 
 
 def test_a_function_of_one_s_own_is_given_the_micro_batch_s_own_count() -> None:
-    counts = []
+    counts = Spied()
 
     def by_count(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         counts.append(int(num_items_in_batch))
@@ -131,7 +131,7 @@ def test_a_function_of_one_s_own_is_given_the_micro_batch_s_own_count() -> None:
     watch, loss = after_a_step(trainer, 12)
     answer = ask_own_loss(trainer, watch, shifts=True, scale=1.0)
 
-    assert counts == [12, NUM_TARGETS]
+    assert counts[:] == [12, NUM_TARGETS]
     assert (answer.mean_nats - 1) * NUM_TARGETS == pytest.approx((loss - 1) * 12, rel=1e-6)
     assert answer.weight is not None
     assert answer.weight.weight == pytest.approx(1 / 12, rel=1e-5)
