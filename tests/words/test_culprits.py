@@ -217,6 +217,18 @@ def verdict_of(name: str) -> Verdict:
             "Hand it on in MyTrainer.training_step:  super().training_step(model, inputs, num_items_in_batch)",
         ),
         (
+            "means, own step drops the count",
+            "MEAN_OF_MEANS",
+            "MyTrainer.training_step does not hand num_items_in_batch on.",
+            "Hand it on in MyTrainer.training_step, and do not divide by k in MyTrainer.training_step:  self.compute_l",
+        ),
+        (
+            "means, drops the count, said not to be scaled",
+            "MEAN_OF_MEANS",
+            "MyTrainer.compute_loss does not hand num_items_in_batch on.",
+            "Hand it on in MyTrainer.compute_loss, and take trainer.loss_is_scaled_for_ga = False out:  model(**inp",
+        ),
+        (
             "means, own loss, said not to be scaled",
             "MEAN_OF_MEANS",
             "MyTrainer.loss_is_scaled_for_ga = False lets the Trainer divide by k.",

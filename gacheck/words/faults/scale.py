@@ -155,7 +155,10 @@ def _by_declaration(case: Case) -> Iterator[Culprit]:
             f"{owner}.loss_is_scaled_for_ga = True tells the Trainer that the loss is divided by num_items_in_batch "
             f"already, so it does not divide by k{_whatever(case)}; {own_loss(case) or 'the model'} returns a mean per "
             f"micro-batch{location(case)}.",
-            Fix(f"Try  {owner}.loss_is_scaled_for_ga = False:  the Trainer then divides by k. Not tried here."),
+            Fix(
+                f"Try  {owner}.loss_is_scaled_for_ga = False:  the Trainer then divides by k. Not tried here.\n"
+                "Short micro-batches then still weigh too much."
+            ),
         )
 
 

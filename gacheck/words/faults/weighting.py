@@ -111,7 +111,13 @@ def _means_fix(case: Case) -> Fix:
         return Fix("Let all processes divide by one count, that of all of them.")
     dropper, call = _dropped(case)
     if dropper is not None and case.auto is not None and case.auto.flag.is_on:
-        return Fix(f"Hand it on in {dropper}:  {call}", is_own=True)
+        # What is divided by the count is not to be divided by k as well.
+        besides = ""
+        if own_step(case) is not None:
+            besides = f", and do not divide by k in {own_step(case)}"
+        elif case.overrides.loss_is_scaled_for_ga is False:
+            besides = f", and take {scaling_owner(case)}.loss_is_scaled_for_ga = False out"
+        return Fix(f"Hand it on in {dropper}{besides}:  {call}", is_own=True)
     who = own_loss(case) or own_step(case)
     if who is None:
         return Fix()
