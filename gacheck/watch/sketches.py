@@ -48,7 +48,7 @@ class Sketcher:
         # Whole rows of buckets, so that every piece begins at the first one.
         rows = PIECE // self._num_buckets
         self._signs = _signs(generator, rows * self._num_buckets).view(rows, self._num_buckets)
-        # In each bucket others, lest pieces that are alike vanish together: those of a gradient whose rows are the same.
+        # In each bucket others, lest pieces that are alike vanish together, as of a gradient whose rows are the same.
         self._signs_of_pieces = _signs(generator, MOST_SIGNS * self._num_buckets).view(MOST_SIGNS, self._num_buckets)
         self._signs_on: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
