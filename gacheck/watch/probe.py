@@ -37,6 +37,7 @@ from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
     CrossEntropy,
     Replay,
+    Unit,
     ask_location,
     find_unit,
     gradient_noise,
@@ -385,8 +386,7 @@ class Probe:
         if (is_other or is_single) and self.own_loss.unit is None and self._may_ask:
             # What cannot be told apart is not known: pairs have no loss of one row.
             with suppress(Exception):
-                unit = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
-                self.own_loss = replace(self.own_loss, unit=unit)
+                self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
         if self._locate and last.reader is not None and not self.location:
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.reader, shifts=shifts)
@@ -415,6 +415,12 @@ class Probe:
             for m, loss in zip(known, tried.losses)
         ]
         return StepRecord(len(self.steps) + 1, tuple(micro_batches), float(tried.gradient.norm()), products)
+
+    def _find_unit(self, seen: list[_Seen], *, shifts: bool) -> Unit | None:
+        others = [s.replayed for s in seen if s.replayed is not None and not s.replayed.is_plain]
+        if others and all(each.is_mean_over_rows for each in others):
+            return "rows"
+        return find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
 
     def _replay_gradients(self, seen: list[_Seen]) -> ReplayGradients | None:
         """Return the gradients of the replays of all processes."""
