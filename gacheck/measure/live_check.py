@@ -13,7 +13,8 @@ from gacheck.errors import ModelError
 from gacheck.measure.passes.snapshot import accelerate_kept
 from gacheck.measure.user_code import TAKE_OUT, exit_call
 from gacheck.rules.facts import WatchedTraining
-from gacheck.watch.restoring import ObjectState, RandomState
+from gacheck.watch.attributes import ObjectState
+from gacheck.watch.restoring import RandomState, books_kept
 from gacheck.watch.watch import Watch
 
 
@@ -24,29 +25,21 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
     Weights are not copied: a check that changes them keeps a copy itself.
     """
     random = RandomState.now(model)
-    states = [ObjectState(each) for each in (*model.modules(), *_configs_of(model))]
+    state = ObjectState(*model.modules())
     gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    held = {id(buffer): buffer for module in state.modules for buffer in module.buffers()}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in held.values()]
     with accelerate_kept(), warnings.catch_warnings():
         try:
             yield
         finally:
-            for state in states:
-                state.restore()
+            state.restore()
             for parameter, gradient in gradients:
                 parameter.grad = gradient
             with torch.no_grad():
                 for buffer, before in buffers:
                     buffer.copy_(before)
             random.restore()
-
-
-def _configs_of(model: torch.nn.Module) -> list[Any]:
-    """Return the configs of a model and of its parts, and the configs within them."""
-    found = [config for module in model.modules() if (config := getattr(module, "config", None)) is not None]
-    for config in found:
-        found += [each for each in vars(config).values() if hasattr(each, "model_type") and each not in found]
-    return found
 
 
 class _Seen(BaseException):
@@ -70,9 +63,7 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
         seen.append(facts)
         raise _Seen
 
-    objects = (trainer, trainer.control, trainer.callback_handler, trainer.accelerator)
-    states = [ObjectState(each) for each in objects]
-    with model_kept(trainer.model):
+    with model_kept(trainer.model), books_kept(trainer):
         try:
             trainer.callback_handler.callbacks = []
             Watch(trainer, num_steps=1, seen=noted)
@@ -85,7 +76,4 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
                 why="That ends the program, and there is nothing to judge.",
                 fix=TAKE_OUT,
             ) from error
-        finally:
-            for state in states:
-                state.restore()
     return seen[0] if seen and seen[0].steps else None
