@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gacheck.words.analysis import Analysis, Verdict
@@ -15,10 +11,14 @@ from tests.trials.doors import DOORS
 from tests.trials.draw import Draw
 from tests.trials.drawing import draw
 from tests.trials.faults import FAULTS
+from tests.trials.faults.fault import OVER_K, TIMES_K
+from tests.trials.quiet import quiet
 from tests.trials.right_steps import NoTruth
 from tests.trials.truth import Truth
 
 MOST_ATTEMPTS = 40
+ALIKE = 0.02
+"""Relative difference up to which a factor is taken for k; in half precision it is not met better."""
 
 RIGHT = "right"
 FALSE_ALARM = "false alarm"
@@ -88,15 +88,6 @@ def drawn_with_truth(seed: int) -> tuple[Draw, Truth, int]:
     raise UnsoundTrial(f"seed {seed}: {draw(seed)} has no clear truth in {MOST_ATTEMPTS} draws")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what Trainers print to themselves."""
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def try_seed(seed: int) -> Trial:
     """Do the trial of a seed."""
     started = time.perf_counter()
@@ -132,8 +123,25 @@ def _outcome(drawn: Draw, truth: Truth, verdict: Verdict, alike: frozenset[str])
     fault = FAULTS[drawn.fault]
     if code == "NONFINITE" and not all(math.isfinite(step.logged) for step in truth.steps):
         return RIGHT
-    if code not in fault.codes and not fault.codes & alike:
+    if code not in fault.codes | _scale(truth, drawn.k) and not fault.codes & alike:
         return MISS if severity == "ok" else WRONG_CAUSE
     # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
     true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
     return RIGHT if severity == "ok" or affects in true else WRONG_CAUSE
+
+
+def _scale(truth: Truth, k: int) -> frozenset[str]:
+    """Name what any fault may be called that on its data comes to times k, or over k, and to nothing else."""
+    for factor, codes in ((k, TIMES_K), (1 / k, OVER_K)):
+        off = abs(factor - 1)
+        if all(
+            error == 0 or math.isclose(error, off, rel_tol=ALIKE)
+            for step in truth.steps
+            for error in (
+                abs(step.logged / step.right - 1) if truth.log == "wrong" else 0,
+                step.gradient_error if truth.gradient == "wrong" else 0,
+                step.parameter_error if truth.gradient == "wrong" else 0,
+            )
+        ):
+            return codes
+    return frozenset()
