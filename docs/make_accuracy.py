@@ -237,7 +237,7 @@ def told(trial: Trial) -> str:
     lines += ["", f"truth: {trial.truth.label}, affects {trial.truth.affects}"]
     for number, step in enumerate(trial.truth.steps, 1):
         lines += [
-            f"  step {number}, {step.num_micro_batches} micro-batches: logged {step.logged:.8g}, right {step.right:.8g}",
+            f"  step {number}, {step.num_micro_batches} micro-batches: logs {step.logged:.8g}, right {step.right:.8g}",
             f"    gradient off by {step.gradient_error:.3g}, at most {step.parameter_error:.3g} in {step.parameter}",
         ]
     if trial.draw.fault is not None:

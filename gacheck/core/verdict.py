@@ -136,9 +136,14 @@ class Case:
     @property
     def subclass(self) -> str | None:
         """Name the Trainer's subclass whose own `compute_loss` computes the loss; None where it is the model."""
-        frames, name = self.record.oracle.loss_location, self.record.setup.trainer_class
-        is_own = bool(frames) and frames[0].function == "compute_loss" and not frames[0].file.endswith(_TRAINER_FILE)
-        return name.rsplit(":", 1)[-1] if name is not None and is_own else None
+        name = self.record.setup.trainer_class
+        return name.rsplit(":", 1)[-1] if name is not None and self.is_own_computation else None
+
+    @property
+    def is_own_computation(self) -> bool:
+        """Whether the loss was seen to be computed in a compute_loss that is not the Trainer's."""
+        frames = self.record.oracle.loss_location
+        return bool(frames) and frames[0].function == "compute_loss" and not frames[0].file.endswith(_TRAINER_FILE)
 
     @property
     def per_process(self) -> bool:

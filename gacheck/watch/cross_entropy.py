@@ -56,6 +56,12 @@ class Alignment:
     positions: torch.Tensor
     targets: torch.Tensor
 
+    @property
+    def counts(self) -> list[int]:
+        """Targets of every row."""
+        counts: list[int] = self.positions.sum(1).tolist()
+        return counts
+
 
 def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignment:
     """Pair the logits with the labels that they are scored on.
@@ -93,8 +99,8 @@ def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.
                 yield row[places], wanted
 
 
-def measure(logits: torch.Tensor, alignment: Alignment, *, blur: float = 0.0) -> tuple[float, float]:
-    """Return S, and by how much rounding may change it, nats.
+def measure(logits: torch.Tensor, alignment: Alignment, *, blur: float = 0.0) -> tuple[list[float], float]:
+    """Return the summed negative log-likelihood of every row, and by how much rounding may change S, nats.
 
     Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart it is a
     large share. What float32 made of the same logits is measured, and no less is allowed for than half a unit in the
@@ -105,14 +111,17 @@ def measure(logits: torch.Tensor, alignment: Alignment, *, blur: float = 0.0) ->
         alignment: Which of them score what.
         blur: Relative error that the logits themselves may have.
     """
-    exact = rounded = largest = 0.0
+    rounded = largest = 0.0
     wide = _float_dtype(logits.device)
+    exact: list[torch.Tensor] = []
     for scored, targets in _scored(logits.detach(), alignment):
-        exact += float(cross_entropy(scored.to(wide), targets, reduction="sum"))
+        exact.append(cross_entropy(scored.to(wide), targets, reduction="none"))
         rounded += float(cross_entropy(scored.float(), targets, reduction="sum"))
         largest += float(scored.abs().amax(1).to(wide).sum())
+    nats = torch.cat(exact) if exact else logits.new_zeros(0, dtype=wide)
+    sums = [float(row.sum()) for row in torch.split(nats, alignment.counts)]
     unit = torch.finfo(torch.float32).eps / 2
-    return exact, max(abs(rounded - exact), (unit + blur) * largest)
+    return sums, max(abs(rounded - float(nats.sum())), (unit + blur) * largest)
 
 
 def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
@@ -170,7 +179,7 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
 
 def _by_row(alignment: Alignment) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Return the scored positions and the targets of every row."""
-    return alignment.positions, torch.split(alignment.targets, alignment.positions.sum(1).tolist())
+    return alignment.positions, torch.split(alignment.targets, alignment.counts)
 
 
 def gradient_nodes(logits: torch.Tensor) -> list[tuple[Node, int]]:

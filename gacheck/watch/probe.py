@@ -37,6 +37,7 @@ from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
     CrossEntropy,
     Replay,
+    Unit,
     ask_location,
     find_unit,
     gradient_noise,
@@ -63,14 +64,14 @@ class _Seen:
         reader: Of its logits; None where it has no labels.
         replayed: What it means by itself; None where that could not be asked.
         growth: Sketch of what its backward added to the gradients.
-        whole: Norm of the gradients after it, a parameter.
+        present: Sketch of the gradients after it, as they are scaled.
     """
 
     inputs: dict[str, Any]
     reader: MicroBatchReader | None = None
     replayed: Replay | None = None
     growth: torch.Tensor | None = None
-    whole: torch.Tensor | None = None
+    present: torch.Tensor | None = None
 
 
 class Probe:
@@ -223,13 +224,14 @@ class Probe:
         sketcher = self._sketcher
         if sketcher is None:
             return
-        before, scale = sketcher.present(), self._loss_scale
+        # What changes them between two micro-batches counts with the later one.
+        earlier = next((each.present for each in reversed(self._seen) if each is not None), None)
+        before, scale = sketcher.present() if earlier is None else earlier, self._loss_scale
 
         def after() -> None:
             with self._guarded():
-                present = sketcher.present()
-                seen.growth = (present - before) / scale
-                seen.whole = present.norm(dim=1) / scale
+                seen.present = sketcher.present()
+                seen.growth = (seen.present - before) / scale
 
         stack.callback(after)
 
@@ -335,7 +337,10 @@ class Probe:
             self._ask_more(seen)
         if replays is None or self._sketcher is None:
             return known, ()
-        names, gradient = self._sketcher.names, self._sketcher.present(self._loss_scale)
+        present = seen[-1].present
+        if present is None:
+            return known, ()
+        names, gradient = self._sketcher.names, present / self._loss_scale
         suspects = self._suspects(known, found, len(replays))
         noise = self._rounding(seen, gradient, suspects)
         products = replays.products(gradient, noise, names, suspects)
@@ -381,8 +386,7 @@ class Probe:
         if (is_other or is_single) and self.own_loss.unit is None and self._may_ask:
             # What cannot be told apart is not known: pairs have no loss of one row.
             with suppress(Exception):
-                unit = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
-                self.own_loss = replace(self.own_loss, unit=unit)
+                self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
         if self._locate and last.reader is not None and not self.location:
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.reader, shifts=shifts)
@@ -412,6 +416,12 @@ class Probe:
         ]
         return StepRecord(len(self.steps) + 1, tuple(micro_batches), float(tried.gradient.norm()), products)
 
+    def _find_unit(self, seen: list[_Seen], *, shifts: bool) -> Unit | None:
+        others = [s.replayed for s in seen if s.replayed is not None and not s.replayed.is_plain]
+        if others and all(each.is_mean_over_rows for each in others):
+            return "rows"
+        return find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
+
     def _replay_gradients(self, seen: list[_Seen]) -> ReplayGradients | None:
         """Return the gradients of the replays of all processes."""
         replays = [each.replayed for each in seen]
@@ -435,7 +445,7 @@ class Probe:
         """
         assert self._sketcher is not None
         units = [torch.finfo(p.dtype).eps / 2 if p.dtype.is_floating_point else 0.0 for p in self._sketcher.parameters]
-        whole = [each.whole for each in seen if each.whole is not None]
+        whole = [each.present.norm(dim=1) / self._loss_scale for each in seen if each.present is not None]
         largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
         rounding = torch.tensor(units, dtype=torch.float64) * largest * (len(seen) + 1)
         if self._noise is None:
@@ -448,7 +458,7 @@ class Probe:
             return record
         own = replayed.own_gradient if self._may_ask else None
         replays = ReplayGradients.of([replayed.plain_gradient], [own])
-        if replays is None or seen.whole is None:
+        if replays is None or seen.present is None:
             return record
         noise = self._rounding([seen], seen.growth, [])
         (whole, *_) = replays.products(seen.growth, noise, self._sketcher.names, [])

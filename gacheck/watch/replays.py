@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -61,11 +62,13 @@ class CrossEntropy:
     Attributes:
         sum_nats: Over its targets.
         noise_nats: By how much rounding may change the mean.
+        row_mean_nats: The mean over the rows of each row's own mean.
         is_aligned: It is clear that the loss scores these targets.
     """
 
     sum_nats: float
     num_targets: int
+    row_mean_nats: float
     shifts: bool
     noise_nats: float
     is_aligned: bool = True
@@ -74,6 +77,11 @@ class CrossEntropy:
     def mean_nats(self) -> float:
         """Over its targets; 0 where it has none."""
         return self.sum_nats / self.num_targets if self.num_targets else 0.0
+
+    @property
+    def by_rows(self) -> CrossEntropy:
+        """The same as a mean over rows instead of targets."""
+        return replace(self, sum_nats=self.row_mean_nats * self.num_targets)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ class Replay:
         own_mean_nats: What the training's own code returns for it at k = 1.
         plain: Its cross-entropy; None where the training has no labels or its model gives no logits.
         is_plain: Whether the own loss is that.
+        is_mean_over_rows: Whether it is cross-entropy too, as a mean over the rows.
         noise_nats: By how much rounding may change the own loss.
         plain_gradient: Sketch of the gradient of the mean cross-entropy; None without.
         own_gradient: Sketch of the gradient of the own loss; None where it is not to be taken, or has none.
@@ -92,6 +101,7 @@ class Replay:
     own_mean_nats: float
     plain: CrossEntropy | None
     is_plain: bool
+    is_mean_over_rows: bool
     noise_nats: float
     plain_gradient: torch.Tensor | None
     own_gradient: torch.Tensor | None
@@ -157,7 +167,7 @@ def _ask(
         logits, blur = _logits(trainer, kept, batch) if labels is not None else (None, 0.0)
         mean = float(loss.detach())
         if labels is None or logits is None or len(logits) != len(labels):
-            return Replay(mean, None, False, 0.0, None, _gradient(loss, sketcher, scale))
+            return Replay(mean, None, False, False, 0.0, None, _gradient(loss, sketcher, scale))
         alignments = (False,) if collated else CAUSAL_LM.alignments if shifts is None else (shifts,)
         plain = _cross_entropy(logits, labels, alignments, loss, blur)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
@@ -169,11 +179,11 @@ def _ask(
             norm = float(plain_gradient.norm())
             is_plain = float((own_gradient - plain_gradient).norm()) <= SAME_GRADIENT * norm
             own_gradient = None if is_plain else own_gradient
-        noise = plain.noise_nats
+        noise, by_rows = plain.noise_nats, not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
         if not is_plain and logits.dtype.itemsize < 4:
             # Code of its own may round in the precision of the logits, even where a wider loss comes out.
             noise = max(noise, torch.finfo(logits.dtype).eps / 2 * abs(mean))
-        return Replay(mean, plain, is_plain, noise, plain_gradient, own_gradient)
+        return Replay(mean, plain, is_plain, by_rows, noise, plain_gradient, own_gradient)
 
 
 def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
@@ -242,9 +252,11 @@ def _cross_entropy(
     mean, found = float(own.detach()), []
     for shifts in alignments:
         alignment = align(logits, labels, shifts=shifts)
-        total, noise = measure(logits.detach(), alignment, blur=blur)
+        sums, noise = measure(logits.detach(), alignment, blur=blur)
+        rows = [total / count for total, count in zip(sums, alignment.counts) if count]
+        row_mean = math.fsum(rows) / len(rows) if rows else 0.0
         count = len(alignment.targets)
-        found.append(CrossEntropy(total, count, shifts, noise / max(1, count)))
+        found.append(CrossEntropy(math.fsum(sums), count, row_mean, shifts, noise / max(1, count)))
     errors = [abs(mean - each.mean_nats) if each.num_targets else float("inf") for each in found]
     best = min(range(len(found)), key=errors.__getitem__)
     if len(found) > 1 and not _is_plain(mean, found[best], own.dtype) and own.requires_grad:

@@ -17,7 +17,7 @@ def in_own_words(reason: str) -> str:
         return "the memory did not suffice"
     # An error without a message is told by its class alone.
     is_bare = not message or re.fullmatch(r"\w*(?:Error|Exception|Interrupt|Exit)", message) is not None
-    return "it was broken off without saying why" if is_bare else message
+    return "it failed without a message" if is_bare else message
 
 
 def why_it_failed(figures: PassFigures) -> str:

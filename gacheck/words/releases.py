@@ -17,6 +17,9 @@ DIVIDES_WITH_FLAG_OFF = "4.48"
 REAL_LENGTH = "4.55"
 """Divides a short last step by its own micro-batches."""
 
+COUNTS_THE_STEP = "5.24.0"
+"""Counts the batches of the step also where an epoch ends with a short one."""
+
 SMOOTHER_USES_COUNT = "5.24.0"
 """Its label smoother divides by num_items_in_batch."""
 

@@ -211,7 +211,7 @@ def test_what_could_not_be_judged_is_inconclusive(here: Attach, tmp_path: Path) 
 
     assert done.code == 3
     assert "INCONCLUSIVE: nothing could be judged" in done.said
-    assert "ValueError: no labels" in done.said
+    assert "It could not be seen: no labels." in done.said
 
 
 def test_several_trainings_have_a_folder_each(here: Attach, tmp_path: Path) -> None:

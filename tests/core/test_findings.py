@@ -750,13 +750,30 @@ def test_noise_never_makes_a_wrong_code(rule: Rule, exponent: float, errors: lis
 
 @pytest.mark.parametrize(
     # Counted before the shift is 7.4 % off in the first of 2: 108 labels for 100 targets; 4 × 1.8 % < 8 % < 4 × 2.1 %.
-    ("noise", "codes"),
-    [(0.018, ("OK",)), (0.021, ("INCONCLUSIVE",))],
+    ("noise", "rule", "fine", "coarse"),
+    [
+        (0.018, "token_mean", "OK", "INCONCLUSIVE"),
+        (0.021, "token_mean", "OK", "INCONCLUSIVE"),
+        (0.021, "unshifted_token_mean", "UNSHIFTED_TOKEN_COUNT", "INCONCLUSIVE"),
+    ],
 )
-def test_too_coarse_by_hand(noise: float, codes: tuple[str, ...]) -> None:
-    passes = passes_of("token_mean", backward=None, gradient=Gradient("token_mean"))
+def test_too_coarse_by_hand(noise: float, rule: str, fine: str, coarse: str) -> None:
+    # What the losses do not tell apart, the gradient does; but where it was not seen nothing is known.
+    told, blind = (
+        found(passes_of(rule, backward=None, gradient=gradient), noisy_oracle(noise))
+        for gradient in (Gradient(rule), None)
+    )
 
-    assert found(passes, noisy_oracle(noise)).codes == codes
+    assert (told.codes, blind.codes) == ((fine,), (coarse,))
+    assert told.forward is not None
+    assert told.forward.ambiguous is (noise > 0.02)
+
+
+def test_a_gradient_that_is_none_of_those_that_the_losses_allow_says_so() -> None:
+    # Of losses that are right or counted before the shift, a gradient that is k times too large.
+    passes = passes_of("token_mean", backward="sum_of_means", gradient=Gradient("sum_of_means"))
+
+    assert "SCALED_BY_ACCUMULATION" in found(passes, noisy_oracle(0.021)).codes
 
 
 def test_k_1_alone_takes_the_mildest() -> None:

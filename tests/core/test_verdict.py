@@ -16,7 +16,9 @@ def test_verdict(name: str) -> None:
     verdict, (code, affects, better, remaining) = verdict_of(name), CASES[name][1]
 
     assert verdict.code == verdict.codes[0] == code
-    assert verdict.severity == SEVERITY[code]
+    # By its first micro-batch the gradient of a mean of means is 1.56 of the right one at k = 8: that does harm.
+    harmful = code == MEANS and max(CASES[name][0]().accumulation_steps) == 8
+    assert verdict.severity == ("fail" if harmful else SEVERITY[code])
     assert (verdict.better_flag, verdict.remaining) == (better, remaining)
     if name != "coarse":  # where nothing is known, neither is what is affected
         assert verdict.affects == affects

@@ -127,12 +127,16 @@ def test_what_was_not_observed_is_not_explained() -> None:
     assert explain([], 2, TOLERANCE) is None
 
 
-def test_what_several_rules_explain_is_not_named() -> None:
+def test_of_several_rules_that_explain_the_mildest_is_taken_until_the_gradient_tells() -> None:
     # Off by 25 % are both the mean of means and what was counted before the shift, in test_matching.py's numbers.
     losses = micro_batches((12 / 8, 10 / 8), (None, None))
+    coarse, fine = (explain(losses, 2, tolerance) for tolerance in (0.07, 0.01))
 
-    assert explain(losses, 2, 0.07) is None
-    assert explain(losses, 2, 0.01) is not None
+    assert coarse is not None
+    assert fine is not None
+    assert (coarse.rule.name, coarse.found.rule, coarse.found.ambiguous) == ("token_mean", None, True)
+    assert [rule.name for rule in coarse.found.fitting] == ["token_mean", "mean_of_means", "unshifted_token_mean"]
+    assert (fine.rule, [rule.name for rule in fine.found.fitting]) == (fine.found.rule, ["token_mean"])
 
 
 def test_noise_is_each_micro_batch_s_own() -> None:

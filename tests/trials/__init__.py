@@ -5,7 +5,8 @@
     faults       what can go wrong with it: one small change each, and the verdicts that name it
     building     Draw → a Trainer, the same every time
     truth        a bare Trainer of that kind beside plain torch: is its log right, is its gradient
-    judging      what gacheck says of another one of that kind, and whether that is true
+    doors        what gacheck says of another one of that kind, through each of its doors
+    judging      whether what it says is true
 
-Nothing but `judging` knows gacheck.
+Nothing but `doors` and `judging` knows gacheck.
 """

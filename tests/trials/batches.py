@@ -11,6 +11,7 @@ import torch
 
 Row = dict[str, Any]
 IGNORED = -100
+CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Pads:
         left: Pad on the left.
         positions: Give position_ids, counted from each row's first token.
         square: Give a 4-d attention mask instead of one a row.
+        shifted: Give the labels shifted as well.
     """
 
     left: bool = False
     positions: bool = False
     square: bool = False
+    shifted: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Return a micro-batch."""
@@ -42,22 +45,41 @@ class Pads:
         batch = {
             "input_ids": padded("input_ids", 0),
             "attention_mask": padded("attention_mask", 0),
-            "labels": padded("labels", IGNORED),
         }
+        is_class = isinstance(rows[0]["labels"], int)
+        batch["labels"] = torch.tensor([row["labels"] for row in rows]) if is_class else padded("labels", IGNORED)
         if self.positions:
             batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
         if self.square:
             seen = batch["attention_mask"][:, None, None, :].bool() & torch.ones(length, length).tril().bool()
             # A padded position sees itself, so that no softmax runs over nothing.
             batch["attention_mask"] = seen | torch.eye(length).bool()
+        if self.shifted:
+            ends = torch.full((len(rows), 1), IGNORED)
+            batch["shift_labels"] = torch.cat([batch["labels"][:, 1:], ends], 1)
         return batch
+
+
+@dataclass(frozen=True)
+class Flattens:
+    """Makes one long row of all, which their positions tell apart."""
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """Return a micro-batch of one row."""
+        # Nothing in another row predicts a row's first token.
+        labels = [label for row in rows for label in [IGNORED, *row["labels"][1:]]]
+        return {
+            "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
+            "position_ids": torch.tensor([[place for row in rows for place in range(len(row["input_ids"]))]]),
+            "labels": torch.tensor([labels]),
+        }
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Pads pairs: the chosen rows first, the rejected ones after them."""
 
-    pads: Pads = Pads()
+    pads: Pads | Flattens = Pads()
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Return a micro-batch of twice as many rows."""
@@ -113,13 +135,28 @@ def by_heart(random: Random, vocabulary: int) -> Row:
     return _row([(first + place) % vocabulary for place in range(length)])
 
 
+def masked(random: Random, vocabulary: int) -> Row:
+    """Some tokens are masked, and those are the targets; at least one."""
+    tokens = _tokens(random, vocabulary, random.randint(4, 24))
+    chosen = {random.randrange(len(tokens))} | {place for place in range(len(tokens)) if random.random() < 0.2}
+    return {
+        "input_ids": [0 if place in chosen else token for place, token in enumerate(tokens)],
+        "labels": [token if place in chosen else IGNORED for place, token in enumerate(tokens)],
+    }
+
+
+def classified(random: Random, vocabulary: int) -> Row:
+    """A class for the whole row."""
+    return {"input_ids": _tokens(random, vocabulary, random.randint(4, 24)), "labels": random.randrange(CLASSES)}
+
+
 @dataclass(frozen=True)
 class Data:
     """A kind of data: how a row is drawn, and how rows become micro-batches."""
 
     name: str
     draw: Callable[[Random, int], Row]
-    collator: Pads = Pads()
+    collator: Pads | Flattens = Pads()
     repeated: bool = False
 
     def rows(self, random: Random, vocabulary: int, number: int) -> list[Row]:
@@ -138,6 +175,10 @@ class Data:
         return [{"chosen": side(), "rejected": side()} for _ in range(number)]
 
 
+FLATTENED = "flattened"
+MASKED = "masked at random"
+CLASSIFIED = "a class for a row"
+
 DATA: dict[str, Data] = {
     data.name: data
     for data in (
@@ -152,5 +193,9 @@ DATA: dict[str, Data] = {
         Data("4-d attention mask", unequal, Pads(square=True)),
         Data("two rows, repeated", unequal, repeated=True),
         Data("very long and very short", very_long_or_short),
+        Data("shift_labels", prompted, Pads(shifted=True)),
+        Data(FLATTENED, unequal, Flattens()),
+        Data(MASKED, masked),
+        Data(CLASSIFIED, classified),
     )
 }

@@ -10,9 +10,34 @@ from random import Random
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import (
+    BartConfig,
+    BartForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    MixtralConfig,
+    MixtralForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    Trainer,
+    TrainingArguments,
+    XLNetConfig,
+    XLNetLMHeadModel,
+)
 
 from tests.trials import models
+from tests.trials.batches import CLASSES as CLASSES_OF_A_ROW
 from tests.trials.batches import DATA, Pairs
 from tests.trials.draw import Draw
 
@@ -61,6 +86,18 @@ class Build:
         """Put a class before that of the model, which keeps what transformers reads in its name."""
         name = f"{mixin.__name__}{self.model_class.__name__}"
         self.model_class = type(name, (mixin, self.model_class), {"__module__": mixin.__module__})
+
+    @property
+    def goes_by_name(self) -> bool:
+        """Whether it can be given to `gacheck run`: as classes, a function and options."""
+        by_hand = self.on_model or self.on_trainer or self.callbacks or self.paired
+        return not by_hand and self.arguments.keys() <= {"label_smoothing_factor"}
+
+    @property
+    def is_all_in_the_model(self) -> bool:
+        """Whether the model alone is that training."""
+        of_trainer = self.on_trainer or self.callbacks or self.paired or self.arguments or self.loss_func
+        return self.trainer_class is Trainer and not of_trainer
 
 
 def make_model(build: Build) -> Any:
@@ -190,6 +227,77 @@ def _checkpointing(build: Build) -> Any:
     return model
 
 
+OTHERS: dict[str, Any] = {
+    "Qwen2": Qwen2ForCausalLM,
+    "Gemma3": Gemma3ForCausalLM,
+    "Mixtral": MixtralForCausalLM,
+    "ModernBERT": ModernBertForMaskedLM,
+    "BERT": BertForMaskedLM,
+    "Llama for classification": LlamaForSequenceClassification,
+    "Bart": BartForCausalLM,
+    "XLNet": XLNetLMHeadModel,
+    "T5": T5ForConditionalGeneration,
+}
+
+
+def _common(draw: Draw) -> dict[str, Any]:
+    return {
+        "vocab_size": draw.vocabulary,
+        "hidden_size": draw.width,
+        "intermediate_size": 2 * draw.width,
+        "num_hidden_layers": draw.layers,
+        "num_attention_heads": 2,
+        "initializer_range": draw.spread,
+    }
+
+
+def _config_of(name: str, draw: Draw) -> Any:
+    """Draw the config of another class of transformers, without dropout."""
+    common, short = _common(draw), {"d_model": draw.width, "vocab_size": draw.vocabulary}
+    grouped = {"num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": None}
+    if name == "Qwen2":
+        return Qwen2Config(**common, **grouped)
+    if name == "Gemma3":
+        # Its scores are soft-capped by nothing here; its head is its embedding.
+        return Gemma3TextConfig(**common, **grouped, head_dim=8, pad_token_id=0)
+    if name == "Mixtral":
+        return MixtralConfig(**common, **grouped, num_local_experts=4, output_router_logits=True)
+    if name == "ModernBERT":
+        special = {f"{token}_token_id": number for number, token in enumerate(("pad", "bos", "eos", "cls", "sep"))}
+        # Its initialisation has a range of its own.
+        return ModernBertConfig(**{**common, **special, "initializer_range": 0.02})
+    if name == "BERT":
+        return BertConfig(**common, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    if name == "Llama for classification":
+        return LlamaConfig(**common, **grouped, num_labels=CLASSES_OF_A_ROW, pad_token_id=0)
+    if name == "Bart":
+        sizes = {"decoder_layers": draw.layers, "decoder_attention_heads": 2, "decoder_ffn_dim": 2 * draw.width}
+        return BartConfig(
+            **short,
+            **sizes,
+            is_decoder=True,
+            is_encoder_decoder=False,
+            dropout=0.0,
+            init_std=draw.spread,
+            max_position_embeddings=LONGEST_ROW,
+        )
+    if name == "XLNet":
+        return XLNetConfig(**short, n_layer=draw.layers, n_head=2, d_inner=2 * draw.width, dropout=0.0)
+    return T5Config(
+        **short,
+        d_kv=8,
+        d_ff=2 * draw.width,
+        num_layers=draw.layers,
+        num_heads=2,
+        dropout_rate=0.0,
+        decoder_start_token_id=0,
+    )
+
+
+def _other(build: Build) -> Any:
+    return build.model_class(_config_of(build.draw.body, build.draw))
+
+
 BODIES: dict[str, Callable[[Build], Any]] = {
     "Llama": _llama,
     "Llama, tied embeddings": lambda build: _llama(build, tie_word_embeddings=True),
@@ -201,10 +309,14 @@ BODIES: dict[str, Callable[[Build], Any]] = {
     "GPT-2, dropout": lambda build: _gpt2(build, dropout=0.1),
     "class of one's own": _llama,
     "recurrent network": _recurrent,
+    **dict.fromkeys(OTHERS, _other),
 }
 """What makes the model, by name."""
 
 CLASSES: dict[str, Any] = {
-    name: GPT2LMHeadModel if name.startswith("GPT-2") else LlamaForCausalLM for name in BODIES
-} | {"class of one's own": models.OwnForCausalLM, "recurrent network": models.Recurrent}
+    **{name: GPT2LMHeadModel if name.startswith("GPT-2") else LlamaForCausalLM for name in BODIES},
+    **OTHERS,
+    "class of one's own": models.OwnForCausalLM,
+    "recurrent network": models.Recurrent,
+}
 """Of what class each body is."""

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CHECK, CHECK_MODEL, ATTACH, RUN = "check(trainer)", "check(model)", "attach", "run"
+"""The doors."""
+TEXT = "text of gacheck's own"
+"""The data behind the door `run`."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -14,9 +19,9 @@ class Draw:
         objective: What is trained; a key of `objectives.OBJECTIVES`.
         fault: What is planted; a key of `faults.FAULTS`, or None in a right training.
         body: Of the model; a key of `building.BODIES`.
-        data: A key of `batches.DATA`.
+        data: A key of `batches.DATA`, or `TEXT`.
         precision: A key of `building.DTYPES`.
-        door: A key of `judging.DOORS`.
+        door: One of the doors.
         k: `gradient_accumulation_steps`.
         rows: Of a micro-batch.
         tail: How many micro-batches the second step has; k unless the epoch ends in it.

@@ -67,6 +67,15 @@ class WarmsUpForCausalLM(OwnForCausalLM):
         return super().summed(logits, labels) + weight * PENALTY * penalty.sum()
 
 
+class PenalisesForCausalLM(OwnForCausalLM):
+    """Adds a penalty to every target."""
+
+    def summed(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        scored = logits[:, :-1].float() if logits.dtype != torch.float64 else logits[:, :-1]
+        penalty = scored.logsumexp(-1).square() * labels[:, 1:].ne(-100)
+        return super().summed(logits, labels) + PENALTY * penalty.sum()
+
+
 class RoutesForCausalLM(OwnForCausalLM):
     """Has a gate, and says how unevenly it sends tokens; its own loss is cross-entropy alone."""
 

@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.trials import models, right_steps, trainers
-from tests.trials.batches import DATA
+from tests.trials.batches import CLASSIFIED, DATA, FLATTENED, MASKED
 from tests.trials.building import BODIES, CLASSES, Build, make_model
 from tests.trials.draw import Draw
 from tests.trials.right_steps import RightPart
 
 SMOOTHING = 0.1
+NOISE = 5.0
 TEACHER_SEED = 10_007
 
-LLAMAS = tuple(name for name in BODIES if name.startswith("Llama"))
+LLAMAS = tuple(name for name in BODIES if name.startswith("Llama") and name != "Llama for classification")
 OWN = "class of one's own"
 # The Trainer shifts labels for smoothing only where it knows the class by name.
-NAMED = (*LLAMAS, "GPT-2", "GPT-2, dropout")
-ANY = tuple(BODIES)
+NAMED = (*LLAMAS, "GPT-2", "GPT-2, dropout", "Qwen2", "Gemma3")
+ANY = (*NAMED, OWN, "recurrent network")
 HEART = "known by heart"
 # Where nothing is left to learn, a focal loss vanishes in rounding, and distillation learns from another teacher.
-NOT_BY_HEART = tuple(name for name in DATA if name != HEART)
+ALL_DATA = tuple(name for name in DATA if name not in (MASKED, CLASSIFIED))
+NOT_BY_HEART = tuple(name for name in ALL_DATA if name != HEART)
+IN_ROWS = tuple(name for name in ALL_DATA if name != FLATTENED)
+PADDED = ("rows of unequal length", "prompts masked", "one target a row", "packed", "rows without targets")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Objective:
     plan: Callable[[Build], object]
     part: Callable[[Draw], RightPart]
     bodies: tuple[str, ...] = ANY
-    data: tuple[str, ...] = tuple(DATA)
+    data: tuple[str, ...] = ALL_DATA
     calls_matter: bool = False
 
     def build(self, draw: Draw) -> Build:
@@ -136,6 +140,29 @@ def _preferring(build: Build) -> None:
     build.paired = True
 
 
+def _classifying(build: Build) -> None:
+    build.on_model.append(declare_flag_off)
+
+
+def _contrasting(build: Build) -> None:
+    build.trainer_class = trainers.ContrastTrainer
+    build.paired = True
+
+
+def _penalising(build: Build) -> None:
+    build.model_class = models.PenalisesForCausalLM
+
+
+def _noisy(build: Build) -> None:
+    build.arguments["neftune_noise_alpha"] = NOISE
+
+
+def _mixture(build: Build) -> None:
+    build.trainer_class = trainers.RouterTrainer
+    # The Trainer adds it.
+    build.on_model.append(lambda model: setattr(model, "router_aux_loss_coef", 0.0))
+
+
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
@@ -164,6 +191,31 @@ OBJECTIVES: dict[str, Objective] = {
             lambda draw: right_steps.cross_entropy,
         ),
         Objective(
+            "cross-entropy, count of one's own",
+            _traits("cross-entropy, token mean, in compute_loss, flag on"),
+            _with_trainer(trainers.OwnCountTrainer),
+            lambda draw: right_steps.cross_entropy,
+        ),
+        Objective(
+            "cross-entropy, count kept by the Trainer",
+            _traits("cross-entropy, token mean, in compute_loss, flag on, keeps the count"),
+            _with_trainer(trainers.KeptCountTrainer),
+            lambda draw: right_steps.cross_entropy,
+        ),
+        Objective(
+            "cross-entropy with NEFTune",
+            _traits("noise, token mean, in the model, flag on, the Trainer's step"),
+            _noisy,
+            lambda draw: right_steps.with_noise(NOISE, right_steps.cross_entropy),
+            bodies=("Llama", "Llama, tied embeddings", "GPT-2", "Qwen2", OWN),
+        ),
+        Objective(
+            "tokens of unequal weight",
+            _traits("weighted, token mean, in compute_loss, flag on"),
+            _with_trainer(trainers.WeightedTrainer),
+            lambda draw: right_steps.weighted,
+        ),
+        Objective(
             "label smoothing",
             _traits("smoothing, token mean, in the Trainer, flag on, the Trainer's step"),
             _with_smoothing,
@@ -189,6 +241,13 @@ OBJECTIVES: dict[str, Objective] = {
             _traits("penalty, token mean, in compute_loss, flag on"),
             _with_trainer(trainers.PenaltyTrainer),
             lambda draw: right_steps.with_penalty(trainers.PenaltyTrainer.penalty),
+        ),
+        Objective(
+            "cross-entropy and penalty of the model",
+            _traits("penalty, token mean, in the model, flag on"),
+            _penalising,
+            lambda draw: right_steps.with_penalty(models.PENALTY),
+            bodies=(OWN,),
         ),
         Objective(
             "distillation",
@@ -220,28 +279,72 @@ OBJECTIVES: dict[str, Objective] = {
             bodies=(OWN,),
         ),
         Objective(
+            "router loss of a mixture of experts, over k",
+            _traits("mixture, in the model, flag on"),
+            _mixture,
+            lambda draw: right_steps.with_auxiliary(trainers.RouterTrainer.balance),
+            bodies=("Mixtral",),
+            data=PADDED,
+        ),
+        Objective(
+            "masked tokens",
+            _traits("masked, in the model, flag on, the Trainer's step"),
+            _plain,
+            lambda draw: right_steps.aligned,
+            bodies=("ModernBERT",),
+            data=(MASKED,),
+        ),
+        Objective(
+            "labels that need no shift",
+            _traits("aligned, in compute_loss, flag on, the Trainer's step"),
+            _with_trainer(trainers.AlignedTrainer),
+            lambda draw: right_steps.aligned,
+            bodies=("T5", "XLNet"),
+            data=PADDED,
+        ),
+        Objective(
+            "class of a row, flag off",
+            _traits("classes, in the model, flag off"),
+            _classifying,
+            lambda draw: right_steps.classified,
+            bodies=("Llama for classification",),
+            data=(CLASSIFIED,),
+        ),
+        Objective(
+            "rows of a micro-batch told apart",
+            _traits("in-batch, in compute_loss, flag on"),
+            _contrasting,
+            lambda draw: right_steps.contrasted(trainers.ContrastTrainer.temperature),
+            # A row without targets is like any other.
+            data=tuple(name for name in IN_ROWS if name != "rows without targets"),
+        ),
+        Objective(
             "mean over rows, flag off",
             _traits("rows, in compute_loss, flag off"),
             _with_trainer(trainers.RowMeanTrainer, flag_off=True),
             lambda draw: right_steps.row_mean,
+            data=IN_ROWS,
         ),
         Objective(
             "mean over rows, loss_is_scaled_for_ga = False",
             _traits("rows, in compute_loss, flag on"),
             _with_trainer(trainers.SaidRowMeanTrainer),
             lambda draw: right_steps.row_mean,
+            data=IN_ROWS,
         ),
         Objective(
             "loss of whole rows",
             _traits("rows, in compute_loss, flag on"),
             _with_trainer(trainers.RowLikelihoodTrainer),
             lambda draw: right_steps.row_likelihood(trainers.RowLikelihoodTrainer.threshold),
+            data=IN_ROWS,
         ),
         Objective(
             "pairs",
             _traits("pairs, in compute_loss, flag on"),
             _preferring,
             lambda draw: right_steps.preferred(trainers.PreferenceTrainer.beta),
+            data=IN_ROWS,
         ),
     )
 }

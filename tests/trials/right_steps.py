@@ -16,6 +16,10 @@ Batch = dict[str, Any]
 FORWARD_INPUTS = ("input_ids", "attention_mask", "position_ids")
 
 
+class NoTruth(Exception):
+    """The objective means nothing on these data."""
+
+
 @dataclass(frozen=True)
 class Step:
     """The micro-batches of one optimizer step, and how the model is run."""
@@ -26,17 +30,20 @@ class Step:
     @property
     def num_targets(self) -> int:
         """N: labels that are predicted by the position before them."""
-        return sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in self.batches)
+        count = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in self.batches)
+        if not count:
+            raise NoTruth("no label of the step is a target")
+        return count
 
     @property
     def num_rows(self) -> int:
         """Rows of all micro-batches."""
         return sum(len(batch["input_ids"]) for batch in self.batches)
 
-    def outputs(self, model: Any, batch: Batch) -> Any:
-        """Run the model in the training's precision, without labels."""
+    def outputs(self, model: Any, batch: Batch, **more: Any) -> Any:
+        """Run the model in the training's precision, without labels unless they are given."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            return model(**{name: batch[name] for name in FORWARD_INPUTS if name in batch})
+            return model(**{name: batch[name] for name in FORWARD_INPUTS if name in batch}, **more)
 
     def logits(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return what scores the next token, in double precision."""
@@ -64,6 +71,25 @@ def token_mean(per_token: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) 
     return part
 
 
+def aligned(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+    """Mean cross-entropy over the targets of the step, each predicted at its own position."""
+    labels = batch["labels"]
+    count = sum(int((each["labels"] != -100).sum()) for each in step.batches)
+    # A decoder makes its inputs of the labels.
+    logits = step.outputs(model, batch, labels=labels)["logits"].double()
+    return torch.where(labels != -100, _picked(logits, labels), 0.0).sum() / count
+
+
+def classified(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+    """Mean cross-entropy over the rows of the step, each of one class."""
+    logits = step.outputs(model, batch)["logits"].double()
+    return _picked(logits, batch["labels"]).sum() / step.num_rows
+
+
+def _weighted(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return _picked(logits, labels) * (1 + labels % 3)
+
+
 def _smoothed(factor: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     def per_token(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return (1 - factor) * _picked(logits, labels) - factor * torch.log_softmax(logits, -1).mean(-1)
@@ -85,6 +111,7 @@ def _with_penalty(weight: float) -> Callable[[torch.Tensor, torch.Tensor], torch
 
 cross_entropy = token_mean(_picked)
 focal = token_mean(_focal)
+weighted = token_mean(_weighted)
 
 
 def smoothed(factor: float) -> RightPart:
@@ -150,6 +177,48 @@ def preferred(beta: float) -> RightPart:
         nats = torch.where(labels != -100, _picked(step.logits(model, batch), labels), 0.0).sum(1)
         chosen, rejected = (-nats - batch["reference_logps"].double()).chunk(2)
         return -torch.nn.functional.logsigmoid(beta * (chosen - rejected)).sum() * 2 / step.num_rows
+
+    return part
+
+
+def contrasted(temperature: float) -> RightPart:
+    """Mean over the micro-batches of: which of its rows belongs to which, by the mean of their logits."""
+
+    def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        seen = batch["labels"][:, 1:] != -100
+        logits = torch.where(seen[..., None], step.logits(model, batch), 0.0).sum(1) / seen.sum(1).clamp(min=1)[:, None]
+        first, second = logits.chunk(2)
+        likeness = torch.log_softmax(first @ second.T / temperature, -1)
+        return -likeness.diagonal().mean() / len(step.batches)
+
+    return part
+
+
+def with_noise(alpha: float, part: RightPart) -> RightPart:
+    """NEFTune: uniform noise on the embeddings, of size α / √(length · width)."""
+
+    def noisy(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        def add(module: Any, args: Any, embedded: torch.Tensor) -> torch.Tensor:
+            size = alpha / (embedded.shape[1] * embedded.shape[2]) ** 0.5
+            return embedded + torch.zeros_like(embedded).uniform_(-size, size)
+
+        handle = model.get_input_embeddings().register_forward_hook(add)
+        try:
+            return part(model, batch, step)
+        finally:
+            handle.remove()
+
+    return noisy
+
+
+def with_auxiliary(weight: float) -> RightPart:
+    """Cross-entropy as a token mean, and what the model calls its auxiliary loss as a mean over the micro-batches."""
+
+    def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        outputs, labels = step.outputs(model, batch), batch["labels"][:, 1:]
+        nats = torch.where(labels != -100, _picked(outputs["logits"][:, :-1].double(), labels), 0.0)
+        auxiliary: torch.Tensor = outputs["aux_loss"].double()
+        return nats.sum() / step.num_targets + weight * auxiliary / len(step.batches)
 
     return part
 

@@ -158,6 +158,72 @@ class OwnStepTrainer(OwnLossTrainer):
         return returned
 
 
+class OwnCountTrainer(OwnStepTrainer):
+    """Counts the step's targets itself, and takes that for the count."""
+
+    count: Any = None
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Count the targets of the step that comes."""
+        samples, given = super().get_batch_samples(*args, **kwargs)
+        self.count = sum(batch["labels"][:, 1:].ne(-100).sum() for batch in samples)
+        return samples, given
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Do one forward and backward."""
+        return super().training_step(model, inputs, self.count)
+
+
+class KeptCountTrainer(OwnCountTrainer):
+    """The same; its loss knows no other count."""
+
+    def reduced(self, losses: torch.Tensor, labels: torch.Tensor, count: Any) -> torch.Tensor:
+        return super().reduced(losses, labels, self.count)
+
+
+class WeightedTrainer(OwnLossTrainer):
+    """Cross-entropy in which some tokens weigh more than others."""
+
+    def per_token(self, logits: torch.Tensor, labels: torch.Tensor, inputs: Any) -> torch.Tensor:
+        return super().per_token(logits, labels, inputs) * (1 + labels % 3)
+
+
+class ContrastTrainer(Trainer):  # type: ignore[misc]
+    """Tells which of the rows of a micro-batch belong together."""
+
+    loss_is_scaled_for_ga = False
+    temperature = 1.0
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean over the micro-batch."""
+        outputs = model(**{name: inputs[name] for name in FORWARD_INPUTS if name in inputs})
+        logits = outputs["logits"][:, :-1]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        seen = inputs["labels"][:, 1:].ne(-100)
+        rows = (logits * seen[..., None]).sum(1) / seen.sum(1).clamp(min=1)[:, None]
+        half = len(rows) // 2
+        loss = cross_entropy(rows[:half] @ rows[half:].T / self.temperature, torch.arange(half))
+        return (loss, outputs) if return_outputs else loss
+
+
+class AlignedTrainer(Trainer):  # type: ignore[misc]
+    """Cross-entropy of labels that stand where they are predicted, divided by the count."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the micro-batch's part of the step's mean, or its own mean without a count."""
+        labels = inputs["labels"]
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels)
+        logits = outputs["logits"]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        count = labels.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum") / count
+        return (loss, outputs) if return_outputs else loss
+
+
 def summed_over_count(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
     """A `compute_loss_func`: the sum over the targets, divided by the count."""
     logits = outputs["logits"][:, :-1]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from tests.trials.right_steps import Batch, RightPart, Step
+from tests.trials.right_steps import Batch, NoTruth, RightPart, Step
 
 Label = Literal["right", "wrong", "between"]
 
@@ -72,6 +72,8 @@ class StepTruth:
     def of_log(self, bounds: Bounds) -> Label:
         """Judge the log."""
         error = abs(self.logged - self.right)
+        if not math.isfinite(error):
+            return "wrong"
         if error <= max(bounds.loss[0] * abs(self.right), bounds.nats[0]):
             return "right"
         return "wrong" if error > max(bounds.loss[1] * abs(self.right), bounds.nats[1]) else "between"
@@ -122,10 +124,6 @@ def _worst(labels: list[Label]) -> Label:
     return next((label for label in ("wrong", "between") if label in labels), "right")
 
 
-class NoTruth(Exception):
-    """The objective means nothing on these data: a step without any target."""
-
-
 class _Beside:
     """Notes what a bare Trainer does, and does the right step beside it."""
 
@@ -133,6 +131,9 @@ class _Beside:
         self.steps: list[StepTruth] = []
         self._trainer = trainer
         self._reference = reference.train()
+        if hasattr(reference, "config"):
+            # The Trainer switches it off; with a cache, positions that begin anew separate no rows.
+            reference.config.use_cache = trainer.args.use_cache
         self._part = part
         self._autocast = autocast
         self._calls_matter = calls_matter
@@ -147,6 +148,9 @@ class _Beside:
         self._returned: list[float] = []
 
     def _step(self, model: Any, inputs: Batch, *more: Any, **named: Any) -> torch.Tensor:
+        if self.steps and not math.isfinite(self.steps[-1].logged + self.steps[-1].gradient_error):
+            # There is no truth about the steps after NaN.
+            return self._training_step(model, inputs, *more, **named)  # type: ignore[no-any-return]
         if not self._batches:
             self._reference.load_state_dict(self._trainer.model.state_dict())
         # A copy: a Trainer takes the labels out of its inputs.

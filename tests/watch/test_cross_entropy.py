@@ -13,15 +13,16 @@ from torch.nn import functional
 
 from gacheck.watch.batches import count_targets
 from gacheck.watch.cross_entropy import (
+    FoundAlignment,
     LogitsReader,
     align,
+    find_alignment,
     find_logits,
     fit_weight,
     gradient_nodes,
     measure,
     row_sums,
     sum_nats,
-    supported_alignment,
     token_nats,
 )
 
@@ -231,7 +232,8 @@ def test_a_gradient_that_is_rounded_on_its_way_is_read_where_it_is_whole() -> No
 def measured(
     logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool = True, blur: float = 0.0
 ) -> tuple[float, float]:
-    return measure(logits, align(logits, labels, shifts=shifts), blur=blur)
+    sums, noise = measure(logits, align(logits, labels, shifts=shifts), blur=blur)
+    return math.fsum(sums), noise
 
 
 def test_noise_by_hand() -> None:
@@ -267,22 +269,43 @@ def test_s_is_that_of_the_reader_and_of_the_sum(dtype: torch.dtype) -> None:
     assert measured(logits, LABELS, blur=1e-3) == (exact, noise)
 
 
-# --- which positions a loss depends on ----------------------------------------------------------------------------
+# --- which labels a loss scores -------------------------------------------------------------------------------------
+
+
+def scoring(logits: torch.Tensor, *, shifts: bool, smoothing: float = 0.0) -> torch.Tensor:
+    scored, wanted = (logits[:, :-1], LABELS[:, 1:]) if shifts else (logits, LABELS)
+    return functional.cross_entropy(
+        scored.reshape(-1, 3), wanted.reshape(-1), ignore_index=IGNORED, label_smoothing=smoothing
+    )
 
 
 @pytest.mark.parametrize("shifts", [True, False])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_the_positions_that_a_loss_depends_on_tell_whether_it_shifts(shifts: bool, smoothing: float) -> None:
-    logits = watched_logits()
-    scored, wanted = (logits[:, :-1], LABELS[:, 1:]) if shifts else (logits, LABELS)
-    loss = functional.cross_entropy(
-        scored.reshape(-1, 3), wanted.reshape(-1), ignore_index=IGNORED, label_smoothing=smoothing
-    )
-    assert supported_alignment(loss, logits, LABELS) is shifts
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_direction_of_a_loss_s_gradient_tells_whether_it_shifts(
+    shifts: bool, smoothing: float, dtype: torch.dtype
+) -> None:
+    logits = watched_logits(dtype)
+    loss = scoring(logits, shifts=shifts, smoothing=smoothing)
+    assert find_alignment(loss, logits, LABELS) == FoundAlignment(shifts, is_clear=True)
     loss.backward()  # its graph was kept
 
 
-def test_a_loss_that_no_logits_reach_is_taken_to_shift() -> None:
+@pytest.mark.parametrize("shifts", [True, False])
+def test_a_penalty_on_all_logits_does_not_mislead(shifts: bool) -> None:
+    # By the mere positions that have a gradient it would not shift.
     logits = watched_logits()
-    assert supported_alignment(torch.ones((), requires_grad=True) * 2, logits, LABELS)
-    assert supported_alignment(torch.ones((), requires_grad=True) * 2, logits.detach(), LABELS)
+    loss = scoring(logits, shifts=shifts) + 0.01 * logits.logsumexp(-1).square().mean()
+    assert find_alignment(loss, logits, LABELS) == FoundAlignment(shifts, is_clear=True)
+
+
+def test_a_loss_of_another_kind_is_not_said_to_be_aligned() -> None:
+    logits = watched_logits()
+    found = find_alignment(logits.square().mean(), logits, LABELS)
+    assert not found.is_clear
+
+
+def test_a_loss_that_no_logits_reach_is_taken_to_shift() -> None:
+    logits, apart = watched_logits(), torch.ones((), requires_grad=True) * 2
+    for seen in (logits, logits.detach()):
+        assert find_alignment(apart, seen, LABELS) == FoundAlignment(shifts=True, is_clear=False)

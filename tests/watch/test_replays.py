@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gacheck.watch.batches import rows_of
 from gacheck.watch.cross_entropy import find_logits, sum_nats
 from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
@@ -345,15 +346,18 @@ def test_a_loss_for_every_device_is_their_mean() -> None:
     ids=["plain", "smoothed", "tokens", "rows", "sum", "pairs"],
 )
 def test_the_unit_of_the_own_loss_is_found(trainer: Callable[[], ToyTrainer], unit: Unit | None) -> None:
-    assert find_unit(trainer(), ROWS, shifts=True) == unit
+    assert find_unit(trainer(), [ROWS], shifts=True) == unit
+    # Of one row a micro-batch, those of the step are put together.
+    singles = [rows_of(ROWS, i, i + 1) for i in range(3)]
+    assert find_unit(trainer(), singles, shifts=True) == unit
 
 
 def test_a_unit_that_cannot_be_told_is_not_named() -> None:
     # Three targets in each row, so rows are as good as tokens; and a row alone tells of neither.
     equal = {"input_ids": ROWS["input_ids"], "labels": ROWS["input_ids"]}
 
-    assert find_unit(ToyTrainer(), equal, shifts=True) is None
-    assert find_unit(ToyTrainer(), INPUTS, shifts=True) is None
+    assert find_unit(ToyTrainer(), [equal], shifts=True) is None
+    assert find_unit(ToyTrainer(), [INPUTS], shifts=True) is None
 
 
 class TimesK(ToyTrainer):
@@ -481,7 +485,7 @@ QUESTIONS: dict[str, Question] = {
     "replay without gradients": lambda t: replay(t, ROWS, None, None),
     "repeat": lambda t: repeat(t, t.training_step, t.model, ROWS, (), {}),
     "gradient_noise": lambda t: gradient_noise(t, ROWS, Sketcher(t.model), 1.0),
-    "find_unit": lambda t: find_unit(t, ROWS, shifts=True),
+    "find_unit": lambda t: find_unit(t, [ROWS], shifts=True),
     "returns_k_times": lambda t: returns_k_times(t, ROWS, shifts=True),
     "ask_location": lambda t: ask_location(t, read(t), shifts=True),
     "model_alignment": lambda t: model_alignment(t, ROWS),

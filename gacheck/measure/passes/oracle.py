@@ -206,7 +206,7 @@ class Oracle:
             # Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart
             # it is a large share.
             exact, off = measure(scored.logits, align(scored.logits, batch["labels"], shifts=shifts))
-            cross_entropy = max(cross_entropy, off / exact if exact else 0.0)
+            cross_entropy = max(cross_entropy, off / math.fsum(exact) if any(exact) else 0.0)
             count = count_targets(batch["labels"], shifts=shifts)
             if scored.own_mean is not None and count:
                 own_error = max(own_error, relative_difference(float(scored.own_mean), math.fsum(alone) / count))

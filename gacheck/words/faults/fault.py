@@ -133,15 +133,20 @@ def overriding_loss(case: Case) -> str | None:
 
 def own_loss(case: Case) -> str | None:
     """Name the training's own code that returns the loss; None where that is the model's or the Trainer's."""
-    overriding, function = overriding_loss(case), own_function(case)
-    if overriding is not None and ("compute_loss" not in case.overrides.calls_own or case.subclass):
+    overriding = overriding_loss(case)
+    if overriding is not None and ("compute_loss" not in case.overrides.calls_own or case.is_own_computation):
         return overriding
-    return named(function) if function is not None else None
+    return own_function(case)
+
+
+def line_value(flag: Flag | None) -> bool:
+    """Return what the flag's attribute is set to."""
+    return flag is Flag.ON
 
 
 def flag_line(flag: Flag | None) -> Line:
     """Return the line that sets the flag."""
-    value = flag is Flag.ON
+    value = line_value(flag)
     return Line(
         script=f"trainer.model_accepts_loss_kwargs = {value}",
         model_class=f"{{name}}.accepts_loss_kwargs = {value}",
@@ -157,6 +162,8 @@ def tried_flag(case: Case) -> str:
         where = "above" if case.attached is None else "on the same micro-batches"
         place = f" at k={tried.accumulation_steps}" if case.attached is None else ""
         parts.append(f"Tried {where} (flag {case.better_flag}): {tried.reported_loss:.3f}{place}.")
+    if case.attached is not None and case.attached.setup.chosen_loss_kwargs is case.better_flag:
+        parts.append(f"Or leave out the line that sets it to {not line_value(case.better_flag)}.")
     if case.remaining:
         parts.append(f"Still wrong after that: {LEFT_OVER.get(case.remaining, case.remaining)}.")
     return "\n".join(filter(None, (f"{line.script}   # {line.when}", " ".join(parts))))
@@ -172,7 +179,7 @@ def untried_flag(case: Case, wanted: Flag | None) -> str:
     if wanted is None or case.auto.flag is wanted:
         return ""
     line = flag_line(wanted)
-    again = "attach again" if door is Door.ATTACH else "check again"
+    again = "attach again" if door is Door.ATTACH else "run it again"
     return f"Try  {line.script}   # {line.when}\nIt was not tried here: {again} to see what it does."
 
 

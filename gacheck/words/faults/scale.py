@@ -58,10 +58,13 @@ def _scaled_by(case: Case) -> Iterator[Culprit]:
     yield from _by_k_itself(case)
     yield from _by_own_function(case)
     yield from _by_smoother(case)
-    if case.better_flag is None:
+    if case.flag_changes_nothing:
         yield from _by_own_step(case)
+    if case.better_flag is None:
         yield from _by_declaration(case)
     yield from _by_own_loss(case)
+    if case.other is None:
+        yield from _by_own_step(case)
     yield _by_the_model(case)
 
 
@@ -124,7 +127,7 @@ def _by_own_step(case: Case) -> Iterator[Culprit]:
         return
     if case.rule is not None and case.rule.name.startswith("token_mean*k"):
         yield Culprit(
-            f"{step} takes the place of the Trainer's{_whatever(case)}: what comes out is k times the right loss.",
+            f"{step} takes the place of the Trainer's, and what comes out is k times the right loss{_whatever(case)}.",
             Fix(f"Take the factor k out of {step}.", is_own=True),
         )
     if "training_step" in case.overrides.drops_count and case.flag.used_num_items_in_batch:
@@ -166,19 +169,18 @@ def _by_own_loss(case: Case) -> Iterator[Culprit]:
     who, is_on = overriding_loss(case), case.auto is not None and case.auto.flag.is_on
     if who is None or not is_on:
         return
-    given = f"The Trainer hands num_items_in_batch to {who}"
-    if "compute_loss" in case.overrides.drops_count and not case.subclass:
+    given = f"The Trainer hands num_items_in_batch to {who} and does not divide by k"
+    if case.is_own_computation:
+        yield Culprit(
+            f"{given}; {who} drops it and takes a mean per micro-batch{location(case)}.",
+            Fix(f"Return from {who} the summed loss / num_items_in_batch, divided by nothing else.", is_own=True),
+        )
+    if "compute_loss" in case.overrides.drops_count:
         calls_own = "compute_loss" in case.overrides.calls_own
         call = f"super().compute_loss(model, inputs, return_outputs, {HAND_ON})"
         yield Culprit(
-            f"{given}, which does not hand it on, and does not divide by k: the model takes a mean per micro-batch"
-            f"{location(case)}.",
+            f"{given}. {who} does not hand it on, so the model takes a mean per micro-batch{location(case)}.",
             Fix(f"Hand it on in {who}:  {call if calls_own else f'model(**inputs, {HAND_ON})'}", is_own=True),
-        )
-    if case.subclass:
-        yield Culprit(
-            f"{given} and does not divide by k; {who} drops it and takes a mean per micro-batch{location(case)}.",
-            Fix(f"Return from {who} the summed loss / num_items_in_batch, divided by nothing else.", is_own=True),
         )
 
 
@@ -260,7 +262,7 @@ def _times_world(case: Case) -> bool:
 def _auxiliary_summary(case: Case) -> str:
     if _times_world(case):
         world, k = case.record.hardware.world_size, max(case.record.accumulation_steps)
-        return f"the auxiliary loss is k times the number of processes too large, {k} × {world} = {k * world} times"
+        return f"the auxiliary loss is {k * world} times too large, k times the number of processes"
     return "the auxiliary loss is k times too large"
 
 
@@ -270,13 +272,19 @@ def _auxiliary(case: Case) -> str:
         f"num_items_in_batch, the auxiliary loss by nothing{location(case)}."
     )
     if _times_world(case):
-        return f"{said} The Trainer then multiplies both by the number of processes, which the count makes up for."
+        return (
+            f"{said} The Trainer multiplies both by the number of processes: that makes up for a count over all of "
+            "them in the rest, and for nothing in the auxiliary loss."
+        )
     return said
 
 
 def _auxiliary_otherwise(case: Case) -> str:
     divisor = "k times the number of processes" if _times_world(case) else "k"
-    return f"Divide what the model adds{location(case)} by {divisor}, or the coefficient in its config."
+    return (
+        f"Divide what the model adds{location(case)} by {divisor}, or its coefficient in the config: "
+        "router_aux_loss_coef in transformers' mixtures of experts."
+    )
 
 
 # WORLD_SIZE_SCALED

@@ -5,16 +5,17 @@ from __future__ import annotations
 from gacheck.core.figures import PassFigures
 from gacheck.core.findings import PassFinding
 from gacheck.core.verdict import Case
+from gacheck.rules.facts import Flag
 from gacheck.words.doors import Door, door_of, run_command
 from gacheck.words.faults.fault import (
     Fault,
     Fix,
     always,
     location,
-    no_value_of_the_flag,
     nothing,
     own_function,
     own_step,
+    untried_flag,
 )
 from gacheck.words.numbers import percent
 from gacheck.words.reasons import in_own_words, why_it_failed
@@ -49,6 +50,12 @@ def _nonfinite(case: Case) -> str:
     first = next((f for f in case.figures if f.nonfinite and case.auto and f.loss_kwargs == case.auto.flag), None)
     place = f" at k = {first.accumulation_steps}" if first else ""
     return f"training_step returned NaN or infinity{place}. The Trainer's logging_nan_inf_filter hides that in its log."
+
+
+def _rejected_otherwise(case: Case) -> str:
+    untried = untried_flag(case, Flag.OFF)
+    name = case.record.model.class_name
+    return untried or f"Let {name}.forward take num_items_in_batch, and return the summed loss / num_items_in_batch."
 
 
 # UNEXPLAINED
@@ -212,7 +219,7 @@ FAULTS = (
         always("the model refuses num_items_in_batch"),
         _rejected,
         nothing,
-        lambda case: no_value_of_the_flag(case),
+        _rejected_otherwise,
     ),
     Fault(
         "NONFINITE",

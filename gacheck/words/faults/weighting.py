@@ -21,7 +21,7 @@ from gacheck.words.faults.fault import (
 )
 from gacheck.words.faults.scale import HAND_ON, scaling_owner
 from gacheck.words.numbers import percent
-from gacheck.words.releases import REAL_LENGTH, SHIFTED_COUNT, is_older, upgrade, upgrade_of_class
+from gacheck.words.releases import COUNTS_THE_STEP, REAL_LENGTH, SHIFTED_COUNT, is_older, upgrade, upgrade_of_class
 
 # Nobody notices a gradient that is off by less.
 NOTABLE_NORM = 0.005
@@ -95,7 +95,7 @@ def _dropped(case: Case) -> tuple[str | None, str]:
         calls_own = "training_step" in seen.calls_own
         call = "super().training_step(model, inputs, num_items_in_batch)"
         return named(seen.training_step), call if calls_own else f"self.compute_loss(model, inputs, {HAND_ON})"
-    if seen.compute_loss is not None and "compute_loss" in seen.drops_count and not case.subclass:
+    if seen.compute_loss is not None and "compute_loss" in seen.drops_count and not case.is_own_computation:
         calls_own = "compute_loss" in seen.calls_own
         call = f"super().compute_loss(model, inputs, return_outputs, {HAND_ON})"
         return named(seen.compute_loss), call if calls_own else f"model(**inputs, {HAND_ON})"
@@ -258,7 +258,8 @@ def _misaligned(case: Case) -> str:
 def _misaligned_fix(case: Case) -> Fix:
     samples = case.overrides.get_batch_samples
     if samples is None:
-        return Fix()
+        ends = "which counts the batches of the step also at the end of an epoch"
+        return Fix(upgrade(case, COUNTS_THE_STEP, ends) if case.only_tails else "")
     return Fix(f"Count in {named(samples)} the labels of the batches that it returns, and no others.", is_own=True)
 
 

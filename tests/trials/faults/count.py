@@ -47,9 +47,10 @@ class CountsTokens(_Counts):
     """Counts every token, prompts too."""
 
     def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
-        if samples[0]["attention_mask"].dim() > 2:
+        masks = [batch.get("attention_mask") for batch in samples]
+        if masks[0] is None or masks[0].dim() > 2:
             return torch.tensor(sum(batch["labels"].numel() for batch in samples))
-        return torch.stack([batch["attention_mask"].sum() for batch in samples]).sum()
+        return torch.stack([mask.sum() for mask in masks]).sum()
 
 
 class CountsRows(_Counts):
@@ -117,12 +118,12 @@ class CountsTheMicroBatch(Trainer):  # type: ignore[misc]
 
 
 def forget_the_shift(build: Build) -> None:
-    """Let the model not say that its loss shifts: the class name does not give it away either."""
-    build.on_trainer.append(_forget_the_shift)
+    """Let the model not say that its loss shifts, as GPT-2's class name does not."""
+    build.on_model.append(_forget_the_shift)
 
 
-def _forget_the_shift(trainer: Any) -> None:
-    trainer._loss_shifts_labels = False
+def _forget_the_shift(model: Any) -> None:
+    getattr(model, "get_base_model", lambda: model)().loss_type = None
 
 
 def _count(name: str, mixin: type, codes: frozenset[str] = MISCOUNTED, **more: Any) -> Fault:
@@ -133,7 +134,7 @@ UNSHIFTED = frozenset({"UNSHIFTED_TOKEN_COUNT"})
 
 FAULTS: tuple[Fault, ...] = (
     _count("labels counted before the shift", CountsLabels, UNSHIFTED),
-    Fault("the Trainer does not know of the shift", GROUP, UNSHIFTED, "both", forget_the_shift, needs=COUNTED),
+    Fault("the model does not say that it shifts", GROUP, UNSHIFTED, "both", forget_the_shift, needs=COUNTED),
     _count("positions counted, padding too", CountsPositions, MISCOUNTED | UNSHIFTED),
     _count("tokens counted, prompts too", CountsTokens, MISCOUNTED | UNSHIFTED),
     _count("rows counted", CountsRows, MISCOUNTED | {"NOT_NORMALISED"}),

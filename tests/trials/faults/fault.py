@@ -30,7 +30,6 @@ class Fault:
         data: The data that it goes with; those of the objective by default.
         late: The first step is right.
         tail: It shows in a short last step alone.
-        of_model: It is in the model, so that the model alone can be checked.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Fault:
     data: tuple[str, ...] | None = None
     late: bool = False
     tail: bool = False
-    of_model: bool = False
 
     def goes_with(self, traits: frozenset[str]) -> bool:
         """Whether it can be planted in an objective of these traits."""

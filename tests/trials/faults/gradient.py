@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
+from tests.trials.building import Build
 from tests.trials.faults.fault import GRADIENT, Fault, trainer_mixin
 
 FORWARD_INPUTS = ("input_ids", "attention_mask", "position_ids")
@@ -245,6 +246,36 @@ def _hook(factor: float) -> Any:
     return lambda build: build.on_model.append(onto)
 
 
+def _fading_hook(build: Build) -> None:
+    """Scale what has come together so far, after every micro-batch."""
+
+    def halve(parameter: Any) -> None:
+        parameter.grad.mul_(0.5)
+
+    def onto(model: Any) -> None:
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(halve)
+
+    build.on_model.append(onto)
+
+
+class _ZeroesBetween(TrainerCallback):  # type: ignore[misc]
+    """Zeroes the gradients between micro-batches."""
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        kwargs["model"].zero_grad()
+
+
+class StepsAtOnce(_AfterBackward):
+    """Steps at every micro-batch."""
+
+    def after_micro_batch(self) -> None:
+        if not self.accelerator.sync_gradients:
+            self.optimizer.optimizer.step()
+            self.optimizer.optimizer.zero_grad()
+
+
 class _ScalesBackward(torch.autograd.Function):
     """Says the loss and gives another gradient."""
 
@@ -301,5 +332,20 @@ FAULTS: tuple[Fault, ...] = (
     _gradient("head × 4", FavoursTheHead, group=PART),
     _gradient("gradient of the head alone", KeepsTheHead, group=PART),
     _gradient("one layer climbs", TurnsALayer, group=PART),
+    Fault(
+        "a callback zeroes the gradients between micro-batches",
+        GROUP,
+        GRADIENT,
+        "gradient",
+        lambda build: build.callbacks.append(_ZeroesBetween()),
+    ),
+    Fault("a hook halves what has come together", GROUP, GRADIENT, "gradient", _fading_hook),
+    Fault(
+        "an optimizer step at every micro-batch",
+        GROUP,
+        GRADIENT,
+        "both",
+        trainer_mixin(StepsAtOnce),
+    ),
     Fault("a hook scales one parameter", PART, GRADIENT, "gradient", _hook(4.0)),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import Trainer
 
 from tests.trials.building import Build
 from tests.trials.faults.fault import GRADIENT, TIMES_K, Fault, trainer_mixin
@@ -100,6 +101,24 @@ def _trainer(trainer_class: type) -> Any:
     return plant
 
 
+def _as_it_comes(build: Build) -> None:
+    build.trainer_class = Trainer
+    weight = RouterTrainer.balance
+    build.on_model[:] = [lambda model: setattr(model, "router_aux_loss_coef", weight)]
+
+
+class ReturnsNaN(Trainer):  # type: ignore[misc]
+    """Returns NaN for the step's last micro-batch."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch=num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            loss = loss * float("nan")
+        return (loss, outputs) if return_outputs else loss
+
+
 OURS = ("cross-entropy, in compute_loss, the Trainer's step",)
 
 FAULTS: tuple[Fault, ...] = (
@@ -110,6 +129,14 @@ FAULTS: tuple[Fault, ...] = (
         "both",
         trainer_mixin(SumsTheRouter),
         needs=("router",),
+    ),
+    Fault(
+        "router loss of a mixture of experts, as transformers adds it",
+        AUXILIARY,
+        frozenset({"AUX_LOSS_SCALED"}),
+        "both",
+        _as_it_comes,
+        needs=("mixture",),
     ),
     Fault(
         "penalty in full per micro-batch",
@@ -127,6 +154,13 @@ FAULTS: tuple[Fault, ...] = (
         lambda build: None,
         needs=("smoothing",),
         bodies=OWN,
+    ),
+    Fault(
+        "NaN in the last micro-batch",
+        OTHER,
+        frozenset({"NONFINITE"}),
+        "both",
+        trainer_mixin(ReturnsNaN),
     ),
     Fault("ignored labels are scored", OTHER, ANOTHER | {"MISALIGNED_COUNT"}, "both", _trainer(ScoresPadding), OURS),
     Fault(

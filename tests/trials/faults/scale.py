@@ -160,6 +160,14 @@ def _own_sum(build: Build) -> None:
     build.trainer_class = SumsOwn
 
 
+def _of_transformers(build: Build) -> None:
+    build.trainer_class = Trainer
+
+
+def _flag_as_it_comes(build: Build) -> None:
+    build.on_model.clear()
+
+
 NOT_NORMALISED = frozenset({"NOT_NORMALISED"})
 MEAN_OF_MEANS = frozenset({"MEAN_OF_MEANS"})
 
@@ -171,7 +179,6 @@ FAULTS: tuple[Fault, ...] = (
         "both",
         model_mixin(DropsTheCount),
         needs=(MODEL,),
-        of_model=True,
     ),
     Fault("compute_loss drops the count", "times k", TIMES_K, "both", trainer_mixin(Averages), needs=(MODEL, OURS)),
     Fault(
@@ -214,7 +221,40 @@ FAULTS: tuple[Fault, ...] = (
         trainer_mixin(SaysScaled),
         needs=("rows", "pairs"),
     ),
-    Fault("compute_loss × k", "times k", TIMES_K, "both", trainer_mixin(TimesK), needs=(CE, "smoothing")),
+    Fault(
+        "compute_loss × k",
+        "times k",
+        TIMES_K,
+        "both",
+        trainer_mixin(TimesK),
+        needs=(CE, "smoothing", "rows", "pairs", "in-batch", "focal", "distillation"),
+    ),
+    Fault(
+        "a head of transformers' own drops the count",
+        "times k",
+        TIMES_K,
+        "both",
+        _of_transformers,
+        needs=("aligned",),
+        bodies=("T5", "XLNet", "Bart"),
+    ),
+    Fault(
+        "a masked head of transformers' own drops the count",
+        "times k",
+        TIMES_K,
+        "both",
+        lambda build: None,
+        needs=("masked",),
+        bodies=("BERT",),
+    ),
+    Fault(
+        "a head for rows drops the count",
+        "times k",
+        TIMES_K,
+        "both",
+        _flag_as_it_comes,
+        needs=("classes",),
+    ),
     Fault("compute_loss_func returns a mean", "times k", TIMES_K, "both", _func(mean_of_outputs), needs=(FUNC,)),
     Fault(
         "divided twice: loss_is_scaled_for_ga = False",
@@ -224,7 +264,14 @@ FAULTS: tuple[Fault, ...] = (
         trainer_mixin(SaysUnscaled),
         needs=("cross-entropy, the Trainer's step", "smoothing"),
     ),
-    Fault("divided twice: compute_loss ÷ k", "over k", OVER_K, "both", trainer_mixin(OverK), needs=(CE, "smoothing")),
+    Fault(
+        "divided twice: compute_loss ÷ k",
+        "over k",
+        OVER_K,
+        "both",
+        trainer_mixin(OverK),
+        needs=(CE, "smoothing", "rows", "pairs", "in-batch", "focal", "distillation"),
+    ),
     Fault(
         "divided three times",
         "over k",
@@ -235,7 +282,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("a sum, flag on", "not normalised", NOT_NORMALISED, "both", _own_sum, needs=(OURS,)),
     Fault("a sum, flag off", "not normalised", NOT_NORMALISED, "both", all_of(flag_off, _own_sum), needs=(OURS,)),
-    Fault("the model sums", "not normalised", NOT_NORMALISED, "both", model_mixin(Sums), needs=(MODEL,), of_model=True),
+    Fault("the model sums", "not normalised", NOT_NORMALISED, "both", model_mixin(Sums), needs=(MODEL,)),
     Fault("compute_loss_func sums", "not normalised", NOT_NORMALISED, "both", _func(sum_of_outputs), needs=(FUNC,)),
     Fault("flag off: mean of means", "mean of means", MEAN_OF_MEANS, "both", flag_off, needs=(MODEL, OURS)),
     Fault(
