@@ -92,9 +92,7 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
 
     callbacks = trainer.callback_handler.callbacks
     own = [each for each in callbacks if not is_of_transformers(type(each))]
-    states = [
-        ObjectState(each) for each in (*own, trainer.optimizer, trainer.lr_scheduler) if each is not None
-    ]
+    states = [ObjectState(each) for each in (*own, trainer.optimizer, trainer.lr_scheduler) if each is not None]
     with model_kept(trainer.model), books_kept(trainer):
         try:
             trainer.callback_handler.callbacks = [_WithinAStep(each) for each in own]

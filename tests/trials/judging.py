@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from gacheck.words.analysis import Analysis, Verdict
+from gacheck.words.analysis import Analysis
 from tests.trials.doors import DOORS
 from tests.trials.draw import Draw
 from tests.trials.drawing import draw
@@ -104,7 +104,7 @@ def try_seed(seed: int) -> Trial:
         else:
             verdict = analysis.verdict
             code, affects, said = verdict.code, verdict.affects, verdict.words.summary
-            outcome = _outcome(drawn, truth, verdict, _alike(analysis))
+            outcome = _outcome(drawn, truth, code, affects, verdict.severity, _alike(analysis))
     return Trial(seed, drawn, truth, outcome, code, affects, said, attempts, time.perf_counter() - started)
 
 
@@ -114,8 +114,9 @@ def _alike(analysis: Analysis) -> frozenset[str]:
     return frozenset(code for rule in (found.equivalent if found else ()) for code in rule.codes)
 
 
-def _outcome(drawn: Draw, truth: Truth, verdict: Verdict, alike: frozenset[str]) -> str:
-    code, affects, severity = verdict.code, verdict.affects, verdict.severity
+def _outcome(
+    drawn: Draw, truth: Truth, code: str, affects: str, severity: str, alike: frozenset[str] = frozenset()
+) -> str:
     if severity == "inconclusive":
         return INCONCLUSIVE
     if drawn.fault is None:
