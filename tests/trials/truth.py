@@ -66,8 +66,8 @@ class StepTruth:
     parameter_error: float
     parameter: str
     num_micro_batches: int
-    norm_ratio: float
-    cosine: float
+    norm_ratio: float = 1.0
+    cosine: float = 1.0
 
     def of_log(self, bounds: Bounds) -> Label:
         """Judge the log."""
