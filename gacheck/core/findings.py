@@ -175,12 +175,14 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
         for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
-    readings = [reader.explain(chosen) for reader in others] if _unexplained(finding) else []
-    fitting = [f for f in readings if _num_matched(f) == _num_matched(finding) and _is_mean(f, plain.unit)]
+    asked = _unexplained(finding) or not _num_matched(finding)
+    readings = [reader.explain(chosen) for reader in others] if asked else []
+    fitting = [f for f in readings if _num_matched(f) >= max(1, _num_matched(finding)) and _is_mean(f, plain.unit)]
     explained = [f for f in fitting if not _unexplained(f)]
     # Of losses that nothing explains the gradient may still be right, for what one of the readings means.
     followed = [f for f in (finding, *fitting) if any(p.gradients for p in f.passes) and not _is_strange(f)]
-    finding = next(iter((*explained, *followed)), finding)
+    both = [f for f in explained if f in followed]
+    finding = next(iter((*both, *explained, *followed)), finding)
     missing = any(spec.loss_kwargs == flag for spec in record.missing) or any(p.unseen for p in chosen)
     return _without_proof(_with_alignment(finding, record.oracle), missing=missing)
 

@@ -17,19 +17,22 @@ K_OF_STEP = "current_gradient_accumulation_steps"
 
 @contextmanager
 def without_accumulation(trainer: Any) -> Iterator[None]:
-    """Let a Trainer's code see k = 1 within the block: some multiplies or divides by it itself."""
-    places = [
-        (holder, name) for holder, name in ((vars(trainer.args), K_OF_ARGUMENTS), (vars(trainer), K_OF_STEP))
-        if name in holder
-    ]  # fmt: skip
-    before = [holder[name] for holder, name in places]
+    """Let a Trainer's code see k = 1 within the block: some multiplies or divides by it itself.
+
+    Before it trains a Trainer has no k of the present step yet; within the block it has.
+    """
+    places = ((vars(trainer.args), K_OF_ARGUMENTS), (vars(trainer), K_OF_STEP))
+    before = [holder.get(name) for holder, name in places]
     for holder, name in places:
         holder[name] = 1
     try:
         yield
     finally:
         for (holder, name), value in zip(places, before):
-            holder[name] = value
+            if value is None:
+                holder.pop(name, None)
+            else:
+                holder[name] = value
 
 
 def own_mean(trainer: Any, batch: Batch, *, shifts: bool) -> torch.Tensor:

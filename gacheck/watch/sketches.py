@@ -21,7 +21,7 @@ FEWEST_BUCKETS, MOST_BUCKETS = 8, 256
 
 # The signs repeat after so many elements, and those of the pieces after so many.
 PIECE = 2**14
-MOST_SIGNS = 2**12
+MOST_SIGNS = 2**10
 
 # Elements that are taken at a time: what a processor's cache holds, and what keeps an accelerator busy.
 ON_PROCESSOR, ON_ACCELERATOR = 2**18, 2**24
@@ -48,7 +48,8 @@ class Sketcher:
         # Whole rows of buckets, so that every piece begins at the first one.
         rows = PIECE // self._num_buckets
         self._signs = _signs(generator, rows * self._num_buckets).view(rows, self._num_buckets)
-        self._signs_of_pieces = _signs(generator, MOST_SIGNS)
+        # In each bucket others, lest pieces that are alike vanish together, as of a gradient whose rows are the same.
+        self._signs_of_pieces = _signs(generator, MOST_SIGNS * self._num_buckets).view(MOST_SIGNS, self._num_buckets)
         self._signs_on: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
@@ -81,7 +82,7 @@ class Sketcher:
             # What lies in the same place of two pieces falls in the same bucket, with the same sign or another.
             first = number * (at_a_time // length)
             chosen = between[torch.arange(first, first + len(pieces), device=device) % len(between)]
-            total += chosen.to(wide) @ pieces.sum(1, dtype=narrow).to(wide)
+            total += (chosen * pieces.sum(1, dtype=narrow)).sum(0, dtype=wide)
         return total
 
     @contextmanager

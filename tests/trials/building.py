@@ -128,6 +128,7 @@ def make_trainer(build: Build, model: Any = None) -> Trainer:
         "max_grad_norm": draw.max_grad_norm,
         "lr_scheduler_type": "constant",
         "optim": draw.optim,
+        "average_tokens_across_devices": draw.average_tokens_across_devices,
         "seed": draw.seed % 2**32,
         "bf16": draw.precision == "bfloat16 autocast",
         "use_cpu": True,

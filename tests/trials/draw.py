@@ -44,6 +44,7 @@ class Draw:
     optim: str = "adamw_torch"
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
+    average_tokens_across_devices: bool = True
 
     @property
     def num_rows(self) -> int:

@@ -20,7 +20,7 @@ ROWS = 24
 """Most rows of a step, or not many more."""
 DOORS_WITH_DATA = {CHECK_MODEL: (*NAMED, OWN), RUN: ("Llama", OWN)}
 """Doors that bring rows of their own, and the bodies that they take."""
-SHARE = 0.4
+SHARES = {CHECK_MODEL: 0.5, RUN: 0.15}
 """Of the trainings that could go through such a door, those that do."""
 BYTES = 300
 """Tokens of gacheck's own tokenizer."""
@@ -64,11 +64,12 @@ def draw(seed: int, attempt: int = 0) -> Draw:
         optim=random.choice(("adamw_torch", "sgd")),
         learning_rate=random.choice((1e-3, 1e-2)),
         max_grad_norm=random.choice((0.0, 1.0, 1.0)),
+        average_tokens_across_devices=random.random() < 0.8,
     )
     if fault is None or not fault.tail:
         for door, bodies_of_door in DOORS_WITH_DATA.items():
             fitting = [each for each in bodies if each in bodies_of_door]
-            if fitting and random.random() < SHARE:
+            if fitting and random.random() < SHARES[door]:
                 through = _through(door, replace(drawn, body=random.choice(fitting)), fault, objective)
                 if through is not None:
                     return through

@@ -29,7 +29,7 @@ from gacheck.watch.cross_entropy import (
     sum_nats,
 )
 from gacheck.watch.loss_location import ScalarTrace
-from gacheck.watch.own_loss import find_loss, own_loss, own_mean
+from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
@@ -90,6 +90,12 @@ class Oracle:
             step_sizes: Rows per first optimizer step of the passes.
             trainer: Asked for its own loss of a row, to see whether that is plain cross-entropy.
         """
+        with without_accumulation(trainer):
+            return self._answer(rows, micro_batch_sizes, step_sizes, trainer)
+
+    def _answer(
+        self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
+    ) -> OracleRecord:
         self._model.train()
         singles = [self.batch([row]) for row in rows]
         scores = [self._score(batch) for batch in singles]
