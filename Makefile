@@ -53,13 +53,14 @@ docs: $(VENV)/.installed ## run the documented examples under real releases; ins
 reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
 	$(BIN)/python docs/make_reference.py
 
-selftest: $(VENV)/.installed ## plant 16 faults and check that each is found
+selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 	$(BIN)/gacheck selftest -v
 
-RUNS ?= 1000
+RUNS ?= 4000
+JOBS ?= 2
 
-accuracy: $(VENV)/.installed ## how often gacheck is wrong: right models accused, faults missed (twenty minutes)
-	$(BIN)/python docs/make_accuracy.py $(RUNS)
+accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accused, faults missed (twenty minutes); RUNS=50 for a look
+	$(BIN)/python docs/make_accuracy.py $(RUNS) --jobs $(JOBS)
 
 overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (six minutes, nothing else running)
 	$(BIN)/python docs/make_overhead.py

@@ -406,7 +406,7 @@ def wrong_arithmetic(text: str) -> Iterator[str]:
 
 
 def given_step(step: OptimizerStep, given: str) -> tuple[OptimizerStep, int]:
-    """Give the two rows what a rule needs besides: `k = 4`, `c = 20`, `a = 0.5, 0.3` or `W = 4`; return W too."""
+    """Give the two rows what a rule needs besides: k, c, a, r or W, as `a = 0.5, 0.3`; return W too."""
     letter, _, values = given.partition(" = ")
     numbers = [float(value) for value in values.split(",")]
     rows = step.micro_batches
@@ -417,6 +417,9 @@ def given_step(step: OptimizerStep, given: str) -> tuple[OptimizerStep, int]:
     elif letter == "a":
         pairs = zip(rows, numbers, strict=True)
         step = replace(step, micro_batches=tuple(replace(m, auxiliary_nats=a) for m, a in pairs))
+    elif letter == "r":
+        counted = zip(rows, numbers, strict=True)
+        step = replace(step, micro_batches=tuple(replace(m, num_rows=int(r)) for m, r in counted))
     return step, int(numbers[0]) if letter == "W" else 1
 
 
@@ -449,7 +452,13 @@ def test_two_rows_and_what_is_given_besides() -> None:
 def test_a_wrong_number_among_the_given_is_found() -> None:
     text = read(HOW_IT_WORKS)
 
-    wrongs = {"1/12, 1/20": "1/12, 1/21", "| 2, 1.55 |": "| 2, 1.5 |", "| 1.1 |": "| 1.2 |", "W = 4 | W": "W = 3 | W"}
+    wrongs = {
+        "1/12, 1/20": "1/12, 1/21",
+        "| 2, 1.55 |": "| 2, 1.5 |",
+        "| 1.1 |": "| 1.2 |",
+        "r = 1, 3": "r = 2, 3",
+        "W = 4 | W": "W = 3 | W",
+    }
     for right, wrong in wrongs.items():
         assert right in text
         assert list(wrong_in_given(text.replace(right, wrong))), wrong

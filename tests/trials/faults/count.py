@@ -1,0 +1,154 @@
+"""Loss and gradient are divided by a count of something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from tests.trials.building import Build
+from tests.trials.faults.fault import MISCOUNTED, Fault, trainer_mixin
+
+GROUP = "another count"
+COUNTED = ("cross-entropy, flag on",)
+
+
+class _Counts(Trainer):  # type: ignore[misc]
+    """Counts something else than the targets of the step."""
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        samples, count = super().get_batch_samples(*args, **kwargs)
+        return samples, self.counted(samples, count) if samples else count
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def targets(self, batch: Any) -> torch.Tensor:
+        found: torch.Tensor = batch["labels"][:, 1:].ne(-100).sum()
+        return found
+
+
+class CountsLabels(_Counts):
+    """Counts the first label of a row, which nothing predicts."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return torch.stack([batch["labels"].ne(-100).sum() for batch in samples]).sum()
+
+
+class CountsPositions(_Counts):
+    """Counts every position, padding and prompts too."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(sum(batch["labels"].numel() for batch in samples))
+
+
+class CountsTokens(_Counts):
+    """Counts every token, prompts too."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        masks = [batch.get("attention_mask") for batch in samples]
+        if masks[0] is None or masks[0].dim() > 2:
+            return torch.tensor(sum(batch["labels"].numel() for batch in samples))
+        return torch.stack([mask.sum() for mask in masks]).sum()
+
+
+class CountsRows(_Counts):
+    """Counts rows."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(sum(len(batch["labels"]) for batch in samples))
+
+
+class CountsTheFirst(_Counts):
+    """Counts the first micro-batch alone."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return self.targets(samples[0]).clamp(min=1)
+
+
+class CountsTheLast(_Counts):
+    """Counts the last micro-batch alone."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return self.targets(samples[-1]).clamp(min=1)
+
+
+class CountsBefore(_Counts):
+    """Takes the count of the step before, from the second step on."""
+
+    before: Any = None
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        given, self.before = self.before, count
+        return count if given is None else given
+
+
+class CountsOn(_Counts):
+    """Adds up the counts of all steps so far."""
+
+    so_far: Any = 0
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        self.so_far = self.so_far + count
+        return torch.as_tensor(self.so_far)
+
+
+class CountsAhead(_Counts):
+    """Takes the count of the window that comes next."""
+
+    waiting: Any = None
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        if self.waiting is None:
+            self.waiting = super(_Counts, self).get_batch_samples(epoch_iterator, num_batches, device)
+        samples, count = self.waiting
+        self.waiting = super(_Counts, self).get_batch_samples(epoch_iterator, num_batches, device)
+        return samples, self.waiting[1] if self.waiting[0] else count
+
+
+class CountsTheMicroBatch(Trainer):  # type: ignore[misc]
+    """Takes the count of the micro-batch times k, as if all were alike."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        count = inputs["labels"][:, 1:].ne(-100).sum().clamp(min=1) * self.args.gradient_accumulation_steps
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch=count)
+
+
+def forget_the_shift(build: Build) -> None:
+    """Let the model not say that its loss shifts, as GPT-2's class name does not."""
+    build.on_model.append(_forget_the_shift)
+
+
+def _forget_the_shift(model: Any) -> None:
+    getattr(model, "get_base_model", lambda: model)().loss_type = None
+
+
+def _count(name: str, mixin: type, codes: frozenset[str] = MISCOUNTED, **more: Any) -> Fault:
+    return Fault(name, GROUP, codes, "both", trainer_mixin(mixin), needs=COUNTED, **more)
+
+
+UNSHIFTED = frozenset({"UNSHIFTED_TOKEN_COUNT"})
+
+FAULTS: tuple[Fault, ...] = (
+    _count("labels counted before the shift", CountsLabels, UNSHIFTED),
+    Fault("the model does not say that it shifts", GROUP, UNSHIFTED, "both", forget_the_shift, needs=COUNTED),
+    _count("positions counted, padding too", CountsPositions, MISCOUNTED | UNSHIFTED),
+    _count("tokens counted, prompts too", CountsTokens, MISCOUNTED | UNSHIFTED),
+    _count("rows counted", CountsRows, MISCOUNTED | {"NOT_NORMALISED"}),
+    _count("count of the first micro-batch", CountsTheFirst),
+    _count("count of the last micro-batch", CountsTheLast),
+    _count("count of the step before", CountsBefore, late=True),
+    _count("count never set back", CountsOn, late=True),
+    _count("count of the next window", CountsAhead),
+    Fault(
+        "count of the micro-batch × k",
+        "mean of means",
+        frozenset({"MEAN_OF_MEANS"}),
+        "both",
+        trainer_mixin(CountsTheMicroBatch),
+        needs=COUNTED,
+    ),
+)

@@ -1,0 +1,147 @@
+"""What gacheck says of a drawn training, and whether that is true."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from gacheck.words.analysis import Analysis, Verdict
+from tests.trials.doors import DOORS
+from tests.trials.draw import Draw
+from tests.trials.drawing import draw
+from tests.trials.faults import FAULTS
+from tests.trials.faults.fault import OVER_K, TIMES_K
+from tests.trials.quiet import quiet
+from tests.trials.right_steps import NoTruth
+from tests.trials.truth import Truth
+
+MOST_ATTEMPTS = 40
+ALIKE = 0.02
+"""Relative difference up to which a factor is taken for k; in half precision it is not met better."""
+
+RIGHT = "right"
+FALSE_ALARM = "false alarm"
+MISS = "miss"
+INCONCLUSIVE = "inconclusive"
+WRONG_CAUSE = "wrong cause"
+EXCEPTION = "exception"
+KINDS = (RIGHT, FALSE_ALARM, MISS, WRONG_CAUSE, INCONCLUSIVE, EXCEPTION)
+"""What a verdict can come to."""
+
+
+class UnsoundTrial(Exception):
+    """The trial contradicts itself: what was drawn as right is not, or a fault that never has an effect."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training, its truth, and what was said of it.
+
+    Attributes:
+        seed: Repeats it.
+        draw: What was trained.
+        truth: Of the steps that the door shows.
+        outcome: One of `KINDS`.
+        code: The verdict.
+        affects: The verdict's.
+        said: What else is worth a line: the summary, or the exception.
+        attempts: Draws that were of no use.
+        seconds: For all of it.
+    """
+
+    seed: int
+    draw: Draw
+    truth: Truth
+    outcome: str
+    code: str
+    affects: str
+    said: str
+    attempts: int
+    seconds: float
+
+    @property
+    def found(self) -> bool:
+        """Whether the verdict is true."""
+        return self.outcome == RIGHT
+
+
+def drawn_with_truth(seed: int) -> tuple[Draw, Truth, int]:
+    """Draw until the truth is clear.
+
+    Raises:
+        UnsoundTrial: It never is, or a right training is wrong.
+    """
+    for attempt in range(MOST_ATTEMPTS):
+        drawn = draw(seed, attempt)
+        try:
+            with quiet():
+                truth = DOORS[drawn.door].truth(drawn)
+        except NoTruth:
+            continue
+        if drawn.fault is not None:
+            truth = truth.first(DOORS[drawn.door].num_steps)
+        if truth.label == "wrong" and drawn.fault is None:
+            raise UnsoundTrial(f"seed {seed}: {drawn} is not right: {truth}")
+        if truth.label == ("right" if drawn.fault is None else "wrong"):
+            return drawn, truth, attempt
+    raise UnsoundTrial(f"seed {seed}: {draw(seed)} has no clear truth in {MOST_ATTEMPTS} draws")
+
+
+def try_seed(seed: int) -> Trial:
+    """Do the trial of a seed."""
+    started = time.perf_counter()
+    drawn, truth, attempts = drawn_with_truth(seed)
+    code, affects, said = "", "", ""
+    try:
+        with quiet():
+            analysis = DOORS[drawn.door].judge(drawn)
+    except Exception as error:
+        outcome, said = EXCEPTION, f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    else:
+        if analysis is None:
+            outcome, said = EXCEPTION, "nothing was seen"
+        else:
+            verdict = analysis.verdict
+            code, affects, said = verdict.code, verdict.affects, verdict.words.summary
+            outcome = _outcome(drawn, truth, verdict, _alike(analysis))
+    return Trial(seed, drawn, truth, outcome, code, affects, said, attempts, time.perf_counter() - started)
+
+
+def _alike(analysis: Analysis) -> frozenset[str]:
+    """Return the codes of what these data cannot tell from what was found: with one target a row a sum is a mean."""
+    found = analysis.findings[0].forward if analysis.findings else None
+    return frozenset(code for rule in (found.equivalent if found else ()) for code in rule.codes)
+
+
+def _outcome(drawn: Draw, truth: Truth, verdict: Verdict, alike: frozenset[str]) -> str:
+    code, affects, severity = verdict.code, verdict.affects, verdict.severity
+    if severity == "inconclusive":
+        return INCONCLUSIVE
+    if drawn.fault is None:
+        return RIGHT if severity == "ok" else FALSE_ALARM
+    fault = FAULTS[drawn.fault]
+    if code == "NONFINITE" and not all(math.isfinite(step.logged) for step in truth.steps):
+        return RIGHT
+    if code not in fault.codes | _scale(truth, drawn.k) and not fault.codes & alike:
+        return MISS if severity == "ok" else WRONG_CAUSE
+    # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
+    true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
+    return RIGHT if severity == "ok" or affects in true else WRONG_CAUSE
+
+
+def _scale(truth: Truth, k: int) -> frozenset[str]:
+    """Name what any fault may be called that on its data comes to times k, or over k, and to nothing else."""
+    for factor, codes in ((k, TIMES_K), (1 / k, OVER_K)):
+        off = abs(factor - 1)
+        if all(
+            error == 0 or math.isclose(error, off, rel_tol=ALIKE)
+            for step in truth.steps
+            for error in (
+                abs(step.logged / step.right - 1) if truth.log == "wrong" else 0,
+                step.gradient_error if truth.gradient == "wrong" else 0,
+                step.parameter_error if truth.gradient == "wrong" else 0,
+            )
+        ):
+            return codes
+    return frozenset()
