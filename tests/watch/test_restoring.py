@@ -222,7 +222,7 @@ def test_what_the_trainer_holds_is_kept_to_the_last_object() -> None:
     assert repr(trainer) == text
     assert (smoother.seen, trainer.label_smoother.seen, teacher.facts()) == ([0.0], [0.0], facts)
     assert all(p.grad is g for p, g in zip(teacher.parameters(), gradients, strict=True))
-    assert all(torch.equal(g, v) for g, v in zip(filter(None.__ne__, gradients), values, strict=True))
+    assert all(torch.equal(g, v) for g, v in zip((g for g in gradients if g is not None), values, strict=True))
     # The model itself is the business of `undisturbed`.
     assert model.facts() != trained
 
