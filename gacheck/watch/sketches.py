@@ -32,14 +32,22 @@ def _signs(generator: torch.Generator, number: int) -> torch.Tensor:
 
 
 class Sketcher:
-    """Makes sketches of the gradients of a model's trained parameters.
+    """Makes sketches of the gradients of all that is trained.
+
+    Args:
+        model: Its parameters, those too that are not trained yet.
+        optimizer: That may train others besides; None without.
 
     Attributes:
         names: Of the parameters, as `named_parameters` has them.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    def __init__(self, model: torch.nn.Module, optimizer: Any = None) -> None:
+        trained = [(name, p) for name, p in model.named_parameters() if p.is_floating_point() or p.is_complex()]
+        known = {id(p) for _, p in trained}
+        groups = enumerate(getattr(optimizer, "param_groups", ()))
+        others = [(f"optimizer.param_groups[{i}][{j}]", p) for i, g in groups for j, p in enumerate(g["params"])]
+        trained += [(name, p) for name, p in others if id(p) not in known]
         self.names = [name for name, _ in trained]
         self._parameters = [p for _, p in trained]
         share = BUDGET // max(1, len(trained))
@@ -104,8 +112,9 @@ class Sketcher:
             parameter: Any = self._parameters[index]
             handles.append(parameter.register_post_accumulate_grad_hook(sketched))
 
-        for index in range(len(self._parameters)):
-            keep(index)
+        for index, each in enumerate(self._parameters):
+            if each.requires_grad:
+                keep(index)
         try:
             yield sketch
         finally:

@@ -18,7 +18,7 @@ import torch
 from gacheck.measure.text.rows import Collator
 from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, labels_are_inputs
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, repeats
 from gacheck.watch.cross_entropy import (
     align,
     find_alignment,
@@ -127,7 +127,7 @@ class Oracle:
             shifts=shifts,
             shift_errors=shift_errors,
             model_shifts=model_shifts,
-            labels_are_inputs=labels_are_inputs(group),
+            labels_are_inputs=repeats(group["input_ids"], group["labels"]),
             noise=noise.model_copy(
                 update={
                     "gradient_norm": gradient_noise,
