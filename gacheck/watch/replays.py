@@ -122,7 +122,6 @@ def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         for context in (undisturbed(model, start), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
             stack.enter_context(context)
-        stack.enter_context(_modes_kept(model))
         # What is asked is not logged.
         vars(trainer)["log"] = _log_nothing
         stack.enter_context(without_accumulation(trainer))
@@ -133,17 +132,6 @@ def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
 
 def _log_nothing(*args: Any, **kwargs: Any) -> None:
     """Stand in for `Trainer.log`."""
-
-
-@contextmanager
-def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
-    """Put back which modules train: a step of somebody's own may count on what it once set."""
-    held = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, is_training in held:
-            module.training = is_training
 
 
 @dataclass(frozen=True)
