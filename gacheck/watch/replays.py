@@ -188,8 +188,8 @@ def replay(
     again = _ask(trainer, question, found, sketcher, scale)
     if again.plain is None:
         return again
-    told = {"is_aligned": asked.plain.is_aligned, "targets_are_read": asked.plain.targets_are_read}
-    return replace(again, plain=replace(again.plain, **told))
+    first, plain = asked.plain, again.plain
+    return replace(again, plain=replace(plain, is_aligned=first.is_aligned, targets_are_read=first.targets_are_read))
 
 
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
