@@ -113,15 +113,17 @@ def _outcome(drawn: Draw, truth: Truth, code: str, affects: str, severity: str) 
     if drawn.fault is None:
         return RIGHT if severity == "ok" else FALSE_ALARM
     fault = FAULTS[drawn.fault]
-    if code not in fault.codes | _scale(truth, drawn.k):
+    if code not in fault.codes | _in_effect(truth, drawn.k):
         return MISS if severity == "ok" else WRONG_CAUSE
     # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
     true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
     return RIGHT if severity == "ok" or affects in true else WRONG_CAUSE
 
 
-def _scale(truth: Truth, k: int) -> frozenset[str]:
-    """Name what any fault may be called that on its data comes to times k, or over k, and to nothing else."""
+def _in_effect(truth: Truth, k: int) -> frozenset[str]:
+    """Name what a fault may be called whose effect on its data is times k, or over k, or NaN, and nothing else."""
+    if not all(math.isfinite(step.logged) for step in truth.steps):
+        return frozenset({"NONFINITE"})
     for factor, codes in ((k, TIMES_K), (1 / k, OVER_K)):
         off = abs(factor - 1)
         if all(
