@@ -53,7 +53,7 @@ docs: $(VENV)/.installed ## run the documented examples under real releases; ins
 reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
 	$(BIN)/python docs/make_reference.py
 
-selftest: $(VENV)/.installed ## plant 16 faults and check that each is found
+selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 	$(BIN)/gacheck selftest -v
 
 RUNS ?= 4000

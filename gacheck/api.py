@@ -117,7 +117,8 @@ def check(
     """Check a model or a Trainer once; `assert gacheck.check(model).ok` is a test.
 
     A model is trained for one step on text of Python's own, under the Trainer of the installed transformers, at
-    `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first step, on its own data.
+    `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first two steps, on its own
+    data, without their updates.
     Both are as they were afterwards: weights, random state, hooks, the Trainer's state.
 
     Args:
@@ -134,9 +135,9 @@ def check(
     """
     if not hasattr(model_or_trainer, "training_step"):
         return _check_model(model_or_trainer, tokenizer, gradient_accumulation_steps)
-    from gacheck.measure.live_check import watch_first_step
+    from gacheck.measure.live_check import watch_first_steps
 
-    facts = watch_first_step(model_or_trainer)
+    facts = watch_first_steps(model_or_trainer)
     if facts is None:
         raise NothingSeenError(
             "The Trainer came to no end of an optimizer step.",

@@ -5,15 +5,15 @@ The rows are few and their numbers round, so that a person can check what follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gacheck.config import ExperimentConfig
 from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment
 from gacheck.record.parts import (
-    GradientEvidence,
     HardwareFacts,
     ModelFacts,
     Noise,
@@ -24,7 +24,9 @@ from gacheck.record.parts import (
 )
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
-from gacheck.rules.facts import CodeLocation, Flag, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, GradientProducts, MicroBatchRecord, Observation, StepRecord
+from gacheck.rules.gradients import multipliers
+from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import MicroBatch, OptimizerStep, Rule, rule_table
 
 FlagLike = Flag | Literal["on", "off"]
@@ -101,15 +103,46 @@ def oracle(rows: Sequence[tuple[float, int]] = ROWS, noise: Noise = NOISE, used:
     )
 
 
-def gradient_evidence(rule: str, *, norm_ratio: float = 1.0, cosine: float = 1.0) -> GradientEvidence:
-    """Make the comparison of the training's gradient with that of `rule`; by default they agree."""
-    return GradientEvidence(
-        rule=rule,
-        norm_ratio=norm_ratio,
-        cosine=cosine,
-        worst_parameter="model.layers.0.mlp.weight",
-        worst_relative_error=abs(norm_ratio - 1) + (1 - cosine),
-    )
+WORST_PARAMETER = "model.layers.0.mlp.weight"
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What reached the parameters: the gradient of `rule`, or one that has another norm or direction.
+
+    Attributes:
+        objective: Of what the rule is; None: of cross-entropy, and of what is beside it where the pass has that.
+        noise: By how much rounding may change it, relative to its norm.
+    """
+
+    rule: str
+    norm_ratio: float = 1.0
+    cosine: float = 1.0
+    objective: Hypothesis | None = None
+    noise: float = 0.0
+
+    def products(self, step: OptimizerStep, world_size: int) -> tuple[GradientProducts, ...]:
+        """Make the inner products, as if the replays' gradients had norm 1 and stood upright on each other.
+
+        Where the objective is more than cross-entropy there are the replays of the own loss, too.
+        """
+        has_auxiliary = any(m.auxiliary_nats for m in step.micro_batches)
+        objective = self.objective or ("auxiliary" if has_auxiliary else "plain")
+        rule = rule_named(self.rule, world_size)
+        if objective != "auxiliary":
+            rule = replace(rule, auxiliary="absent")
+        size = len(step.micro_batches) * (1 if objective == "plain" else 2)
+        multiplied = multipliers(rule, step, objective, size)
+        assert multiplied is not None
+        norm = self.norm_ratio * math.hypot(*multiplied)
+        whole = GradientProducts(
+            parameter=None,
+            square=norm * norm,
+            with_replays=tuple(self.norm_ratio * self.cosine * each for each in multiplied),
+            among_replays=tuple(float(i == j) for i in range(size) for j in range(i + 1)),
+            noise=self.noise * abs(norm),
+        )
+        return whole, replace(whole, parameter=WORST_PARAMETER)
 
 
 def pass_record(
@@ -127,7 +160,7 @@ def pass_record(
     count: float | None = None,
     auxiliary: float = 0.0,
     world_size: int = 1,
-    gradient: GradientEvidence | None = None,
+    gradient: Gradient | None = None,
 ) -> PassRecord:
     """Make the pass that `rule` predicts.
 
@@ -157,8 +190,6 @@ def pass_record(
                 own_mean_nats=m.sum_nats / m.num_target_tokens + m.auxiliary_nats,
                 weight=weights[i],
                 weight_spread=1e-9 if weights[i] is not None else None,
-                own_weight=weights[i],
-                own_weight_spread=1e-9 if weights[i] is not None else None,
             ),
         )
         for i, m in enumerate(step.micro_batches)
@@ -169,6 +200,7 @@ def pass_record(
             step=number,
             micro_batches=micro_batches if number == 1 else tuple(replace(m, observation=None) for m in micro_batches),
             grad_norm=norm,
+            gradients=gradient.products(step, world_size) if gradient is not None and number == 1 else (),
         )
         for number in range(1, num_steps + 1)
     )
@@ -180,7 +212,6 @@ def pass_record(
         tail=num_micro_batches is not None,
         auto_loss_kwargs=Flag.of(auto),
         steps=steps,
-        gradient=gradient,
         heldout_loss_nats=heldout,
         seconds=0.5,
     )

@@ -101,7 +101,7 @@ def test_a_fault_is_named_where_an_assertion_fails() -> None:
     assert (found.verdict.code, found.verdict.affects) == (FAULT, "both")
     assert f"{FAULT}: the loss is k times too large" in repr(found)
     assert "MicroBatchMeans.compute_loss drops it" in repr(found)
-    assert "model_accepts_loss_kwargs = False" in repr(found)
+    assert "Fix: Return from MicroBatchMeans.compute_loss the summed loss / num_items_in_batch" in repr(found)
 
 
 def test_a_model_is_checked_as_it_is() -> None:

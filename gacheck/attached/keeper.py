@@ -10,6 +10,7 @@ from gacheck.attached.record import read_training, record_of
 from gacheck.errors import GacheckError, NothingSeenError
 from gacheck.record.attach import AttachRecord
 from gacheck.record.journal import save_record
+from gacheck.watch.startup.sitecustomize import ALIKE
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Keeper:
     def all(self) -> list[SavedTraining]:
         """What was saved, in the order in which the trainings began."""
         return list(self._saved.values())
+
+    @property
+    def num_alike(self) -> int:
+        """How many trainings were not watched, since one was that is like them in all that bears on the loss."""
+        path = self._facts / ALIKE
+        return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
 
     @property
     def speaks_elsewhere(self) -> bool:

@@ -14,7 +14,7 @@ from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, Noise, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import WatchedTraining
+from gacheck.rules.facts import Flag, StepRecord, WatchedTraining
 
 
 def read_training(text: str) -> WatchedTraining:
@@ -60,10 +60,15 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         setup=_setup(training),
         oracle=OracleRecord(
             shifts=training.shifts,
-            noise=Noise(resolution=training.resolution, cross_entropy=training.noise),
+            noise=Noise(resolution=training.resolution, repeat=training.repeat_error),
             loss_location=training.loss_location,
+            model_shifts=training.model_shifts,
+            labels_are_inputs=training.labels_are_inputs,
+            hooked_parameters=training.hooked_parameters,
+            overrides=training.overrides,
         ),
-        passes=(_pass(training),),
+        passes=(_pass(training, training.loss_kwargs, training.steps),),
+        tried=() if training.tried is None else (_pass(training, training.loss_kwargs.other, (training.tried,)),),
         num_observed_steps=training.num_steps,
         num_processes_seen=training.num_processes_seen,
         unseen=training.unseen,
@@ -98,11 +103,14 @@ def _model(training: WatchedTraining) -> ModelFacts:
         adapter=training.adapter,
         accepts_loss_kwargs_declared=training.accepts_loss_kwargs_declared,
         forward_has_kwargs=training.forward_has_kwargs,
+        loss_type=training.loss_type,
+        has_loss_type=training.has_loss_type,
+        built_by_auto_class=training.built_by_auto_class,
     )
 
 
-def _pass(training: WatchedTraining) -> PassRecord:
-    spec = PassSpec(training.arguments["gradient_accumulation_steps"], training.loss_kwargs)
+def _pass(training: WatchedTraining, flag: Flag, steps: tuple[StepRecord, ...]) -> PassRecord:
+    spec = PassSpec(training.arguments["gradient_accumulation_steps"], flag)
     return PassRecord(
         id=spec.id,
         accumulation_steps=spec.accumulation_steps,
@@ -110,6 +118,8 @@ def _pass(training: WatchedTraining) -> PassRecord:
         status="ok",
         # The verdict speaks of the flag that is in force: here the one that the training has, whoever set it.
         auto_loss_kwargs=training.loss_kwargs,
-        steps=training.steps,
+        steps=steps,
+        own_loss=training.own_loss,
+        unseen=training.unseen,
         seconds=training.seconds,
     )

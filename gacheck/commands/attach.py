@@ -61,6 +61,8 @@ def attach(
             _leave_no_empty_folder(out, keeper)
         for saved in keeper.all:
             _show(saved, quiet=quiet)
+        if keeper.num_alike:
+            write_err(f"gacheck: not watched: {keeper.num_alike} more, like one above in all that bears on the loss\n")
         judged = [analyse(saved.record) for saved in keeper.all if saved.record.num_steps]
         if keeper.error is not None:
             show_error(keeper.error)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from gacheck.core.findings import FlagFinding, PassFinding
 from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.record.parts import GradientEvidence, PassRecord
+from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag, StepRecord
 from gacheck.rules.matching import SLACK, Match
@@ -68,9 +68,15 @@ class PassFigures:
     objective: Hypothesis | None = None
     first: StepFigures | None = None
     grad_norm_ratio: float | None = None
-    gradient: GradientEvidence | None = None
+    gradient: PassFinding | None = None
+    grad_cosine: float | None = None
     steps: tuple[StepFigures, ...] = ()
     heldout_loss: float | None = None
+
+    @property
+    def worst_parameter(self) -> str | None:
+        """The parameter whose gradient is furthest from that of the rule of the losses; None where all are that."""
+        return next((name for name, _ in self.gradient.worst_parameters), None) if self.gradient else None
 
     @property
     def ran(self) -> bool:
@@ -155,7 +161,8 @@ def _figures(record: PassRecord, finding: FlagFinding, passes: Sequence[PassFind
         objective=finding.hypothesis if first.forward is not None else None,
         first=steps[first.number] if steps else None,
         grad_norm_ratio=first.grad_norm_ratio,
-        gradient=record.gradient,
+        grad_cosine=first.right_gradient.cosine if first.right_gradient else None,
+        gradient=first if first.gradients else None,
         steps=steps,
         heldout_loss=record.heldout_loss_nats,
     )

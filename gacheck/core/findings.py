@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gacheck.core.measured import (
     backward,
     is_nonfinite,
     observed_numbers,
+    observed_step,
     optimizer_step,
     reported_losses,
     usable_spreads,
@@ -17,21 +19,31 @@ from gacheck.core.measured import (
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.rules.facts import Flag
-from gacheck.rules.matching import SLACK, Match, Measurement, match
+from gacheck.rules.gradients import GradientError, gradient_error, multipliers
+from gacheck.rules.matching import SLACK, Match, Measurement, match, relative_error
 from gacheck.rules.steps import HYPOTHESES, Hypothesis
-from gacheck.rules.table import OptimizerStep, gravest_first, rule_table
+from gacheck.rules.table import RULES_BY_NAME, OptimizerStep, Rule, gravest_first, rule_table
 
-# A norm is one number for all parameters, so it is weaker evidence than the weights: it speaks only where it is
-# off by a per cent, and by more than regrouping the rows changes it.
+Unit = Literal["tokens", "rows", "sum"]
+
+RIGHT = frozenset({"OK", "OTHER_OBJECTIVE"})
+"""The codes of what is right."""
+
+# A norm is one number for all parameters, so it is weaker evidence than the gradients themselves: it speaks only
+# where it is off by a per cent, and by more than regrouping the rows changes it.
 NORM_DIFFERS = 0.01
 
 # A router's loss changes by a few per mille with the grouping, a sum by a factor.
 MEANS_AGREE = 0.1
 
-# A gradient that follows a rule agrees with that rule's own gradient to this, or to what regrouping changes …
+# A gradient that follows a rule is that rule's own to this, or to what rounding was measured to change.
 GRADIENT_AGREES = 0.001
-# … and is another from here on. In between, nothing is claimed.
-GRADIENT_DIFFERS = 0.01
+
+# Multiples of a gradient are read to this at best: what rounds in float32 adds up over many terms.
+LEAST_OF_GRADIENT = 1e-6
+
+# A loss as near to cross-entropy as this is cross-entropy and something besides: it is meant per target token.
+NEARLY_CROSS_ENTROPY = 0.2
 
 
 @dataclass(frozen=True)
@@ -47,11 +59,15 @@ class PassFinding:
     """An observed optimizer step of a pass against the rules; all None for a failed or non-finite pass.
 
     Attributes:
+        forward: The rule that explains its losses by themselves.
+        backward: The rule that explains by how much the gradient grew in each micro-batch.
+        log_is_right: The rule of the losses is right for what the training is taken to minimise.
+        gradient_rule: The rule whose gradient it is that reached the parameters; None where it is that of none.
+        gradients: The gradient against that of the rule of the losses: of all parameters, then of single ones; none
+            where that was not measured.
         grad_norm_ratio: The gradient's norm before clipping over the right one's.
         wrong_norm: That ratio is off by more than correct arithmetic varies.
-        gradient_error: How far it is from that of the rule that explains the loss; None if not compared.
-        gradient_agrees: The gradient is the one of the rule that explains the loss; None if not compared.
-        wrong_gradient: It is another, in norm or in direction, though the loss is right.
+        right_gradient: The gradient against the right one; None where that was not measured.
         number: Of the step, counted from 0.
     """
 
@@ -62,9 +78,10 @@ class PassFinding:
     nonfinite: bool
     grad_norm_ratio: float | None
     wrong_norm: bool
-    gradient_error: float | None = None
-    gradient_agrees: bool | None = None
-    wrong_gradient: bool = False
+    log_is_right: bool = False
+    gradient_rule: Rule | None = None
+    gradients: tuple[GradientError, ...] = ()
+    right_gradient: GradientError | None = None
     number: int = 0
 
     @property
@@ -73,14 +90,51 @@ class PassFinding:
         return self.step is not None and self.step.short
 
     @property
+    def gradient_agrees(self) -> bool | None:
+        """Whether the gradient is that of the rule of the losses; None where that was not measured."""
+        return all(map(agrees, self.gradients)) if self.gradients else None
+
+    @property
+    def wrong_gradient(self) -> bool:
+        """Whether it is the gradient of no rule."""
+        return self.gradient_agrees is False and self.gradient_rule is None
+
+    @property
+    def spoiled_gradient(self) -> bool:
+        """Whether the gradient holds what is no finite number."""
+        norm = self.record.steps[self.number].grad_norm if self.number < len(self.record.steps) else None
+        return norm is not None and not math.isfinite(norm)
+
+    @property
     def gradient_unseen(self) -> bool:
         """Whether the losses were judged, and nothing is known of the gradient."""
         return self.forward is not None and self.backward is None and self.gradient_agrees is None
 
     @property
+    def norm_ratio(self) -> float | None:
+        """The gradient's norm over that of the rule of the losses."""
+        return self.gradients[0].norm_ratio if self.gradients else None
+
+    @property
+    def cosine(self) -> float | None:
+        """Of the gradient to that of the rule of the losses."""
+        return self.gradients[0].cosine if self.gradients else None
+
+    @property
+    def worst_parameters(self) -> tuple[tuple[str, float], ...]:
+        """The parameters whose gradients are another's, and by how much, furthest first."""
+        off = [(e.parameter, e.relative) for e in self.gradients if e.parameter is not None and not agrees(e)]
+        return tuple(sorted(off, key=lambda each: -each[1]))
+
+    @property
     def apart(self) -> bool:
         """Whether the step is judged by itself."""
         return self.short or self.record.tail
+
+
+def agrees(error: GradientError) -> bool:
+    """Whether a gradient is a rule's, up to rounding."""
+    return error.relative <= max(GRADIENT_AGREES, SLACK * error.noise)
 
 
 @dataclass(frozen=True)
@@ -114,48 +168,68 @@ def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tol
 def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFinding:
     """Explain the passes at one value of the flag, under the simplest hypothesis that does."""
     chosen = [p for p in record.all_passes if p.loss_kwargs == flag]
+    # float16's loss scale begins so large that the first gradients overflow; the Trainer leaves such a step out.
+    may_overflow = record.hardware.autocast == "float16"
     plain, *others = (
-        _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size) for hypothesis in HYPOTHESES
+        _Reader(record.oracle, tolerance, hypothesis, record.hardware.world_size, _unit(chosen), may_overflow)
+        for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
-    for reader in others if _unexplained(finding) else ():
-        other = reader.explain(chosen)
-        if _num_matched(other) == _num_matched(finding) and not _unexplained(other) and _is_mean(other):
-            finding = other
-            break
-    missing = any(spec.loss_kwargs == flag for spec in record.missing)
-    return _without_proof(finding, missing=missing)
+    asked = _unexplained(finding) or not _num_matched(finding)
+    readings = [reader.explain(chosen) for reader in others] if asked else []
+    fitting = [f for f in readings if _num_matched(f) >= max(1, _num_matched(finding)) and _is_mean(f, plain.unit)]
+    explained = [f for f in fitting if not _unexplained(f)]
+    # Of losses that nothing explains the gradient may still be right, for what one of the readings means.
+    followed = [f for f in (finding, *fitting) if any(p.gradients for p in f.passes) and not _is_strange(f)]
+    both = [f for f in explained if f in followed]
+    finding = next(iter((*both, *explained, *followed)), finding)
+    missing = any(spec.loss_kwargs == flag for spec in record.missing) or any(p.unseen for p in chosen)
+    return _without_proof(_with_alignment(finding, record.oracle), missing=missing)
+
+
+def _is_strange(finding: FlagFinding) -> bool:
+    return any(p.wrong_gradient for p in finding.passes)
+
+
+def _unit(records: Sequence[PassRecord]) -> Unit | None:
+    """Return what the own loss is a mean over, as one pass or another found out."""
+    return next((p.own_loss.unit for p in records if p.own_loss.unit is not None), None)
+
+
+def _with_alignment(finding: FlagFinding, oracle: OracleRecord) -> FlagFinding:
+    """Add that the labels are not shifted, though the model's own loss shifts them and they are its inputs."""
+    judged = any(p.forward is not None for p in finding.passes)
+    if not judged or oracle.shifts or not oracle.model_shifts or not oracle.labels_are_inputs:
+        return finding
+    codes = {*finding.codes, "LABELS_NOT_SHIFTED"} - {"OK", "OTHER_OBJECTIVE", "INCONCLUSIVE"}
+    return replace(finding, codes=gravest_first(codes))
 
 
 def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
-    """Call nothing right of which a planned pass failed or has yet to run, or of which a gradient was not seen."""
+    """Call nothing right of which a planned pass failed or has yet to run, or of which a gradient was not seen.
+
+    And call nothing wrong that could not be asked what it means.
+    """
     failed = any(p.record.status == "failed" for p in finding.passes)
     unseen = any(p.gradient_unseen for p in finding.passes)
-    if set(finding.codes) <= {"OK", "OTHER_OBJECTIVE"} and (failed or missing or unseen):
+    if set(finding.codes) <= RIGHT and (failed or missing or unseen):
+        return replace(finding, codes=("INCONCLUSIVE",))
+    asked = any(p.record.own_loss.is_asked is not False for p in finding.passes)
+    if finding.codes == ("UNEXPLAINED",) and not asked and _unexplained(finding):
         return replace(finding, codes=("INCONCLUSIVE",))
     return finding
 
 
-def explain_alone(
-    record: PassRecord, oracle: OracleRecord, world_size: int
-) -> tuple[OptimizerStep, Match, Hypothesis] | None:
-    """Find the rule and the hypothesis that explain one pass's losses by itself; None if none does."""
-    tolerance = measure_tolerance(oracle, [record])
-    for hypothesis in HYPOTHESES:
-        found = _Reader(oracle, tolerance, hypothesis, world_size).explain_pass(record)
-        if found.step is not None and found.forward is not None and found.forward.rule is not None:
-            return found.step, found.forward, hypothesis
-    return None
-
-
-def _is_mean(finding: FlagFinding) -> bool:
+def _is_mean(finding: FlagFinding, unit: Unit | None) -> bool:
     """Whether what the code returns for a micro-batch is a mean, so that it can be weighed by target tokens.
 
     A mean over the same rows hardly depends on how they are grouped; a sum, or a sum over a fixed number, does.
     """
+    if unit is not None:
+        return True
     answers: dict[int, list[float]] = {}
     for p in finding.passes:
-        if p.step is not None and not p.apart:
+        if p.step is not None and not p.apart and p.number == 0:
             answers.setdefault(p.step.num_target_tokens, []).append(p.step.mean_nats)
     return all(max(each) - min(each) <= MEANS_AGREE * max(map(abs, each)) for each in answers.values())
 
@@ -179,50 +253,136 @@ class _Reader:
     tolerance: Tolerance
     hypothesis: Hypothesis
     world_size: int
+    unit: Unit | None
+    may_overflow: bool
 
     def explain(self, records: Sequence[PassRecord]) -> FlagFinding:
-        passes = tuple(self.explain_pass(p, number) for p in records for number in observed_numbers(p) or [0])
+        passes = [self.explain_pass(p, number) for p in records for number in observed_numbers(p) or [0]]
         # The tail of an epoch is a step of another kind; it has no say in what explains the others.
         whole = [p for p in passes if p.step is not None and not p.nonfinite and not p.apart]
         forward = self._match([m for p in whole if (m := reported_losses(p.record, p.step, p.number))])
-        gradients = [backward(p.record, p.step, self.hypothesis, p.number) for p in whole]
+        gradients = [self._backward(p.record, p.step, p.number) for p in whole]
         complete = [g for g in gradients if g is not None]
         is_one_kind = len(complete) == len(gradients) and len({g.backward for g in complete}) == 1
         behind = self._match(complete) if is_one_kind else None
+        passes = [self._with_gradient(p, forward, behind) for p in passes]
         codes = self._codes(passes, forward, behind)
-        return FlagFinding(records[0].loss_kwargs, passes, forward, behind, self.hypothesis, codes)
+        return FlagFinding(records[0].loss_kwargs, tuple(passes), forward, behind, self.hypothesis, codes)
 
     def explain_pass(self, record: PassRecord, number: int = 0) -> PassFinding:
-        step, nonfinite = optimizer_step(record, self.oracle, self.hypothesis, number), is_nonfinite(record)
-        ratio, noise = _grad_norm_ratio(record, self.oracle), SLACK * (self.oracle.noise.gradient_norm or 0.0)
-        wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, noise)
+        nonfinite = is_nonfinite(record)
+        step = optimizer_step(record, self.oracle, self.hypothesis, number, own_is_sum=self.unit == "sum")
+        ratio = _grad_norm_ratio(record, self.oracle) if number == 0 else None
+        wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, self._regrouping)
         if step is None or nonfinite:
             return PassFinding(record, step, None, None, nonfinite, ratio, wrong, number=number)
         losses = reported_losses(record, step, number)
-        gradient = backward(record, step, self.hypothesis, number)
+        gradient = self._backward(record, step, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
-        error = _gradient_error(record, forward)
-        agrees = None if error is None else error <= max(GRADIENT_AGREES, noise)
-        # Of a wrong log the weights in backward say whether the gradient is wrong too, and how.
-        right = forward is not None and forward.rule is not None and forward.rule.right
-        differs = right and error is not None and error > max(GRADIENT_DIFFERS, noise)
-        return PassFinding(record, step, forward, behind, nonfinite, ratio, wrong, error, agrees, differs, number)
+        right = self._compare(record, number, step, self._right_rules(step)[0])
+        whole = right[0] if right else None
+        return PassFinding(
+            record,
+            step,
+            forward,
+            behind,
+            nonfinite,
+            ratio if ratio is not None or whole is None else whole.norm_ratio,
+            wrong,
+            right_gradient=whole,
+            number=number,
+        )
+
+    def _backward(self, record: PassRecord, step: OptimizerStep | None, number: int) -> Measurement | None:
+        return backward(record, step, self.hypothesis, number, own_is_sum=self.unit == "sum")
+
+    @property
+    def _regrouping(self) -> float:
+        return SLACK * (self.oracle.noise.gradient_norm or 0.0)
+
+    def _with_gradient(self, finding: PassFinding, forward: Match | None, behind: Match | None) -> PassFinding:
+        """Find the rule whose gradient it is that reached the parameters: that of the losses, or else of backward."""
+        step, number = finding.step, finding.number
+        if step is None or finding.forward is None:
+            return finding
+        mine = finding.apart or forward is None or forward.rule is None
+        losses, grown = (finding.forward, finding.backward) if mine else (forward, behind)
+        rule = losses.rule if losses is not None else None
+        fitting = (rule,) if rule is not None else losses.fitting if losses is not None else ()
+        gradients = self._compare(finding.record, number, step, (*fitting, *self._right_rules(step))[0])
+        is_right = any(self._codes_of_rule(each, finding) <= RIGHT for each in fitting)
+        found = replace(finding, gradients=gradients, log_is_right=is_right)
+        if not gradients:
+            return found
+        behind_rules = [m.rule for m in (grown, finding.backward) if m is not None and m.rule is not None]
+        candidates = (*fitting, *behind_rules, *self._right_rules(step))
+        followed = [each for each in candidates if self._follows(finding.record, number, step, each)]
+        if not followed or _differ([each for each in followed if each in fitting], step):
+            return found
+        return self._with_sum(replace(found, gradient_rule=followed[0]), followed[0])
+
+    def _follows(self, record: PassRecord, number: int, step: OptimizerStep, rule: Rule) -> bool:
+        errors = self._compare(record, number, step, rule)
+        return bool(errors) and all(map(agrees, errors))
+
+    def _with_sum(self, finding: PassFinding, rule: Rule) -> PassFinding:
+        """Take losses for right whose sum is, with the gradient: some Trainers return a step's loss all at its end."""
+        losses, step = finding.forward, finding.step
+        measured = reported_losses(finding.record, step, finding.number)
+        if losses is None or losses.explained or measured is None or rule not in self._right_rules(measured.step):
+            return finding
+        predicted = math.fsum(measured.predict(rule))
+        error = abs(math.fsum(measured.values) - predicted) / abs(predicted) if predicted else math.inf
+        if error > SLACK * max(measured.tolerances(self._loss_tolerance())):
+            return finding
+        whole = replace(losses, rule=rule, equivalent=(), best=rule, relative_error=error)
+        return replace(finding, forward=whole, log_is_right=True)
+
+    def _compare(
+        self, record: PassRecord, number: int, step: OptimizerStep, rule: Rule | None
+    ) -> tuple[GradientError, ...]:
+        """Hold the gradient before clipping against a rule's."""
+        seen = record.steps[number].gradients
+        if rule is None or not seen:
+            return ()
+        own_is_sum = self.unit == "sum"
+        multiplied = multipliers(rule, step, self.hypothesis, len(seen[0].with_replays), own_is_sum=own_is_sum)
+        if multiplied is None:
+            return ()
+        whole = gradient_error(seen[0], multiplied)
+        if whole is None:
+            return ()
+        single = [gradient_error(each, multiplied) for each in seen[1:]]
+        return (whole, *(each for each in single if each is not None))
+
+    def _right_rules(self, step: OptimizerStep) -> tuple[Rule, ...]:
+        """Return the rules that are right for what the training is taken to minimise; that which it means first."""
+        token_mean, row_mean = RULES_BY_NAME["token_mean"], RULES_BY_NAME["row_mean"]
+        if self.hypothesis == "auxiliary":
+            return (replace(token_mean, auxiliary="mean"),)
+        if self.hypothesis == "plain" or self.unit == "sum":
+            return (token_mean,)
+        own_count = RULES_BY_NAME["own_count_mean"]
+        if all(map(math.isfinite, own_count.weights(step))):
+            return (own_count, token_mean)
+        if self.unit == "tokens":
+            return (token_mean,)
+        by_rows = (row_mean,) if step.num_rows else ()
+        return by_rows if by_rows and self.unit == "rows" else (token_mean, *by_rows, RULES_BY_NAME["mean_of_means"])
 
     def _match(self, measured: Sequence[Measurement]) -> Match | None:
         """Match losses, or weights, which an auxiliary loss does not reach."""
         if not measured:
             return None
         is_weight = measured[0].backward
-        tolerance = self.tolerance.gradient if is_weight else self._loss_tolerance()
-        if tolerance is None:
-            return None
+        tolerance = max(self.tolerance.gradient or self.oracle.noise.resolution, LEAST_OF_GRADIENT)
         rules = rule_table(
             world_size=self.world_size,
             num_processes=max(m.step.num_processes for m in measured),
             auxiliary=self.hypothesis == "auxiliary" and not is_weight,
         )
-        return match(measured, tolerance, rules)
+        return match(measured, tolerance if is_weight else self._loss_tolerance(), rules)
 
     def _loss_tolerance(self) -> float:
         """Return the tolerance of losses; those of another objective are as exact as the code that computes them."""
@@ -235,44 +395,103 @@ class _Reader:
 
     def _codes(self, passes: Sequence[PassFinding], forward: Match | None, backward: Match | None) -> tuple[str, ...]:
         """Collect what holds."""
-        codes: set[str] = set()
-        for finding in passes:
-            if finding.nonfinite:
-                codes.add("NONFINITE")
-            if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
-                codes.add("LOSS_KWARGS_REJECTED")
+        codes = set().union(*(self._codes_of_pass(p) for p in passes))
         codes |= self._judge(forward, passes, "forward")
-        # A gradient too coarse to judge takes nothing from what the loss shows.
-        gradient = self._judge(backward, passes, "backward") - {"INCONCLUSIVE"}
-        if "UNEXPLAINED" in gradient and not any(p.wrong_norm for p in passes):
-            gradient -= {"UNEXPLAINED"}
-        # A gradient that is not that of the rule is never explained away, whatever the weights at the logits say.
-        if any(p.wrong_gradient for p in passes) and gradient <= {"OK", "OTHER_OBJECTIVE"}:
-            gradient = {"UNEXPLAINED"}
-        if not gradient and codes & {"OK", "OTHER_OBJECTIVE"} and any(p.wrong_norm for p in passes):
-            gradient.add("UNEXPLAINED")
-        codes |= gradient
+        if any(p.forward is not None and not p.gradients for p in passes):
+            codes |= self._by_weights(codes, passes, backward)
         if not codes:
             codes.add("INCONCLUSIVE")
         if len(codes) > 1:
-            codes -= {"OK", "OTHER_OBJECTIVE"}
+            codes -= RIGHT
         return gravest_first(codes)
+
+    def _codes_of_pass(self, finding: PassFinding) -> set[str]:
+        """Return what a pass shows besides its losses: what is not finite, what was refused, its gradient."""
+        codes = {"NONFINITE"} if finding.nonfinite else set()
+        if finding.spoiled_gradient:
+            codes.add("INCONCLUSIVE" if self.may_overflow else "NONFINITE")
+        if finding.record.error is not None and finding.record.error.rejects_num_items_in_batch:
+            codes.add("LOSS_KWARGS_REJECTED")
+        if finding.gradient_rule is not None:
+            codes |= self._codes_of_rule(finding.gradient_rule, finding)
+        elif finding.wrong_gradient and finding.forward is not None:
+            codes.add("UNEXPLAINED")
+        return codes
+
+    def _by_weights(self, codes: set[str], passes: Sequence[PassFinding], backward: Match | None) -> set[str]:
+        """Judge a gradient of which only the weights at the logits were seen, or its norm."""
+        # A gradient too coarse to judge takes nothing from what the loss shows.
+        gradient = self._judge(backward, passes, "backward") - {"INCONCLUSIVE"}
+        wrong_norm = any(p.wrong_norm for p in passes)
+        if "UNEXPLAINED" in gradient and not wrong_norm:
+            gradient -= {"UNEXPLAINED"}
+        if not gradient and codes & RIGHT and wrong_norm:
+            gradient.add("UNEXPLAINED")
+        return gradient
 
     def _judge(self, joint: Match | None, passes: Sequence[PassFinding], side: str) -> set[str]:
         """Return the codes of one side; the joint match speaks where there is one, else each pass for itself."""
-        found: list[Match] = []
         explained = joint is not None and joint.explained
-        if joint is not None and explained:
-            found.append(joint)
         single = [p for p in passes if p.apart or not explained]
-        found += [m for p in single if (m := getattr(p, side)) is not None]
-        return set().union(*(self._codes_of(m) for m in found)) if found else set()
+        found = [(m, p) for p in single if (m := getattr(p, side)) is not None]
+        if joint is not None and explained:
+            found += [(joint, p) for p in passes if p.step is not None and not p.apart]
+        return set().union(*(self._codes_of(m, p) for m, p in found)) if found else set()
 
-    def _codes_of(self, found: Match) -> set[str]:
-        if found.rule is None:
-            return {"INCONCLUSIVE" if found.ambiguous else "UNEXPLAINED"}
-        right = self.hypothesis != "plain" and found.rule.right
-        return {"OTHER_OBJECTIVE"} if right else set(found.rule.codes)
+    def _codes_of(self, found: Match, finding: PassFinding) -> set[str]:
+        if found.rule is not None:
+            return self._codes_of_rule(found.rule, finding)
+        if not found.ambiguous:
+            return {"UNEXPLAINED"}
+        # What the losses do not tell apart, the gradient does.
+        told = finding.gradient_rule if finding.gradient_rule in found.fitting else None
+        return self._codes_of_rule(told, finding) if told is not None else {"INCONCLUSIVE"}
+
+    def _codes_of_rule(self, rule: Rule, finding: PassFinding) -> set[str]:
+        if self.hypothesis == "plain" and self.unit != "rows":
+            return set(rule.codes)
+        if rule.right or (self.hypothesis != "auxiliary" and self._is_mean_of_its_own(rule, finding)):
+            return {"OTHER_OBJECTIVE"}
+        return set(rule.codes)
+
+    def _is_mean_of_its_own(self, rule: Rule, finding: PassFinding) -> bool:
+        """Whether a rule is right for an objective that is no mean over target tokens.
+
+        Of one whose unit is not known, the milder reading is taken: rows, or micro-batches.
+        """
+        step = finding.step
+        if step is None or self.unit == "sum":
+            return False
+        # Somebody's own count says what it is meant over.
+        if _same_shares(rule, RULES_BY_NAME["own_count_mean"], step):
+            return True
+        if self.unit == "tokens":
+            return False
+        if self.unit == "rows":
+            return _same_shares(rule, RULES_BY_NAME["row_mean"], step)
+        near = _nearly_cross_entropy(finding)
+        return not near and any(_same_shares(rule, RULES_BY_NAME[n], step) for n in ("row_mean", "mean_of_means"))
+
+
+def _differ(rules: Sequence[Rule], step: OptimizerStep) -> bool:
+    """Whether rules predict losses that differ by more than a thousandth: noise alone lets all of them fit."""
+    first, *others = [rule.contributions(step) for rule in rules] or [()]
+    return any(relative_error(other, first) > GRADIENT_AGREES for other in others)
+
+
+def _same_shares(rule: Rule, other: Rule, step: OptimizerStep) -> bool:
+    return rule.weights(step) == other.weights(step)
+
+
+def _nearly_cross_entropy(finding: PassFinding) -> bool:
+    """Whether the own loss is cross-entropy with something besides, which is meant per target token."""
+    seen = [m.observation for m in observed_step(finding.record, finding.number) if m.observation is not None]
+    pairs = [
+        (o.own_mean_nats, o.sum_nats / o.num_target_tokens)
+        for o in seen
+        if o.own_mean_nats is not None and o.sum_nats is not None and o.num_target_tokens
+    ]
+    return bool(pairs) and all(abs(own - plain) <= NEARLY_CROSS_ENTROPY * abs(plain) for own, plain in pairs)
 
 
 def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
@@ -285,16 +504,3 @@ def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
         return None  # other rows than rehearsed
     right = oracle.gradient_norms.get(len(rows))
     return first.grad_norm / right if right else None
-
-
-def _gradient_error(record: PassRecord, forward: Match | None) -> float | None:
-    """Return how far the gradient is from the rule's; None where it was compared with that of another, or not.
-
-    A norm that is off, and a direction that is, count alike: |‖g‖ / ‖g_rule‖ − 1| and 1 − cos(g, g_rule).
-    """
-    evidence = record.gradient
-    if evidence is None or forward is None or forward.rule is None:
-        return None
-    if evidence.rule not in {rule.name for rule in (forward.rule, *forward.equivalent)}:
-        return None
-    return max(abs(evidence.norm_ratio - 1), 1 - evidence.cosine)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.rules.facts import MicroBatchRecord
+from gacheck.rules.gradients import multiple
 from gacheck.rules.matching import Measurement
-from gacheck.rules.steps import Hypothesis
+from gacheck.rules.steps import Hypothesis, num_units
 from gacheck.rules.steps import optimizer_step as read_step
 from gacheck.rules.table import OptimizerStep
 
@@ -36,13 +37,14 @@ def is_nonfinite(record: PassRecord) -> bool:
 
 
 def optimizer_step(
-    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0
+    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0, *, own_is_sum: bool = False
 ) -> OptimizerStep | None:
     """Return an optimizer step as the rules see it; None if something for it was not measured."""
     # The oracle speaks of the initial weights; a tail's step may straddle epochs, and an update between them.
     initial = number == 0 and not record.tail
     row_sums = {row.fingerprint: row.sum_nats for row in oracle.rows} if initial else {}
-    return read_step(observed_step(record, number), record.accumulation_steps, hypothesis, row_sums)
+    seen, k = observed_step(record, number), record.accumulation_steps
+    return read_step(seen, k, hypothesis, row_sums, own_is_sum=own_is_sum)
 
 
 def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int = 0) -> Measurement | None:
@@ -53,21 +55,33 @@ def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int 
 
 
 def backward(
-    record: PassRecord, step: OptimizerStep | None, hypothesis: Hypothesis, number: int = 0
+    record: PassRecord,
+    step: OptimizerStep | None,
+    hypothesis: Hypothesis,
+    number: int = 0,
+    *,
+    own_is_sum: bool = False,
 ) -> Measurement | None:
     """Return what was seen of the gradient of each micro-batch; None where it was not seen of any.
 
-    The weight that the targets received says most. Where none was seen, and of an auxiliary loss, which does not pass
-    through the logits, the loss whose gradient was taken speaks.
+    By how much the parameters' gradients grew says most; then the weight that the targets received at the logits. Where
+    none was seen, and of an auxiliary loss, which does not pass through the logits, the loss whose gradient was taken
+    speaks.
     """
     if step is None:
         return None
     seen = observed_step(record, number)
-    weights = _measurement(step, [_weight(m, own=hypothesis == "own") for m in seen], backward=True)
+    if hypothesis != "auxiliary":
+        grown = [_growth(m, own=hypothesis == "own", is_sum=own_is_sum) for m in seen]
+        known = [each for each in grown if each is not None]
+        if len(known) == len(grown):
+            weights = tuple(weight / step.num_processes for weight, _ in known)
+            return Measurement(step, weights, True, tuple(noise for _, noise in known))
+    at_logits = _measurement(step, [None if hypothesis == "own" else _weight(m) for m in seen], backward=True)
     losses = _measurement(
         step, [m.observation.backward_loss_nats if m.observation else None for m in seen], backward=False
     )
-    return losses or weights if hypothesis == "auxiliary" else weights or losses
+    return losses or at_logits if hypothesis == "auxiliary" else at_logits or losses
 
 
 def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backward: bool) -> Measurement | None:
@@ -75,17 +89,31 @@ def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backwar
     return Measurement(step, known, backward) if len(known) == len(values) else None
 
 
-def _weight(micro_batch: MicroBatchRecord, *, own: bool) -> float | None:
+def _growth(micro_batch: MicroBatchRecord, *, own: bool, is_sum: bool) -> tuple[float, float] | None:
+    """Return the weight of a unit in what the gradients grew by, and its error; None where that is no multiple."""
     seen = micro_batch.observation
-    if seen is None:
+    if seen is None or seen.gradient is None:
         return None
-    weight, spread = (seen.own_weight, seen.own_weight_spread) if own else (seen.weight, seen.weight_spread)
-    return weight if spread is not None and spread <= USABLE_SPREAD else None
+    count = num_units(seen) if own else seen.num_target_tokens
+    if not count:
+        return 0.0, 0.0
+    found = multiple(seen.gradient, len(seen.gradient.with_replays) - 1 if own else 0)
+    if found is None or found[1] > USABLE_SPREAD:
+        return None
+    factor, left = found
+    norm = math.sqrt(seen.gradient.square)
+    return factor / (1 if own and is_sum else count), left + (seen.gradient.noise / norm if norm else 0.0)
+
+
+def _weight(micro_batch: MicroBatchRecord) -> float | None:
+    seen = micro_batch.observation
+    if seen is None or seen.weight_spread is None or seen.weight_spread > USABLE_SPREAD:
+        return None
+    return seen.weight
 
 
 def usable_spreads(record: PassRecord) -> list[float]:
     """Return the spreads of the weights that are evidence."""
     micro_batches = [m for number in observed_numbers(record) for m in observed_step(record, number)]
-    seen = [m.observation for m in micro_batches if m.observation is not None]
-    spreads = [spread for o in seen for spread in (o.weight_spread, o.own_weight_spread)]
-    return [spread for spread in spreads if spread is not None and spread <= USABLE_SPREAD]
+    seen = [m.observation.weight_spread for m in micro_batches if m.observation is not None]
+    return [spread for spread in seen if spread is not None and spread <= USABLE_SPREAD]

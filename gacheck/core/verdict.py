@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding, PassFinding, Tolerance
+from gacheck.core.findings import FlagFinding, PassFinding, Tolerance, agrees
 from gacheck.record.attach import AttachRecord
 from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.rules.facts import Flag
+from gacheck.rules.facts import Flag, Overrides
 from gacheck.rules.matching import Match
-from gacheck.rules.table import SEVERITY_RANK, Severity, rule_table, severity_of
+from gacheck.rules.table import SEVERITY_RANK, Rule, Severity, rule_table, severity_of
 
 Affects = Literal["log", "gradient", "both", "none"]
 
 _TRAINER_FILE = "transformers/trainer.py"
+
+# A mean of means does harm where the gradient is no longer about the right one, in size or in direction.
+HARMFUL_NORM = 0.5
+HARMFUL_COSINE = 0.7
 
 RULE_CODES = frozenset(code for rule in rule_table(world_size=2, auxiliary=True) for code in rule.codes if code != "OK")
 """The codes that a rule can stand for."""
@@ -61,8 +65,22 @@ class Case:
 
     @property
     def severity(self) -> Severity:
-        """Of the leading code."""
-        return severity_of(self.code)
+        """Of the leading code; that of a mean of means depends on what it did to the gradient."""
+        return "fail" if self.code == "MEAN_OF_MEANS" and self.does_harm else severity_of(self.code)
+
+    @property
+    def furthest_gradient(self) -> PassFigures | None:
+        """The pass of `auto` whose gradient is furthest from the right one; None where none was measured."""
+        seen = [f for f in self.figures if self.auto is not None and f.loss_kwargs == self.auto.flag]
+        return max((f for f in seen if _distance(f)), key=_distance, default=None)
+
+    @property
+    def does_harm(self) -> bool:
+        """Whether some gradient is no longer about the right one."""
+        seen = [f for f in self.figures if self.auto is not None and f.loss_kwargs == self.auto.flag]
+        norms = [f.grad_norm_ratio for f in seen if f.grad_norm_ratio is not None]
+        cosines = [f.grad_cosine for f in seen if f.grad_cosine is not None]
+        return any(abs(n - 1) > HARMFUL_NORM for n in norms) or any(c < HARMFUL_COSINE for c in cosines)
 
     @property
     def attached(self) -> AttachRecord | None:
@@ -81,6 +99,13 @@ class Case:
         return None
 
     @property
+    def rule(self) -> Rule | None:
+        """The rule that explains the losses of all passes, or else the gradient."""
+        found = [self.auto.forward, self.auto.backward] if self.auto is not None else []
+        rules = [each.rule for each in found if each is not None and each.rule is not None]
+        return next((rule for rule in rules if self.code in rule.codes), rules[0] if rules else None)
+
+    @property
     def gradient_unseen(self) -> bool:
         """Whether losses were judged of which nothing is known of the gradient."""
         return self.auto is not None and any(p.gradient_unseen for p in self.auto.passes)
@@ -89,14 +114,36 @@ class Case:
     def strangest_gradient(self) -> PassFinding | None:
         """Return the pass whose gradient is furthest from that of the rule of its losses, where one is another."""
         wrong = [p for p in self.auto.passes if p.wrong_gradient] if self.auto is not None else []
-        return max(wrong, key=lambda p: p.gradient_error or 0.0, default=None)
+        return max(wrong, key=lambda p: p.gradients[0].relative, default=None)
+
+    @property
+    def overrides(self) -> Overrides:
+        """What the training's own code puts in the place of transformers'; nothing where that was not read."""
+        return self.record.oracle.overrides or Overrides()
+
+    @property
+    def flag_changes_nothing(self) -> bool:
+        """Whether the other value of the flag was tried and gave the same rule."""
+        found = [f.forward if f is not None else None for f in (self.auto, self.other)]
+        names = [each.rule.name if each is not None and each.rule is not None else None for each in found]
+        return names[0] is not None and names[0] == names[1]
+
+    @property
+    def times_k(self) -> bool:
+        """Whether the training's own code was seen to return k times as much at k as at 1."""
+        return self.auto is not None and any(p.record.own_loss.times_k for p in self.auto.passes)
 
     @property
     def subclass(self) -> str | None:
         """Name the Trainer's subclass whose own `compute_loss` computes the loss; None where it is the model."""
-        frames, name = self.record.oracle.loss_location, self.record.setup.trainer_class
-        is_own = bool(frames) and frames[0].function == "compute_loss" and not frames[0].file.endswith(_TRAINER_FILE)
-        return name.rsplit(":", 1)[-1] if name is not None and is_own else None
+        name = self.record.setup.trainer_class
+        return name.rsplit(":", 1)[-1] if name is not None and self.is_own_computation else None
+
+    @property
+    def is_own_computation(self) -> bool:
+        """Whether the loss was seen to be computed in a compute_loss that is not the Trainer's."""
+        frames = self.record.oracle.loss_location
+        return bool(frames) and frames[0].function == "compute_loss" and not frames[0].file.endswith(_TRAINER_FILE)
 
     @property
     def per_process(self) -> bool:
@@ -115,6 +162,12 @@ class Case:
             if (f.accumulation_steps, f.loss_kwargs) == (accumulation_steps, flag) and f.ran:
                 return f
         return None
+
+
+def _distance(figures: PassFigures) -> float:
+    """Return how far a gradient is from the right one, in norm or in direction; 0 where that was not measured."""
+    ratio, cosine = figures.grad_norm_ratio, figures.grad_cosine
+    return max(0.0 if ratio is None else abs(ratio - 1), 0.0 if cosine is None else 1 - cosine)
 
 
 def build_case(
@@ -161,7 +214,8 @@ def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigu
     """Return the other value's finding where it is known to be milder."""
     if auto is None or other is None or _rank(other) >= SEVERITY_RANK["inconclusive"]:
         return None
-    if auto.codes[0] == "INCONCLUSIVE":
+    # Of what nothing explains, nobody knows what another value mends, unless all is right with it.
+    if auto.codes[0] == "INCONCLUSIVE" or (auto.codes[0] == "UNEXPLAINED" and _rank(other) > SEVERITY_RANK["ok"]):
         return None
     tried = {p.record.accumulation_steps for p in other.passes if p.forward is not None}
     if worst is not None and worst.accumulation_steps not in tried:
@@ -181,19 +235,13 @@ def _affects(auto: FlagFinding | None) -> Affects:
     if auto is None:
         return "none"
     code = auto.codes[0]
-    if code == "NONFINITE":
+    if severity_of(code) == "ok":
+        return "none"
+    if code in ("NONFINITE", "LABELS_NOT_SHIFTED"):
         return "both"
     explained = auto.forward is not None and auto.forward.rule is not None
-    single = [p for p in auto.passes if p.apart or not explained]
-    in_log = any(_shows(code, p.forward) for p in single)
-    in_gradient = any(p.wrong_gradient for p in auto.passes) or any(
-        _gradient_shows(code, p.forward, p.backward, p.gradient_agrees, p.wrong_norm) for p in single
-    )
-    if explained:
-        in_log = in_log or _shows(code, auto.forward)
-        agrees = {p.gradient_agrees for p in auto.passes if p.gradient_agrees is not None} == {True}
-        wrong_norm = any(p.wrong_norm for p in auto.passes)
-        in_gradient = in_gradient or _gradient_shows(code, auto.forward, auto.backward, agrees, wrong_norm)
+    in_log = any(_log_shows(code, p, p.forward if p.apart or not explained else auto.forward) for p in auto.passes)
+    in_gradient = any(_gradient_shows(code, p, auto) for p in auto.passes)
     if in_log:
         return "both" if in_gradient else "log"
     return "gradient" if in_gradient else "none"
@@ -203,20 +251,33 @@ def _shows(code: str, found: Match | None) -> bool:
     """Whether a match is one of the faults that the code names; of any, where the code names none of the table."""
     if found is None or found.rule is None:
         return found is not None
-    return code in found.rule.codes if code in RULE_CODES else not found.rule.right
+    return _shows_rule(code, found.rule)
 
 
-def _gradient_shows(
-    code: str, forward: Match | None, backward: Match | None, agrees: bool | None, wrong_norm: bool
-) -> bool:
-    rule = forward.rule if forward is not None else None
+def _log_shows(code: str, finding: PassFinding, found: Match | None) -> bool:
+    return finding.forward is not None and _shows(code, found) and (code in RULE_CODES or not finding.log_is_right)
+
+
+def _shows_rule(code: str, rule: Rule) -> bool:
+    return code in rule.codes if code in RULE_CODES else not rule.right
+
+
+def _gradient_shows(code: str, finding: PassFinding, auto: FlagFinding) -> bool:
+    if finding.gradients:
+        rule, right = finding.gradient_rule, finding.right_gradient
+        if rule is not None and right is not None and agrees(right):
+            return False  # at k = 1 it is that of most rules, the right one among them
+        # Of losses that nothing explains, the gradient is what nothing explains either.
+        return code == "UNEXPLAINED" if rule is None else _shows_rule(code, rule)
+    joint = auto.forward is not None and auto.forward.rule is not None and not finding.apart
+    forward, backward = (auto.forward, auto.backward) if joint else (finding.forward, finding.backward)
+    if finding.forward is None:
+        return False
     if code == "UNEXPLAINED" and (backward is None or backward.rule is None):
-        return True  # it is the gradient of a loss that nothing explains
-    # A gradient that agrees with the rule of the losses is as right or wrong as they are.
-    if agrees and rule is not None:
-        return _shows(code, forward)
+        return True
+    rule = forward.rule if forward is not None else None
     # The weights of the logits say nothing of an auxiliary loss.
     seen = rule is None or rule.auxiliary != "sum"
     if backward is not None and backward.rule is not None and (seen or not backward.rule.right):
         return _shows(code, backward)
-    return wrong_norm
+    return finding.wrong_norm

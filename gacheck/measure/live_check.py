@@ -13,8 +13,13 @@ from gacheck.errors import ModelError
 from gacheck.measure.passes.snapshot import accelerate_kept
 from gacheck.measure.user_code import TAKE_OUT, exit_call
 from gacheck.rules.facts import WatchedTraining
-from gacheck.watch.restoring import ObjectState, RandomState
+from gacheck.watch.attributes import ObjectState
+from gacheck.watch.overrides import is_of_transformers
+from gacheck.watch.restoring import RandomState, books_kept
 from gacheck.watch.watch import Watch
+
+# As in an attached training: some faults begin with the second.
+NUM_STEPS = 2
 
 
 @contextmanager
@@ -24,15 +29,15 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
     Weights are not copied: a check that changes them keeps a copy itself.
     """
     random = RandomState.now(model)
-    states = [ObjectState(each) for each in (*model.modules(), *_configs_of(model))]
+    state = ObjectState(*model.modules())
     gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    held = {id(buffer): buffer for module in state.modules for buffer in module.buffers()}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in held.values()]
     with accelerate_kept(), warnings.catch_warnings():
         try:
             yield
         finally:
-            for state in states:
-                state.restore()
+            state.restore()
             for parameter, gradient in gradients:
                 parameter.grad = gradient
             with torch.no_grad():
@@ -41,22 +46,34 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
             random.restore()
 
 
-def _configs_of(model: torch.nn.Module) -> list[Any]:
-    """Return the configs of a model and of its parts, and the configs within them."""
-    found = [config for module in model.modules() if (config := getattr(module, "config", None)) is not None]
-    for config in found:
-        found += [each for each in vars(config).values() if hasattr(each, "model_type") and each not in found]
-    return found
-
-
 class _Seen(BaseException):
-    """The first step was seen. No `except Exception` of a Trainer is to hold it up."""
+    """The steps were seen. No `except Exception` of a Trainer is to hold it up."""
 
 
-def watch_first_step(trainer: Any) -> WatchedTraining | None:
-    """Let a Trainer come to the end of its first optimizer step, before the update, and undo that.
+# Events at which somebody's callback may change the settings or the gradients; at others they log and save.
+EVENTS_OF_A_STEP = ("on_train_begin", "on_epoch_begin", "on_step_begin", "on_substep_end", "on_pre_optimizer_step")
 
-    Its callbacks sleep meanwhile: nothing is logged, saved or reported.
+
+class _WithinAStep:
+    """Somebody's callback, awake within optimizer steps alone."""
+
+    def __init__(self, callback: Any) -> None:
+        self._callback = callback
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return getattr(self._callback, name) if name in EVENTS_OF_A_STEP else _do_nothing
+
+
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
+    """Stand in for what is not to happen."""
+
+
+def watch_first_steps(trainer: Any) -> WatchedTraining | None:
+    """Let a Trainer do its first two optimizer steps without their updates, and undo all of it.
+
+    Its callbacks sleep but for what somebody's own do within a step: nothing is logged, saved or reported.
 
     Returns:
         What was seen; None if the training ended before.
@@ -68,24 +85,28 @@ def watch_first_step(trainer: Any) -> WatchedTraining | None:
 
     def noted(facts: WatchedTraining, is_last: bool) -> None:
         seen.append(facts)
-        raise _Seen
+        if is_last:
+            raise _Seen
+        # Both are of no use without an update; on the wrappers that the Trainer made for itself.
+        trainer.optimizer.step = trainer.lr_scheduler.step = _do_nothing
 
-    objects = (trainer, trainer.control, trainer.callback_handler, trainer.accelerator)
-    states = [ObjectState(each) for each in objects]
-    with model_kept(trainer.model):
+    callbacks = trainer.callback_handler.callbacks
+    own = [each for each in callbacks if not is_of_transformers(type(each))]
+    states = [ObjectState(each) for each in (*own, trainer.optimizer, trainer.lr_scheduler) if each is not None]
+    with model_kept(trainer.model), books_kept(trainer):
         try:
-            trainer.callback_handler.callbacks = []
-            Watch(trainer, num_steps=1, seen=noted)
+            trainer.callback_handler.callbacks = [_WithinAStep(each) for each in own]
+            Watch(trainer, num_steps=NUM_STEPS, seen=noted)
             trainer.train()
         except _Seen:
             pass
         except SystemExit as error:
             raise ModelError(
-                f"The training called {exit_call(error)} before the end of its first optimizer step.",
+                f"The training called {exit_call(error)} before the end of its first optimizer steps.",
                 why="That ends the program, and there is nothing to judge.",
                 fix=TAKE_OUT,
             ) from error
         finally:
             for state in states:
                 state.restore()
-    return seen[0] if seen and seen[0].steps else None
+    return seen[-1] if seen and seen[-1].steps else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gacheck.record.parts import Raw, TrainingRecord
+from gacheck.record.parts import PassRecord, Raw, TrainingRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
 
@@ -40,8 +40,20 @@ class AttachRecord(TrainingRecord):
     num_processes_seen: int
     unseen: tuple[str, ...]
     """What could not be seen, and why."""
+    tried: tuple[PassRecord, ...] = ()
+    """The first step that was wrong, done once more at the other value of the flag; nothing of it stayed."""
 
     @property
     def planned(self) -> tuple[PassSpec, ...]:
         """Its one pass."""
         return (PassSpec(self.setup.gradient_accumulation_steps, self.setup.loss_kwargs),)
+
+    @property
+    def all_passes(self) -> tuple[PassRecord, ...]:
+        """The training's own, and what was tried."""
+        return (*self.passes, *self.tried)
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The value in force, and the one that was tried."""
+        return tuple(dict.fromkeys(p.loss_kwargs for p in self.all_passes))

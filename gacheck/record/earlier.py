@@ -38,7 +38,18 @@ def _flag(value: bool | None) -> str | None:
 
 
 def _pass(old: Content) -> Content:
-    return {**old, "auto_loss_kwargs": _flag(old.get("auto_loss_kwargs"))}
+    kept = {name: value for name, value in old.items() if name != "gradient"}
+    steps = [{**step, "micro_batches": [_micro_batch(m) for m in step["micro_batches"]]} for step in old["steps"]]
+    return {**kept, "auto_loss_kwargs": _flag(old.get("auto_loss_kwargs")), "steps": steps}
+
+
+def _micro_batch(old: Content) -> Content:
+    """Leave out what is told otherwise by now: the gradient of another objective, at the logits."""
+    seen = old.get("observation")
+    if seen is None:
+        return old
+    dropped = ("own_weight", "own_weight_spread")
+    return {**old, "observation": {name: value for name, value in seen.items() if name not in dropped}}
 
 
 def _attached(run: Content, attached: Content) -> Content:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import CodeLocation, Flag, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, Overrides, OwnLossFacts, StepRecord
 from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
@@ -46,6 +46,12 @@ class ModelFacts(Raw):
     """Whether the forward takes `**kwargs`, from which the Trainer infers the flag."""
     declaration_is_read: bool | None = None
     """Whether this Trainer follows `accepts_loss_kwargs` where a model has it: tried."""
+    loss_type: str | None = None
+    """The model's attribute `loss_type`, by which the Trainer knows whether its loss shifts the labels."""
+    has_loss_type: bool | None = None
+    """Whether the model has that attribute; None where that was not told."""
+    built_by_auto_class: bool | None = None
+    """Whether transformers' auto classes for language models make this class of its type; None where unknown."""
 
 
 class HardwareFacts(Raw):
@@ -76,7 +82,7 @@ class Noise(Raw):
     regrouping: float | None = None
     """The same rows, alone and in micro-batches; None if attached."""
     repeat: float | None = None
-    """The same forward twice; None if attached."""
+    """The same forward twice; of an attached training the loss of its first micro-batch."""
     plain_loss: float | None = None
     """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
     own_loss: float | None = None
@@ -110,22 +116,14 @@ class OracleRecord(Raw):
     """What the model said when it was handed `num_items_in_batch`, if it refused."""
     loss_location: tuple[CodeLocation, ...] = ()
     """From the line in the model that asked for its loss to the line that computed it; empty if not seen."""
-
-
-class GradientEvidence(Raw):
-    """The gradient of the first optimizer step, before clipping, against the gradient of the rule that its losses fit.
-
-    The latter is computed outside the Trainer, from the same micro-batches.
-    """
-
-    rule: str
-    norm_ratio: float
-    """Norm of the training's gradient over the norm of the rule's."""
-    cosine: float
-    worst_parameter: str
-    """Where the two differ most."""
-    worst_relative_error: float
-    """Norm of the difference there over the norm of the rule's gradient there."""
+    model_shifts: bool | None = None
+    """Whether the model's own loss shifts the labels; None where that was not told."""
+    labels_are_inputs: bool | None = None
+    """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
+    hooked_parameters: tuple[str, ...] = ()
+    """Parameters whose gradients a hook can change, on them or on their module."""
+    overrides: Overrides | None = None
+    """What the training's own code puts in the place of transformers' own; None where that was not read."""
 
 
 class PassError(Raw):
@@ -151,8 +149,9 @@ class PassRecord(Raw):
     auto_loss_kwargs: Flag | None = None
     """The flag that the Trainer chose itself, before it was set."""
     steps: tuple[StepRecord, ...] = ()
-    gradient: GradientEvidence | None = None
-    """None where no rule fits the losses, or gradients were not compared."""
+    own_loss: OwnLossFacts = OwnLossFacts()
+    unseen: tuple[str, ...] = ()
+    """What could not be measured, and why."""
     heldout_loss_nats: float | None = None
     """Token-weighted mean over the held-out rows after the pass, from the oracle."""
     seconds: float = 0.0

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from gacheck.core.figures import PassFigures, StepFigures
-from gacheck.record.parts import SCHEMA_VERSION, GradientEvidence
+from gacheck.core.findings import PassFinding
+from gacheck.record.parts import SCHEMA_VERSION
 from gacheck.reporters.grid import rule_name
 from gacheck.reporters.reporter import TRAININGS, Reporter
 from gacheck.words.analysis import Analysis
@@ -79,6 +80,8 @@ def _pass(figures: PassFigures) -> dict[str, Any]:
             "ratio": figures.ratio,
             "grad_norm": figures.grad_norm,
             "grad_norm_ratio": figures.grad_norm_ratio,
+            "grad_cosine": figures.grad_cosine,
+            "worst_parameter": figures.worst_parameter,
         },
         "objective": figures.objective,
         "rule": rule_name(figures.forward),
@@ -136,15 +139,16 @@ def _attached(analysis: Analysis) -> dict[str, Any] | None:
     }
 
 
-def _gradient(evidence: GradientEvidence | None) -> dict[str, Any] | None:
-    if evidence is None:
+def _gradient(found: PassFinding | None) -> dict[str, Any] | None:
+    if found is None:
         return None
+    name, error = next(iter(found.worst_parameters), (None, None))
     return {
-        "rule": evidence.rule,
-        "norm_ratio": evidence.norm_ratio,
-        "cosine": evidence.cosine,
-        "worst_parameter": evidence.worst_parameter,
-        "worst_relative_error": evidence.worst_relative_error,
+        "rule": found.gradient_rule.name if found.gradient_rule else None,
+        "norm_ratio": found.norm_ratio,
+        "cosine": found.cosine,
+        "worst_parameter": name,
+        "worst_relative_error": error,
     }
 
 

@@ -158,11 +158,12 @@ def _verdict(analysis: Analysis) -> Iterator[str]:
     words = analysis.verdict.words
     yield f"**Why:** {_escape(words.cause)}"
     yield f"**Training:** {_escape(words.impact)}"
-    if words.remedy.trainer is None:
+    line = words.remedy.trainer
+    if line is None or not words.fix.startswith(line.split("  #")[0]):
         yield f"**Fix:** {' '.join(map(_escape, words.fix.splitlines()))}"
     else:
         yield "**Fix:**"
-        yield _fence("python", words.remedy.trainer)
+        yield _fence("python", line)
         # The first line of the fix is that same line of code.
         yield from map(_escape, words.fix.split("\n")[1:])
     if words.notes:

@@ -26,7 +26,7 @@ def render_smoke(analysis: Analysis) -> str:
         lines = [
             f"{heading} {verdict.code} {what}".strip(),
             f"  {finding(analysis)}",
-            f"  fix: {fix}{_tried(analysis)}",
+            f"  fix: {fix}{_tried(analysis) if fix.startswith('trainer.model_accepts_loss_kwargs') else ''}",
             f"  see: {_fuller_run(analysis)}",
         ]
     return "\n".join(ascii_only(clean(line)) for line in lines) + "\n"

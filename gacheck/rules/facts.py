@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 # What can change a number, or what a bug report is asked for first.
 PACKAGES = (
@@ -70,28 +70,58 @@ class CodeLocation:
 
 
 @dataclass(frozen=True)
+class GradientProducts:
+    """A gradient held against those of the replays: inner products, from which the error of any rule follows.
+
+    They are taken from linear sketches, a few hundred numbers a parameter (`watch/sketches.py`): what is equal up to
+    a factor comes out exactly, the norm of a difference to some per cent.
+    """
+
+    __pydantic_config__ = _IN_RECORDS
+
+    parameter: str | None
+    """Of one parameter; None: of all of them."""
+    square: float
+    """Of the gradient with itself."""
+    with_replays: tuple[float, ...]
+    """Of the gradient with each replay's: first all of plain cross-entropy, then all of the training's own loss."""
+    among_replays: tuple[float, ...]
+    """Of the replays' with each other: the lower triangle, row by row."""
+    noise: float
+    """By how much rounding may change the gradient: a norm."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """What the probe saw of one micro-batch besides the loss: only at observed steps."""
 
     __pydantic_config__ = _IN_RECORDS
 
     rows: tuple[str, ...]
-    """Fingerprints, in order."""
+    """Fingerprints, in order; none where they could not be made."""
     num_target_tokens: int
+    """Labels that were scored; 0 where the training has none."""
     num_label_tokens: int
     sum_nats: float | None
     """From the logits of the training's own forward; None where there were none."""
     own_mean_nats: float | None
-    """What the same code returns for this micro-batch without `num_items_in_batch`; None where it was not asked."""
+    """What the same code returns for this micro-batch by itself, at k = 1; None where it could not be asked."""
     weight: float | None
-    """Weight that each target received in backward, from plain cross-entropy's gradient."""
+    """Weight that each target received in backward, from plain cross-entropy's gradient at the logits."""
     weight_spread: float | None
     """Largest relative deviation from `weight` within the micro-batch."""
-    own_weight: float | None
-    """The same against the gradient of `own_mean_nats`."""
-    own_weight_spread: float | None
     backward_loss_nats: float | None = None
     """The loss whose gradient was taken: what `backward` was called on. None where that was not seen."""
+    num_rows: int = 0
+    """0 where that was not told."""
+    noise_nats: float = 0.0
+    """By how much rounding may change the mean cross-entropy over the micro-batch."""
+    own_noise_nats: float = 0.0
+    """The same of `own_mean_nats`."""
+    own_count: float | None = None
+    """What somebody's own `get_batch_samples` counts in this micro-batch alone; None where the Trainer counts."""
+    gradient: GradientProducts | None = None
+    """By how much every parameter's gradient grew, held against this micro-batch's replay; None where unseen."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +150,51 @@ class StepRecord:
     """Of all processes, one process after the other."""
     grad_norm: float | None
     """Before clipping."""
+    gradients: tuple[GradientProducts, ...] = ()
+    """Before clipping, held against the replays of all micro-batches: of all parameters, then of those that are
+    furthest off; none where the step was not observed."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the training's own code puts in the place of transformers' own: read from the Trainer, not tried."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    training_step: str | None = None
+    """package.module:Class.training_step, or :function where one was put in its place; None: transformers' own."""
+    compute_loss: str | None = None
+    """The same."""
+    get_batch_samples: str | None = None
+    """The same."""
+    calls_own: tuple[str, ...] = ()
+    """Of these three, those whose code goes on to call transformers' own."""
+    drops_count: tuple[str, ...] = ()
+    """Of the first two, those whose code never reads the `num_items_in_batch` that it is given."""
+    loss_is_scaled_for_ga: bool | None = None
+    """Its value; None too where the release has no such attribute."""
+    loss_is_scaled_set_by: str | None = None
+    """package.module:Class that sets it; None where the Trainer object has it, or nobody sets it."""
+    compute_loss_func: str | None = None
+    """package.module:function"""
+    label_smoother: bool = False
+    """Whether the Trainer's label smoother computes the loss."""
+    counts_micro_batches: bool = False
+    """Whether the release keeps `current_gradient_accumulation_steps`, the micro-batches of the present step."""
+
+
+@dataclass(frozen=True)
+class OwnLossFacts:
+    """What was asked of the training's own loss, once a training; None where there was no need, or no answer."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    unit: Literal["tokens", "rows", "sum"] | None = None
+    """What it is a mean over, or that it is a sum."""
+    times_k: bool | None = None
+    """Whether the code returns k times as much when it is asked with k as configured."""
+    is_asked: bool | None = None
+    """Whether the training's step asks `compute_loss`, so that its own loss is what that says."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +231,30 @@ class WatchedTraining:
     num_processes_seen: int
     shifts: bool
     resolution: float
-    noise: float
+    repeat_error: float | None
+    """By how much the loss of the first micro-batch differs when the training does it twice, relative."""
+    own_loss: OwnLossFacts
     num_steps: int
     """Optimizer steps that were to be observed."""
     steps: tuple[StepRecord, ...]
     """As many as there were, of all processes."""
+    tried: StepRecord | None
+    """The first step that was wrong, done once more at the other value of the flag; None where there was no need."""
     loss_location: tuple[CodeLocation, ...]
     unseen: tuple[str, ...]
     """What could not be seen, and why."""
     seconds: float
+    model_shifts: bool | None = None
+    """Whether the model's own loss shifts the labels; None where that was not told."""
+    labels_are_inputs: bool | None = None
+    """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
+    hooked_parameters: tuple[str, ...] = ()
+    """Parameters whose gradients a hook can change, on them or on their module."""
+    overrides: Overrides | None = None
+    """None where that was not read."""
+    loss_type: str | None = None
+    """The model's attribute `loss_type`, by which the Trainer knows whether its loss shifts the labels."""
+    has_loss_type: bool | None = None
+    """Whether the model has that attribute; None where that was not told."""
+    built_by_auto_class: bool | None = None
+    """Whether transformers' auto classes for language models make this class of its type; None where unknown."""

@@ -23,17 +23,24 @@ SAME_PREDICTION = 1e-9
 
 @dataclass(frozen=True)
 class Measurement:
-    """One pass's first optimizer step, forward or backward: a measured vector and what explains it.
+    """An optimizer step of a pass, forward or backward: a measured vector and what explains it.
 
     Attributes:
         step: S_m, n_m, u_m and k.
         values: Measurement, one per micro-batch: reported losses (nats) or weights (1 / tokens).
         backward: Whether `values` are weights.
+        noise: Relative error that each value may have by itself, besides what all have; none: that of the losses.
     """
 
     step: OptimizerStep
     values: tuple[float, ...]
     backward: bool = False
+    noise: tuple[float, ...] = ()
+
+    def tolerances(self, tolerance: float) -> tuple[float, ...]:
+        """Return the relative error that correct arithmetic may show, per micro-batch."""
+        own = self.noise or (tuple(m.noise for m in self.step.micro_batches) if not self.backward else ())
+        return tuple(tolerance + each for each in own) or (tolerance,) * len(self.values)
 
     def predict(self, rule: Rule) -> tuple[float, ...]:
         """Return what `rule` predicts for `values`."""
@@ -47,6 +54,7 @@ class Match:
     Attributes:
         rule: The mildest rule that fits; None if none does, or several that predict different things do.
         equivalent: Other rules that predict the same on this data.
+        fitting: All rules that fit within the tolerance, mildest first.
         ambiguous: Several rules with different predictions fit within the tolerance.
         relative_error: Largest relative error over the micro-batches of the best rule.
         best: The rule with the smallest error, whether it fits or not.
@@ -62,6 +70,7 @@ class Match:
     runner_up: Rule | None
     runner_up_error: float | None
     separation: float | None
+    fitting: tuple[Rule, ...] = ()
 
     @property
     def explained(self) -> bool:
@@ -69,17 +78,28 @@ class Match:
         return self.rule is not None or self.ambiguous
 
 
-def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> float:
-    """Return the largest error over the micro-batches, each relative to its own prediction.
+def relative_errors(measured: Sequence[float], predicted: Sequence[float]) -> tuple[float, ...]:
+    """Return the error of every micro-batch, relative to its own prediction.
 
     A micro-batch that scores nothing is predicted as 0; its error is taken relative to the mean prediction.
     Infinite where the lengths differ or a value on either side is not finite.
     """
     if len(measured) != len(predicted) or not all(map(math.isfinite, (*measured, *predicted))):
-        return math.inf
+        return (math.inf,)
     typical = sum(map(abs, predicted)) / len(predicted)
-    errors = [abs(value - wanted) / (abs(wanted) or typical or 1.0) for value, wanted in zip(measured, predicted)]
-    return max(errors)
+    return tuple(abs(value - wanted) / (abs(wanted) or typical or 1.0) for value, wanted in zip(measured, predicted))
+
+
+def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> float:
+    """Return the largest of the relative errors."""
+    return max(relative_errors(measured, predicted))
+
+
+def _excess(measurement: Measurement, rule: Rule, tolerance: float) -> float:
+    """Return the largest error of a micro-batch in units of what correct arithmetic may show there."""
+    errors = relative_errors(measurement.values, measurement.predict(rule))
+    allowed = measurement.tolerances(tolerance)
+    return max((e / t if t else (math.inf if e else 0.0)) for e, t in zip(errors, (*allowed, tolerance)))
 
 
 def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule] = RULES) -> Match:
@@ -87,20 +107,22 @@ def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule]
 
     Args:
         passes: At least one.
-        tolerance: Relative error that correct arithmetic shows, measured.
+        tolerance: Relative error that correct arithmetic shows, measured; beside that of each micro-batch by itself.
         rules: Mildest first.
     """
     # A rule that does not apply predicts NaN; where all do, a sum is not finite and nothing fits.
     rules = [r for r in rules if all(map(math.isfinite, (v for p in passes for v in p.predict(r))))] or list(rules)
     errors = {r.name: max(relative_error(p.values, p.predict(r)) for p in passes) for r in rules}
-    best = min(rules, key=lambda r: errors[r.name])
+    excess = {r.name: max(_excess(p, r, tolerance) for p in passes) for r in rules}
+    best = min(rules, key=lambda r: (excess[r.name], errors[r.name]))
     own = errors[best.name]
     same = [r for r in rules if _same_prediction(passes, r, best)]
     others = [r for r in rules if r not in same]
-    runner_up = min(others, key=lambda r: errors[r.name], default=None)
+    runner_up = min(others, key=lambda r: (excess[r.name], errors[r.name]), default=None)
     rival = errors[runner_up.name] if runner_up is not None else None
-    fits = own <= SLACK * tolerance
-    ambiguous = fits and rival is not None and rival <= SLACK * tolerance
+    fits = excess[best.name] <= SLACK
+    ambiguous = fits and runner_up is not None and excess[runner_up.name] <= SLACK
+    noise = max([own, *(max(p.tolerances(tolerance)) for p in passes)])
     return Match(
         rule=same[0] if fits and not ambiguous else None,
         equivalent=tuple(same[1:]),
@@ -109,7 +131,8 @@ def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule]
         best=same[0],
         runner_up=runner_up,
         runner_up_error=rival,
-        separation=_separation(rival, max(own, tolerance)),
+        separation=_separation(rival, noise),
+        fitting=tuple(r for r in rules if excess[r.name] <= SLACK),
     )
 
 

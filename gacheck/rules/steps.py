@@ -28,6 +28,8 @@ def optimizer_step(
     accumulation_steps: int,
     hypothesis: Hypothesis = "plain",
     row_sums: Mapping[str, float] | None = None,
+    *,
+    own_is_sum: bool = False,
 ) -> OptimizerStep | None:
     """Return an optimizer step as the rules see it; None if something for it was not measured.
 
@@ -36,29 +38,53 @@ def optimizer_step(
         accumulation_steps: k as configured.
         hypothesis: What the model is taken to minimise.
         row_sums: Fingerprint of a row → its S, nats, where an oracle knows it.
+        own_is_sum: What the same code returns for a micro-batch is no mean, but a sum.
     """
-    read = [_micro_batch(each, hypothesis, row_sums or {}) for each in micro_batches]
+    read = [_micro_batch(each, hypothesis, row_sums or {}, own_is_sum) for each in micro_batches]
     known = tuple(each for each in read if each is not None)
     return OptimizerStep(known, accumulation_steps) if known and len(known) == len(read) else None
 
 
-def _micro_batch(record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float]) -> MicroBatch | None:
+def _micro_batch(
+    record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float], own_is_sum: bool
+) -> MicroBatch | None:
     seen = record.observation
     if seen is None:
         return None
-    plain, own, count = _plain_sum(seen, row_sums), seen.own_mean_nats, seen.num_target_tokens
-    asked = None if own is None else own * count
-    total, auxiliary = asked if hypothesis == "own" else plain, 0.0
+    count = num_units(seen) if hypothesis == "own" else seen.num_target_tokens
+    plain, own = _plain_sum(seen, row_sums), seen.own_mean_nats
+    total, auxiliary = plain, 0.0
+    if hypothesis == "own":
+        # A mean over nothing is not a number; it adds nothing.
+        total = None if own is None else own * (1 if own_is_sum else count) if count else 0.0
     if hypothesis == "auxiliary":
         if own is None or plain is None or not count:
             return None
         auxiliary = own - plain / count
     if total is None:
         return None
-    return MicroBatch(total, count, seen.num_label_tokens, record.num_items_in_batch, auxiliary, record.process)
+    mean = own if hypothesis == "own" else plain / count if plain and count else None
+    noise = seen.noise_nats if hypothesis == "plain" else seen.own_noise_nats
+    return MicroBatch(
+        total,
+        count,
+        seen.num_label_tokens,
+        record.num_items_in_batch,
+        auxiliary,
+        record.process,
+        seen.num_rows or len(seen.rows),
+        own_count=seen.own_count if hypothesis == "own" else None,
+        noise=noise / abs(mean) if mean and math.isfinite(mean) else 0.0,
+    )
+
+
+def num_units(seen: Observation) -> int:
+    """Return the target tokens of a micro-batch; its rows where the training has no labels."""
+    has_labels = seen.num_label_tokens or seen.sum_nats is not None
+    return seen.num_target_tokens if has_labels else seen.num_rows
 
 
 def _plain_sum(seen: Observation, row_sums: Mapping[str, float]) -> float | None:
-    if row_sums and all(row in row_sums for row in seen.rows):
+    if row_sums and seen.rows and all(row in row_sums for row in seen.rows):
         return math.fsum(row_sums[row] for row in seen.rows)
     return seen.sum_nats

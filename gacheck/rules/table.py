@@ -11,6 +11,7 @@ with, for micro-batches m = 1..k of one optimizer step,
     S_m   summed negative log-likelihood, nats          N = Σ n_m
     n_m   target tokens: labels ≠ -100 that are scored  U = Σ u_m
     u_m   label tokens: labels ≠ -100 as given        W   world size
+    r_m   rows                                        R = Σ r_m
     c_m   `num_items_in_batch` as the Trainer passed it
     a_m   an auxiliary loss (a router's) that the model adds to its mean over micro-batch m
 
@@ -37,6 +38,8 @@ SEVERITY: dict[str, Severity] = {
     "NONFINITE": "fail",
     "LOSS_KWARGS_REJECTED": "fail",
     "UNEXPLAINED": "fail",
+    "LABELS_NOT_SHIFTED": "fail",
+    "NOT_NORMALISED": "fail",
     "SCALED_BY_ACCUMULATION": "fail",
     "WORLD_SIZE_SCALED": "fail",
     "DIVIDED_TWICE": "fail",
@@ -68,7 +71,7 @@ def severity_of(code: str) -> Severity:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """S_m, n_m, u_m, c_m and a_m of one micro-batch."""
+    """S_m, n_m, u_m, c_m, a_m and r_m of one micro-batch; r_m is 0 where it is not known."""
 
     sum_nats: float
     num_target_tokens: int
@@ -76,6 +79,11 @@ class MicroBatch:
     num_items_in_batch: float | None = None
     auxiliary_nats: float = 0.0
     process: int = 0
+    num_rows: int = 0
+    noise: float = 0.0
+    """Relative error that rounding alone may give its loss."""
+    own_count: float | None = None
+    """What somebody's own code counts in it; None where the Trainer counts."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,12 @@ class OptimizerStep:
         return sum(m.num_label_tokens for m in self.micro_batches)
 
     @property
+    def num_rows(self) -> int:
+        """R; 0 where the rows of a micro-batch are not known."""
+        rows = [m.num_rows for m in self.micro_batches]
+        return sum(rows) if all(rows) else 0
+
+    @property
     def mean_nats(self) -> float:
         """The right answer: Σ S_m / N, and Σ a_m / k. Zero where nothing is scored."""
         auxiliary = _over(sum(m.auxiliary_nats for m in self.micro_batches), len(self.micro_batches))
@@ -127,7 +141,7 @@ class Rule:
         code: The verdict when this rule explains what was measured.
         auxiliary: How an auxiliary loss enters.
         further_codes: Other faults, of a combined rule.
-        factor: By which `weight` is multiplied already, and the auxiliary loss has to be.
+        factor: By which the auxiliary loss is multiplied; where the rest is too, `weight` holds it already.
     """
 
     name: str
@@ -153,16 +167,36 @@ class Rule:
         """Predict the weight of a target token, per micro-batch (1 / tokens)."""
         return tuple(self.weight(step, m) for m in step.micro_batches)
 
+    def auxiliary_share(self, step: OptimizerStep) -> float:
+        """Predict the multiplier of each micro-batch's auxiliary loss."""
+        shares = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1 / step.num_processes}
+        return self.factor * shares[self.auxiliary]
+
     def contributions(self, step: OptimizerStep) -> tuple[float, ...]:
         """Predict what each micro-batch adds to the reported loss (nats)."""
-        shares = {"absent": 0.0, "mean": 1 / len(step.micro_batches), "sum": 1 / step.num_processes}
-        share = self.factor * shares[self.auxiliary]
+        share = self.auxiliary_share(step)
         return tuple(self.weight(step, m) * m.sum_nats + share * m.auxiliary_nats for m in step.micro_batches)
 
 
 def _over(numerator: float, denominator: float) -> float:
     """Divide; a micro-batch that scores nothing weighs nothing."""
     return numerator / denominator if denominator else 0.0
+
+
+def _row_mean(step: OptimizerStep, m: MicroBatch) -> float:
+    """Weigh each micro-batch's mean by its share of the rows."""
+    if not step.num_rows:
+        return math.nan
+    return _over(m.num_rows, step.num_rows * m.num_target_tokens)
+
+
+def _own_count_mean(step: OptimizerStep, m: MicroBatch) -> float:
+    """Weigh each micro-batch's mean by its share of what the training's own code counts."""
+    counts = [each.own_count for each in step.micro_batches]
+    known = [count for count in counts if count is not None]
+    if m.own_count is None or len(known) < len(counts) or not sum(known):
+        return math.nan
+    return _over(m.own_count, sum(known) * m.num_target_tokens)
 
 
 def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
@@ -199,12 +233,16 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(1, len(step.micro_batches) * m.num_target_tokens),
         "MEAN_OF_MEANS",
     ),
+    Rule("row_mean", "mean over rows", _row_mean, "MEAN_OF_MEANS"),
+    Rule("own_count_mean", "mean over a count of its own", _own_count_mean, "MEAN_OF_MEANS"),
     Rule(
         "unshifted_token_mean",
         "counted before the shift",
         lambda step, m: _over(1, step.num_label_tokens),
         "UNSHIFTED_TOKEN_COUNT",
     ),
+    # Of a step with one micro-batch it predicts what dividing twice does.
+    Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule(
         "token_mean_over_k",
         "divided twice",
@@ -223,7 +261,8 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(step.accumulation_steps, step.num_target_tokens),
         "SCALED_BY_ACCUMULATION",
     ),
-    Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
+    Rule("sum_over_k", "sum over the tokens / k", lambda step, m: 1 / len(step.micro_batches), "NOT_NORMALISED"),
+    Rule("sum", "sum over the tokens", lambda step, m: 1 / step.num_processes, "NOT_NORMALISED"),
     Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),
 )
 
@@ -251,37 +290,44 @@ def rule_table(*, world_size: int = 1, num_processes: int = 1, auxiliary: bool =
     """Return the rules and their combinations, simplest and mildest first.
 
     Args:
-        world_size: W; above 1 every rule can also be off by W.
+        world_size: W; above 1 every rule can also be off by W, and the auxiliary loss alone.
         num_processes: From how many the micro-batches come.
         auxiliary: Whether the model adds an auxiliary loss.
     """
     rules = (RULES[0], *PROCESS_RULES, *RULES[1:]) if num_processes > 1 else RULES
+    combined = rules
     if auxiliary:
-        means = tuple(replace(rule, auxiliary="mean") for rule in rules)
-        rules = means + tuple(_summed_auxiliary(rule) for rule in rules)
-    if world_size > 1:
-        times = tuple(_scaled(rule, float(world_size), "*W", "× world size") for rule in rules)
-        over = tuple(_scaled(rule, 1 / world_size, "/W", "/ world size") for rule in rules)
-        rules = rules + times + over
-    return rules
+        combined = tuple(replace(rule, auxiliary="mean") for rule in rules)
+        combined += tuple(_summed_auxiliary(rule) for rule in rules)
+    if world_size == 1:
+        return combined
+    world = float(world_size)
+    alone = tuple(_summed_auxiliary(rule, world) for rule in rules) if auxiliary else ()
+    times = tuple(_scaled(rule, world, "*W", "× world size") for rule in combined)
+    over = tuple(_scaled(rule, 1 / world, "/W", "/ world size") for rule in combined)
+    return combined + alone + times + over
 
 
-def _summed_auxiliary(rule: Rule) -> Rule:
+def _summed_auxiliary(rule: Rule, factor: float = 1.0) -> Rule:
+    """Add the auxiliary loss of every micro-batch, by itself times `factor`."""
     return replace(
         rule,
-        name=f"{rule.name}+aux_loss_sum",
-        label=f"{rule.label} + auxiliary loss per micro-batch",
+        name=f"{rule.name}+aux_loss_sum{'' if factor == 1 else '*W'}",
+        label=f"{rule.label} + auxiliary loss per micro-batch{'' if factor == 1 else ' × world size'}",
         auxiliary="sum",
         further_codes=("AUX_LOSS_SCALED",),
+        factor=factor,
     )
 
 
 def _scaled(rule: Rule, factor: float, suffix: str, label: str) -> Rule:
+    """Multiply all that the rule adds up."""
     weight = rule.weight
+    is_sum = rule.auxiliary == "sum"
     return replace(
         rule,
-        name=rule.name + suffix,
-        label=f"{rule.label} {label}",
+        name="+".join(part + suffix for part in rule.name.split("+")),
+        label=f"({rule.label}) {label}" if is_sum else f"{rule.label} {label}",
         weight=lambda step, m: weight(step, m) * factor,
         further_codes=(*rule.further_codes, "WORLD_SIZE_SCALED"),
         factor=factor,

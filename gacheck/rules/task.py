@@ -20,6 +20,7 @@ class Task:
         label_dims: Dimensions of the labels.
         for_the_loss: What a forward is given for the loss alone; without it, it returns logits.
         alignments: Whether a label is scored one position before its own; both where that is to be found out.
+        ignore_index: A label that is not scored.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Task:
     label_dims: int
     for_the_loss: tuple[str, ...]
     alignments: tuple[bool, ...]
+    ignore_index: int = IGNORE_INDEX
 
 
 CAUSAL_LM = Task(

@@ -2,14 +2,77 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from gacheck.rules.task import IGNORE_INDEX
 
 Batch = dict[str, torch.Tensor]
+
+
+def num_rows(batch: Mapping[str, Any]) -> int:
+    """Return the size of the first dimension that most of a batch's values have; 0 where they have none."""
+    sizes = [len(value) for value in batch.values() if isinstance(value, (list, tuple)) or _has_rows(value)]
+    return max(sizes, key=sizes.count, default=0)
+
+
+def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Return some rows of a batch; what has no rows stays whole."""
+    rows = num_rows(batch)
+    return {
+        name: value[start:stop] if isinstance(value, (list, tuple, torch.Tensor)) and _length(value) == rows else value
+        for name, value in batch.items()
+    }
+
+
+def fresh(value: Any) -> Any:
+    """Copy the containers of a batch, not its tensors: code may take apart what it is given."""
+    if isinstance(value, Mapping):
+        copied: Any = copy.copy(value)
+        for name, each in value.items():
+            copied[name] = fresh(each)
+        return copied
+    if type(value) in (list, tuple):
+        return type(value)(map(fresh, value))
+    return value
+
+
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the rows of two batches together, padded on the right as collators do: labels with what is not scored.
+
+    Raises:
+        ValueError: They hold something that cannot be padded.
+    """
+    batch = {}
+    for name, value in one.items():
+        values = (value, other[name])
+        if not all(isinstance(each, torch.Tensor) and each.dim() for each in values):
+            raise ValueError(f"{name} is no tensor of rows")
+        batch[name] = _padded(name, *values)
+    return batch
+
+
+def _padded(name: str, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    sizes = [max(pair) for pair in zip(one.shape[1:], other.shape[1:])]
+    fill: Any = IGNORE_INDEX if name == "labels" else 0
+    if one.is_floating_point() and one.dim() == 4:
+        fill = one.min()  # an attention mask that is added: what is smallest masks
+    both = one.new_full((len(one) + len(other), *sizes), fill)
+    both[(slice(0, len(one)), *map(slice, one.shape[1:]))] = one
+    both[(slice(len(one), None), *map(slice, other.shape[1:]))] = other
+    return both
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple)) or _has_rows(value) else -1
 
 
 def count_labels(labels: torch.Tensor) -> int:
@@ -20,6 +83,24 @@ def count_labels(labels: torch.Tensor) -> int:
 def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
     """Count the labels that are scored."""
     return count_labels(labels[:, 1:] if shifts else labels)
+
+
+def repeats(read: Any, labels: torch.Tensor, where: torch.Tensor | None = None) -> bool | None:
+    """Whether labels are mostly what a model reads at the same positions, as they are where the loss is to shift them.
+
+    None where there is nothing to compare.
+
+    Args:
+        read: The tokens that it is given, (rows, tokens).
+        labels: (rows, tokens).
+        where: Positions that count, (rows, tokens); None for all labels.
+    """
+    if not isinstance(read, torch.Tensor) or read.shape != labels.shape:
+        return None
+    counts = labels.ne(IGNORE_INDEX)
+    if where is not None and where.shape == counts.shape:
+        counts = counts & where.to(counts.device)
+    return bool(labels[counts].eq(read[counts]).float().mean() > 0.5) if bool(counts.any()) else None
 
 
 def row_fingerprint(input_ids: Sequence[int], labels: Sequence[int]) -> str:

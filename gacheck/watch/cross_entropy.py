@@ -16,6 +16,13 @@ from gacheck.rules.task import IGNORE_INDEX
 # size: four roundings, each at most half an epsilon.
 ROUNDINGS = 4
 
+# An alignment is clear where the gradient has a cosine above this to that of its cross-entropy, and twice the other's.
+MOST_OF_IT = 0.5
+CLEARLY_MORE = 2.0
+
+# By how much the gradient of half-precision logits differs from that of their float32 copy, by rounding.
+SAME_AS_ITS_COPY = 0.02
+
 # Most elements of the logits that are copied at a time.
 PIECE = 2**24
 
@@ -49,6 +56,12 @@ class Alignment:
     positions: torch.Tensor
     targets: torch.Tensor
 
+    @property
+    def counts(self) -> list[int]:
+        """Targets of every row."""
+        counts: list[int] = self.positions.sum(1).tolist()
+        return counts
+
 
 def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignment:
     """Pair the logits with the labels that they are scored on.
@@ -66,7 +79,8 @@ def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignm
             wanted[:, first - 1] = labels[:, 0]
     else:
         wanted[:, first:] = labels
-    positions = wanted != IGNORE_INDEX
+    # Some mark what is not scored by another negative number.
+    positions = wanted >= 0
     return Alignment(positions, wanted[positions])
 
 
@@ -80,36 +94,35 @@ def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
 def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield scored positions and their targets in pieces: a float64 copy of all could be larger than the model."""
     most = max(1, PIECE // logits.shape[-1])
-    counts = alignment.positions.sum(1).tolist()
-    by_row = torch.split(alignment.targets, counts)
-    for row, chosen, targets in zip(logits, alignment.positions, by_row):
+    for row, chosen, targets in zip(logits, *_by_row(alignment)):
         for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most)):
             if len(wanted):
                 yield row[places], wanted
 
 
-def rounding_noise(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool, blur: float = 0.0) -> float:
-    """Measure by how much rounding changes S, relative: arithmetic in float32, and logits that are not exact.
+def measure(logits: torch.Tensor, alignment: Alignment, *, blur: float = 0.0) -> tuple[list[float], float]:
+    """Return the summed negative log-likelihood of every row, and by how much rounding may change S, nats.
+
+    Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart it is a
+    large share. What float32 made of the same logits is measured, and no less is allowed for than half a unit in the
+    last place of every target's largest logit: one sum can come out exact by chance.
 
     Args:
         logits: (rows, positions, vocabulary).
-        labels: (rows, tokens).
-        shifts: Whether the model scores label t+1 at position t.
+        alignment: Which of them score what.
         blur: Relative error that the logits themselves may have.
     """
-    alignment = align(logits, labels, shifts=shifts)
-    exact = rounded = blurred = 0.0
-    generator = torch.Generator(device=logits.device).manual_seed(0)
+    rounded = largest = 0.0
     wide = _float_dtype(logits.device)
+    exact: list[torch.Tensor] = []
     for scored, targets in _scored(logits.detach(), alignment):
-        exact += float(cross_entropy(scored.to(wide), targets, reduction="sum"))
+        exact.append(cross_entropy(scored.to(wide), targets, reduction="none"))
         rounded += float(cross_entropy(scored.float(), targets, reduction="sum"))
-        if blur:
-            noise = torch.empty(scored.shape, dtype=wide, device=scored.device).uniform_(-1, 1, generator=generator)
-            blurred += float(cross_entropy(scored.to(wide) * (1 + blur * noise), targets, reduction="sum"))
-    if not exact:
-        return 0.0
-    return max(abs(rounded - exact), abs(blurred - exact) if blur else 0.0) / abs(exact)
+        largest += float(scored.abs().amax(1).to(wide).sum())
+    nats = torch.cat(exact) if exact else logits.new_zeros(0, dtype=wide)
+    sums = [float(row.sum()) for row in torch.split(nats, alignment.counts)]
+    unit = torch.finfo(torch.float32).eps / 2
+    return sums, max(abs(rounded - float(nats.sum())), (unit + blur) * largest)
 
 
 def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
@@ -120,6 +133,56 @@ def sum_nats(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> tor
 def row_sums(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> list[float]:
     """Return the summed negative log-likelihood of every row, nats."""
     return [float(sum_nats(logits[i : i + 1], labels[i : i + 1], shifts=shifts)) for i in range(len(labels))]
+
+
+@dataclass(frozen=True)
+class FoundAlignment:
+    """Whether a loss that is not plain cross-entropy shifts the labels.
+
+    Attributes:
+        shifts: It does; also where nothing tells.
+        is_clear: The gradient says so.
+        supported: Positions on whose logits the loss depends, (rows, positions); None where that was not seen.
+    """
+
+    shifts: bool
+    is_clear: bool
+    supported: torch.Tensor | None = None
+
+
+def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> FoundAlignment:
+    """Find the alignment whose cross-entropy has, row by row, the direction of a loss's gradient at the logits.
+
+    Positions without gradient are no evidence. Rows may be wanted or unwanted, as those of pairs are.
+
+    Args:
+        loss: With its graph, which is kept.
+        logits: (rows, positions, vocabulary), of that graph.
+        labels: (rows, tokens).
+    """
+    edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
+    gradients = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=True) if edges else ()
+    seen = next((gradient for gradient in gradients if gradient is not None), None)
+    if seen is None:
+        return FoundAlignment(shifts=True, is_clear=False)
+    shares = {}
+    for shifts in (True, False):
+        along = sizes = 0.0
+        for row, gradient, chosen, targets in zip(
+            logits.detach(), seen, *_by_row(align(logits, labels, shifts=shifts))
+        ):
+            direction = torch.softmax(row[chosen].float(), -1)
+            direction[torch.arange(len(targets)), targets] -= 1
+            along += abs(float((gradient[chosen].float() * direction).sum()))
+            sizes += float(gradient.float().norm() * direction.norm())
+        shares[shifts] = along / sizes if sizes else 0.0
+    is_clear = max(shares.values()) > MOST_OF_IT and max(shares.values()) > CLEARLY_MORE * min(shares.values())
+    return FoundAlignment(shares[True] >= shares[False] or not is_clear, is_clear, seen.ne(0).any(-1))
+
+
+def _by_row(alignment: Alignment) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Return the scored positions and the targets of every row."""
+    return alignment.positions, torch.split(alignment.targets, alignment.counts)
 
 
 def gradient_nodes(logits: torch.Tensor) -> list[tuple[Node, int]]:
@@ -175,9 +238,9 @@ class LogitsReader:
 
     Attributes:
         sum_nats: S.
+        num_targets: That were scored.
+        noise_nats: By how much rounding may change S.
         directions: p_y − 1 of every target y, (targets,).
-        nodes: Where the gradient of the logits can be seen: (node of the graph, output number).
-        last_is_free: No gradient reached the last position of any row, where a shifted loss scores nothing.
         trouble: Why the gradient could not be read.
     """
 
@@ -185,49 +248,62 @@ class LogitsReader:
         self.labels = labels
         self.shifts = shifts
         self.sum_nats: float | None = None
+        self.num_targets: int | None = None
+        self.noise_nats = 0.0
         self.directions: torch.Tensor | None = None
-        self.nodes: list[tuple[Node, int]] = []
-        self.last_is_free: bool | None = None
         self.trouble: Exception | None = None
         self._alignment: Alignment | None = None
-        self._gradients: torch.Tensor | None = None
+        self._gradients: dict[int, torch.Tensor] = {}
 
-    def read(self, logits: torch.Tensor) -> None:
-        """Read the logits of a forward and wait for their gradient."""
+    def read(self, logits: torch.Tensor, *, blur: float = 0.0) -> None:
+        """Read the logits of a forward and wait for their gradient.
+
+        Args:
+            logits: (rows, positions, vocabulary).
+            blur: Relative error that they may have.
+        """
         self._alignment = align(logits, self.labels, shifts=self.shifts)
         nats = token_nats(logits.detach(), self._alignment)
-        self.sum_nats = float(nats.sum())
+        self.sum_nats, self.num_targets = float(nats.sum()), len(nats)
+        largest = logits.detach().abs().amax(-1)[self._alignment.positions].double().sum()
+        self.noise_nats = float(largest) * (torch.finfo(torch.float32).eps / 2 + blur)
         self.directions = torch.exp(-nats) - 1  # p_y − 1
-        self.nodes = gradient_nodes(logits)
-        for node, output in self.nodes:
-            node.register_prehook(self._receiver(output))
+        self._gradients = {}
+        for number, (node, output) in enumerate(gradient_nodes(logits)):
+            node.register_prehook(self._receiver(number, output))
 
-    def _receiver(self, output: int) -> Callable[[tuple[torch.Tensor, ...]], None]:
+    def _receiver(self, number: int, output: int) -> Callable[[tuple[torch.Tensor, ...]], None]:
         def receive(gradients: tuple[torch.Tensor | None, ...]) -> None:
             gradient = gradients[output]
-            if self._gradients is not None or gradient is None:
+            if gradient is None:
                 return
             try:
-                self._gradients = self.at_targets(gradient)
-                self.last_is_free = not bool(gradient[:, -1].any())
+                # Several backwards through the same logits add up.
+                found = self._at_targets(gradient)
+                self._gradients[number] = self._gradients[number] + found if number in self._gradients else found
             except Exception as error:  # the training goes on, whatever becomes of the watching
                 self.trouble = error
 
         return receive
 
-    def at_targets(self, gradient: torch.Tensor) -> torch.Tensor:
+    def _at_targets(self, gradient: torch.Tensor) -> torch.Tensor:
         """Take ∂L/∂logit_y of every target out of the logits' gradient."""
         assert self._alignment is not None
         rows, positions = self._alignment.positions.nonzero(as_tuple=True)
         return gradient[rows, positions, self._alignment.targets]
 
-    def weight(self, directions: torch.Tensor | None, scale: float = 1.0) -> TargetWeight | None:
+    def weight(self, scale: float = 1.0) -> TargetWeight | None:
         """Return the weight in backward; None if no gradient passed through the logits.
 
         Args:
-            directions: ∂(a target's own loss)/∂logit_y, (targets,).
             scale: Factor by which mixed precision scaled the loss before backward.
         """
-        if self._gradients is None or directions is None or not len(directions):
+        if not self._gradients or self.directions is None or not len(self.directions):
             return None
-        return fit_weight(self._gradients / scale, directions)
+        # What reaches a float32 copy of the logits goes on to the original, rounded; that has it all.
+        copied, original = (
+            self._gradients[min(self._gradients)].double(),
+            self._gradients[max(self._gradients)].double(),
+        )
+        is_whole = float((copied - original).norm()) <= SAME_AS_ITS_COPY * float(original.norm())
+        return fit_weight((copied if is_whole else original) / scale, self.directions)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gacheck.rules.facts import PACKAGES, Flag
+from gacheck.watch.overrides import is_of_transformers, name_of, read_overrides
 
 # The Trainer's arguments that bear on the loss, or on what a wrong one does to the training.
 ARGUMENTS = (
@@ -24,6 +25,15 @@ ARGUMENTS = (
     "label_smoothing_factor",
     "seed",
 )
+# transformers' classes of language models by type; the first that knows a type makes its model.
+AUTO_CLASSES = ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES")
+AUTO_MODULE = "transformers.models.auto.modeling_auto"
+
+# Those of them that change nothing of the loss itself.
+NOT_OF_THE_LOSS = frozenset({"learning_rate", "optim", "max_grad_norm", "seed"})
+
+GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
+
 PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
 
 
@@ -35,6 +45,9 @@ class ModelDescription:
         adapter: The class of the adapter; None without.
         declared: Its attribute `accepts_loss_kwargs`; None where it has none.
         takes_kwargs: Whether its forward takes `**kwargs`, from which the Trainer infers the flag.
+        loss_type: Its attribute `loss_type`.
+        has_loss_type: Whether it has one.
+        built_by_auto_class: Whether transformers makes this class of its type; None where that cannot be told.
     """
 
     class_name: str
@@ -43,6 +56,9 @@ class ModelDescription:
     adapter: str | None
     declared: bool | None
     takes_kwargs: bool
+    loss_type: str | None
+    has_loss_type: bool
+    built_by_auto_class: bool | None
 
 
 def base_model(model: Any) -> Any:
@@ -61,14 +77,48 @@ def describe_model(model: Any) -> ModelDescription:
     declared = getattr(base, "accepts_loss_kwargs", None)
     # The class's: accelerate and TRL put forwards of their own on the instance.
     parameters = inspect.signature(type(base).forward).parameters.values()
+    model_type = str(getattr(getattr(base, "config", None), "model_type", type(base).__name__))
+    loss_type = getattr(base, "loss_type", None)
     return ModelDescription(
         class_name=type(base).__name__,
-        model_type=str(getattr(getattr(base, "config", None), "model_type", type(base).__name__)),
+        model_type=model_type,
         num_parameters=sum(p.numel() for p in model.parameters()),
         adapter=None if base is model else type(model).__name__,
         declared=None if declared is None else bool(declared),
         takes_kwargs=any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters),
+        loss_type=None if loss_type is None else str(loss_type),
+        has_loss_type=hasattr(base, "loss_type"),
+        built_by_auto_class=_is_built_by_auto_class(type(base), model_type),
     )
+
+
+def _is_built_by_auto_class(model_class: type, model_type: str) -> bool | None:
+    """Whether the class is the one that transformers makes of a config of the type; None where that is not loaded."""
+    auto = sys.modules.get(AUTO_MODULE)
+    if auto is None:
+        return None
+    named = (getattr(auto, each, {}).get(model_type) for each in AUTO_CLASSES)
+    made = next((name for name in named if name is not None), ())
+    return is_of_transformers(model_class) and model_class.__name__ in ((made,) if isinstance(made, str) else made)
+
+
+def hooked_parameters(model: torch.nn.Module) -> tuple[str, ...]:
+    """Return the names of the parameters whose gradient a hook can change: on them, or on the module that has them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    hooked: dict[str, None] = {}
+    for module in model.modules():
+        on_module = _hooks_of(module)
+        for parameter in module.parameters(recurse=False):
+            if on_module or _hooks_of(parameter):
+                hooked[names[id(parameter)]] = None
+    return tuple(hooked)
+
+
+def _hooks_of(owner: Any) -> list[Any]:
+    """Return the hooks that wait for a gradient, without our own."""
+    found = [getattr(owner, name, None) or {} for name in GRADIENT_HOOKS]
+    hooks = [hook for each in found for hook in each.values()]
+    return [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("gacheck.")]
 
 
 def describe_training(trainer: Any) -> dict[str, Any]:
@@ -88,27 +138,38 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "adapter": described.adapter,
         "accepts_loss_kwargs_declared": described.declared,
         "forward_has_kwargs": described.takes_kwargs,
-        "trainer_class": _name_of(type(trainer)),
-        "compute_loss_func": _name_of(getattr(trainer, "compute_loss_func", None)),
+        "trainer_class": name_of(type(trainer)),
+        "compute_loss_func": name_of(getattr(trainer, "compute_loss_func", None)),
         "arguments": {name: _plain(getattr(trainer.args, name)) for name in ARGUMENTS if hasattr(trainer.args, name)},
         "loss_kwargs": Flag.of(getattr(trainer, "model_accepts_loss_kwargs", False)),
         "device": str(first.device),
         "device_name": torch.cuda.get_device_name(first.device) if cuda else first.device.type,
         "dtype": str(first.dtype).removeprefix("torch."),
         "autocast": PRECISIONS.get(str(getattr(trainer.accelerator, "mixed_precision", "no"))),
+        "overrides": read_overrides(trainer),
+        "hooked_parameters": hooked_parameters(model),
+        "loss_type": described.loss_type,
+        "has_loss_type": described.has_loss_type,
+        "built_by_auto_class": described.built_by_auto_class,
     }
 
 
-def _name_of(thing: Any) -> str | None:
-    """Return package.module:name of a class or a function; None for what has no such name."""
-    name = getattr(thing, "__qualname__", None)
-    module = getattr(thing, "__module__", None)
-    if name is None or module is None:
-        return None if thing is None else f"{type(thing).__module__}:{type(thing).__name__}"
-    if module == "__main__":
-        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-        module = getattr(spec, "name", None) or "__main__"
-    return f"{module}:{name.rsplit('.', 1)[-1]}"
+def kind_of(trainer: Any) -> tuple[Any, ...]:
+    """Return all of a Trainer that bears on its loss: trainings that have it alike need to be watched once."""
+    arguments = {name: _plain(getattr(trainer.args, name, None)) for name in ARGUMENTS if name not in NOT_OF_THE_LOSS}
+    return (
+        type(trainer),
+        type(base_model(trainer.model)),
+        type(trainer.model),
+        *arguments.values(),
+        getattr(trainer, "model_accepts_loss_kwargs", None),
+        getattr(trainer, "loss_is_scaled_for_ga", None),
+        getattr(trainer, "compute_loss_func", None),
+        str(getattr(trainer.accelerator, "mixed_precision", "no")),
+        type(getattr(trainer, "data_collator", None)),
+        type(trainer.train_dataset),
+        tuple(getattr(trainer.train_dataset, "column_names", None) or ()),
+    )
 
 
 def _plain(value: Any) -> Any:

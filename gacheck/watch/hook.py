@@ -18,7 +18,8 @@ from weakref import WeakKeyDictionary
 
 from gacheck.errors import one_line
 from gacheck.rules.facts import Flag, WatchedTraining
-from gacheck.watch.startup.sitecustomize import FACTS_FOLDER, NUM_STEPS, STOP
+from gacheck.watch.description import kind_of
+from gacheck.watch.startup.sitecustomize import ALIKE, FACTS_FOLDER, NUM_STEPS, STOP
 from gacheck.watch.watch import Watch
 
 _chosen: WeakKeyDictionary[Any, Flag] = WeakKeyDictionary()
@@ -52,8 +53,9 @@ def watch_class(trainer_class: Any) -> None:
 
 def _begin(trainer: Any) -> Watch | None:
     # A search over learning rates makes many Trainers of one kind: the first says it for all.
-    kind = type(trainer), type(trainer.model), trainer.args.gradient_accumulation_steps
+    kind = kind_of(trainer)
     if kind in _watched:
+        _leave(ALIKE, "\n")
         return None
     _watched.add(kind)
     name = str(len(_watched))

@@ -11,7 +11,7 @@ import torch
 from gacheck.rules.task import CAUSAL_LM, Task
 from gacheck.watch.backward import BackwardRoots, watching_backward
 from gacheck.watch.batches import Batch
-from gacheck.watch.cross_entropy import LogitsReader, find_logits, resolution, rounding_noise
+from gacheck.watch.cross_entropy import LogitsReader, find_logits, resolution
 from gacheck.watch.restoring import RandomState, undisturbed
 
 
@@ -28,8 +28,6 @@ class MicroBatchReader:
         inputs: The micro-batch.
         start: Random state before the step, so that it can be repeated.
         readers: What was seen of the logits, under each alignment.
-        noise: What rounding changes about S, relative; measured where both alignments are watched.
-        replayed: The logits came from a forward of their own, since that of the training gave none.
         backward: The loss whose gradient was taken.
         trouble: Why something could not be seen.
     """
@@ -44,8 +42,6 @@ class MicroBatchReader:
         labels, shifted = scored_labels(self.inputs, task)
         self.start = RandomState.now(model)
         self.readers = {shifts: LogitsReader(labels, shifts=shifts) for shifts in ([False] if shifted else alignments)}
-        self.noise: float | None = None
-        self.replayed = False
         self.backward = BackwardRoots()
         self.trouble: Exception | None = None
         self._forward: tuple[dict[str, Any], RandomState] | None = None
@@ -73,22 +69,16 @@ class MicroBatchReader:
         if self._is_replay or not torch.is_grad_enabled():
             return
         try:
-            logits = find_logits(outputs)
-            self.replayed = logits is None
+            logits, blur = find_logits(outputs), 0.0
             if logits is None:
                 logits = self._replay()
+                # A forward of its own may have multiplied its matrices in another order than the fused loss.
+                blur = 0.0 if logits is None else resolution(logits.dtype)
             if logits is not None:
-                self._read(logits)
+                for reader in self.readers.values():
+                    reader.read(logits, blur=blur)
         except Exception as error:  # the training goes on, whatever becomes of the watching
             self.trouble = error
-
-    def _read(self, logits: torch.Tensor) -> None:
-        for watch in self.readers.values():
-            watch.read(logits)
-        if len(self.readers) > 1:
-            # A forward of its own may have multiplied its matrices in another order than the fused loss.
-            blur = resolution(logits.dtype) if self.replayed else 0.0
-            self.noise = rounding_noise(logits, self.readers[True].labels, shifts=True, blur=blur)
 
     @torch.no_grad()
     def _replay(self) -> torch.Tensor | None:
@@ -108,6 +98,15 @@ class MicroBatchReader:
         finally:
             self._is_replay = False
         return None
+
+
+def has_labels(inputs: Batch, task: Task = CAUSAL_LM) -> bool:
+    """Whether the inputs of a micro-batch hold labels of the task's kind."""
+    try:
+        scored_labels(inputs, task)
+    except ValueError:
+        return False
+    return True
 
 
 def scored_labels(inputs: Batch, task: Task = CAUSAL_LM) -> tuple[torch.Tensor, bool]:

@@ -2,32 +2,79 @@
 
 It wraps the instance's `training_step`, whose return value is what the Trainer adds to its log, and reads
 `accelerator.sync_gradients` afterwards: true at the last micro-batch of an optimizer step, when the gradient
-is whole and not yet clipped.
+is whole and not yet clipped. At observed steps it repeats every micro-batch by itself (`replays.py`), and sketches by
+how much the training's own backward let the gradients grow.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
-from gacheck.rules.facts import CodeLocation, MicroBatchRecord, Observation, StepRecord
-from gacheck.rules.plain import match_plain
+from gacheck.errors import one_line
+from gacheck.rules.explain import Explanation, explain
+from gacheck.rules.facts import (
+    CodeLocation,
+    GradientProducts,
+    MicroBatchRecord,
+    Observation,
+    OwnLossFacts,
+    StepRecord,
+)
+from gacheck.rules.gradients import gradient_error, multipliers
+from gacheck.rules.steps import HYPOTHESES, optimizer_step
+from gacheck.rules.table import RULES_BY_NAME
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
-from gacheck.watch.cross_entropy import resolution
-from gacheck.watch.micro_batch import MicroBatchReader
-from gacheck.watch.replays import ask_location, ask_own_loss
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, fresh, num_rows
+from gacheck.watch.cross_entropy import LogitsReader, resolution
+from gacheck.watch.gradients import ReplayGradients, decode, encode
+from gacheck.watch.micro_batch import MicroBatchReader, has_labels
+from gacheck.watch.replays import (
+    CrossEntropy,
+    Question,
+    Replay,
+    Unit,
+    ask_location,
+    find_unit,
+    gradient_noise,
+    model_alignment,
+    repeat,
+    replay,
+    returns_k_times,
+    step_at_other_flag,
+)
+from gacheck.watch.sketches import Sketcher
 
-Gradients = dict[str, torch.Tensor]
+# A gradient that is as near as this to a rule's needs no measured noise to be called that.
+EXACT = 1e-4
 
-# A weight is the same for all targets of a micro-batch up to roundings; read against labels that are one position
-# off it varies by more than the weight itself.
-CLEAR_SPREAD = 0.05
+Exchange = Callable[[Any], "list[Any] | None"]
+
+
+@dataclass
+class _Seen:
+    """One micro-batch while it is watched.
+
+    Attributes:
+        inputs: As `training_step` is given them.
+        reader: Of its logits; None where it has no labels.
+        num_asked: How often `compute_loss` was asked.
+        replayed: What it means by itself; None where that could not be asked.
+        growth: Sketch of what its backward added to the gradients.
+        present: Sketch of the gradients after it, as they are scaled.
+    """
+
+    inputs: Any
+    reader: MicroBatchReader | None = None
+    num_asked: int = 0
+    replayed: Replay | None = None
+    growth: torch.Tensor | None = None
+    present: torch.Tensor | None = None
 
 
 class Probe:
@@ -36,15 +83,20 @@ class Probe:
     Args:
         trainer: Any Trainer; watched from now on.
         shifts: Whether the model scores label t+1 at position t; None to find it out at the first micro-batch.
-        observed_steps: At how many of the first optimizer steps rows, logits and weights are noted too.
-        keep_gradients: Whether to copy the gradients and the micro-batches of the first optimizer step.
+        observed_steps: At how many of the first optimizer steps more is noted than losses.
+        gradients: Whether replays take gradients.
         locate: Whether to look for the line that computes a loss that is not right.
-        gather: Turns the micro-batches of this process into those of all; None where some are missing.
+        exchange: Tells the other processes something and returns what each told; None in a training of one.
         step_done: Called after every optimizer step, before its update.
 
     Attributes:
         steps: What was seen, an entry an optimizer step.
         trouble: What kept a micro-batch from being observed; the training itself went on.
+        model_shifts: Whether the model's own loss shifts the labels, where the training's does not.
+        labels_are_inputs: Whether the labels are then the inputs of the same positions.
+        own_loss: What was asked of it.
+        tried: The first step that is wrong, done once more at the other value of the flag.
+        repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
     """
 
     def __init__(
@@ -53,196 +105,439 @@ class Probe:
         *,
         shifts: bool | None,
         observed_steps: int = 1,
-        keep_gradients: bool = False,
+        gradients: bool = True,
         locate: bool = False,
-        gather: Callable[[list[MicroBatchRecord]], list[MicroBatchRecord] | None] | None = None,
+        exchange: Exchange | None = None,
         step_done: Callable[[], None] | None = None,
     ) -> None:
         self._trainer = trainer
         self._observed_steps = observed_steps
-        self._keep_gradients = keep_gradients
+        self._gradients = gradients
         self._locate = locate
-        self._gather = gather
+        self._exchange = exchange
         self._step_done = step_done
-        self._watches: list[MicroBatchReader | None] = []
+        self._seen: list[_Seen | None] = []
         self._micro_batches: list[MicroBatchRecord] = []
+        self._sketcher: Sketcher | None = None
+        self._noise: torch.Tensor | None = None
+        self._model: Any = None
+        self._is_replaying = False
         self._training_step = trainer.training_step
         self._had_own_step = "training_step" in vars(trainer)
         self.shifts = shifts
-        self.noise = 0.0
         self.resolution = 0.0
         self.steps: list[StepRecord] = []
         self.trouble: list[Exception] = []
         self.location: tuple[CodeLocation, ...] = ()
-        self.first_batches: list[Batch] = []
-        self.first_gradients: Gradients = {}
+        self.model_shifts: bool | None = None
+        self.labels_are_inputs: bool | None = None
+        self.own_loss = OwnLossFacts()
+        self.tried: StepRecord | None = None
+        self.repeat_error: float | None = None
 
         @functools.wraps(self._training_step)
-        def watched_step(model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
+        def watched_step(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
             return self._watched_step(model, inputs, *args, **kwargs)
 
+        self._watched = watched_step
         trainer.training_step = watched_step
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What could not be seen, and why."""
+        return tuple(dict.fromkeys(map(one_line, self.trouble)))
 
     def stop(self) -> None:
         """Give the Trainer its `training_step` back: from now on nothing is watched."""
+        if vars(self._trainer).get("training_step") is not self._watched:
+            return  # somebody has put another in its place
         if self._had_own_step:
             self._trainer.training_step = self._training_step
         else:
             vars(self._trainer).pop("training_step", None)
 
-    def _watched_step(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def _watched_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         num_items = args[0] if args else kwargs.get("num_items_in_batch")
+        self._model = model
+        is_observed = len(self.steps) < self._observed_steps
+        again = self._repeat(model, inputs, args, kwargs) if is_observed else None
         try:
             with ExitStack() as stack:
-                watch = self._begin(inputs, stack) if len(self.steps) < self._observed_steps else None
+                seen = self._begin(inputs, stack) if is_observed else None
+                if seen is not None:
+                    stack.enter_context(self._asking(seen))
                 loss: torch.Tensor = self._training_step(model, inputs, *args, **kwargs)
         except BaseException:
             # The Trainer may begin the step anew, with a smaller batch after it ran out of memory.
-            self._micro_batches, self._watches = [], []
+            self._micro_batches, self._seen = [], []
             raise
-        self._watches.append(watch)
-        self._micro_batches.append(self._note(loss, num_items, watch))
+        # DataParallel returns one loss for every device.
+        value = float(loss.detach() if loss.numel() == 1 else loss.detach().mean())
+        if again is not None and value:
+            self.repeat_error = abs(again - value) / abs(value)
+        if seen is not None and seen.num_asked != 1:
+            # What its step means by the whole micro-batch is not asked of `compute_loss`: its cross-entropy may tell.
+            start = seen.reader.start if seen.reader is not None else None
+            self._replay(seen, Question(seen.inputs, start=start))
+        self._seen.append(seen)
+        self._micro_batches.append(self._note(value, loss.dtype, num_items, seen))
         if self._trainer.accelerator.sync_gradients:
             self._close_step()
         return loss
 
-    def _begin(self, inputs: Batch, stack: ExitStack) -> MicroBatchReader | None:
-        alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
-        try:
-            watch = MicroBatchReader(self._trainer.model, inputs, alignments)
-            stack.enter_context(watch.watching())
-        except Exception as error:  # whatever the inputs are, they are the training's, which goes on
-            self.trouble.append(error)
+    def _repeat(self, model: Any, inputs: Any, args: Any, kwargs: Any) -> float | None:
+        """Do the first micro-batch twice: what is not the same then proves nothing."""
+        if self.steps or self._micro_batches or self._is_distributed:
             return None
-        if self._keep_gradients and not self.steps:
-            self.first_batches.append(watch.inputs)
-        return watch
+        with self._guarded():
+            return repeat(self._trainer, self._training_step, model, inputs, args, kwargs)
+        return None
 
-    def _note(self, loss: torch.Tensor, num_items: Any, watch: MicroBatchReader | None) -> MicroBatchRecord:
-        observation = None
+    @property
+    def _is_distributed(self) -> bool:
+        return self._exchange is not None
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Note what goes wrong with the watching; the training goes on."""
         try:
-            if watch is not None:
-                observation = self._observe(loss, watch)
+            yield
         except Exception as error:
             self.trouble.append(error)
+
+    def _begin(self, inputs: Any, stack: ExitStack) -> _Seen | None:
+        if not isinstance(inputs, Mapping):
+            self.trouble.append(ValueError("its micro-batches are no mappings of names to tensors"))
+            return None
+        # Code may take apart what it is given.
+        seen = _Seen(fresh(inputs))
+        if has_labels(seen.inputs):
+            with self._guarded():
+                alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
+                seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, alignments)
+                stack.enter_context(seen.reader.watching())
+        with self._guarded():
+            if self._sketcher is None and self._gradients:
+                self._sketcher = Sketcher(self._trainer.model, getattr(self._trainer, "optimizer", None))
+            self._watch_growth(seen, stack)
+        return seen
+
+    @contextmanager
+    def _asking(self, seen: _Seen) -> Iterator[None]:
+        """Within the block, repeat the micro-batch when `compute_loss` is asked: with its inputs, from its state."""
+        trainer = self._trainer
+        own, had_own = trainer.compute_loss, "compute_loss" in vars(trainer)
+
+        @functools.wraps(own)
+        def asked(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._is_replaying:
+                seen.num_asked += 1
+                if seen.num_asked == 1:
+                    count = kwargs.get("num_items_in_batch", args[1] if len(args) > 1 else None)
+                    self._replay(seen, Question(seen.inputs, inputs, is_counted=self._may_count(count)))
+            return own(model, inputs, *args, **kwargs)
+
+        trainer.compute_loss = asked
+        try:
+            yield
+        finally:
+            if vars(trainer).get("compute_loss") is asked:
+                if had_own:
+                    trainer.compute_loss = own
+                else:
+                    del trainer.compute_loss
+
+    def _may_count(self, count: Any) -> bool:
+        # With several processes the Trainer multiplies by their number where it is handed a count.
+        return count is not None and not self._is_distributed
+
+    def _replay(self, seen: _Seen, question: Question) -> None:
+        self._is_replaying = True
+        try:
+            with self._guarded():
+                seen.replayed = replay(self._trainer, question, self.shifts, self._sketcher, self._loss_scale)
+                plain = seen.replayed.plain
+                if self.shifts is None and plain is not None and plain.num_targets:
+                    self._align(seen.inputs, plain)
+        finally:
+            self._is_replaying = False
+
+    def _align(self, inputs: Mapping[str, Any], plain: CrossEntropy) -> None:
+        """Note whether the loss shifts the labels; where it does not, whether the model's own would."""
+        self.shifts = plain.shifts
+        if not plain.shifts and plain.is_aligned and CAUSAL_LM.shifted_labels not in inputs:
+            with suppress(Exception):
+                self.model_shifts = model_alignment(self._trainer, inputs)
+            self.labels_are_inputs = plain.targets_are_read
+
+    def _watch_growth(self, seen: _Seen, stack: ExitStack) -> None:
+        sketcher = self._sketcher
+        if sketcher is None:
+            return
+        # What changes them between two micro-batches counts with the later one.
+        earlier = next((each.present for each in reversed(self._seen) if each is not None), None)
+        before, scale = sketcher.present() if earlier is None else earlier, self._loss_scale
+
+        def after() -> None:
+            with self._guarded():
+                seen.present = sketcher.present()
+                seen.growth = (seen.present - before) / scale
+
+        stack.callback(after)
+
+    def _note(self, loss: float, dtype: torch.dtype, num_items: Any, seen: _Seen | None) -> MicroBatchRecord:
+        observation = None
+        if seen is not None:
+            with self._guarded():
+                observation = self._observe(dtype, seen)
         return MicroBatchRecord(
-            # DataParallel returns one loss for every device.
-            reported_loss_nats=float(loss.detach() if loss.numel() == 1 else loss.detach().mean()),
+            reported_loss_nats=loss,
             num_items_in_batch=_as_count(num_items),
             observation=observation,
             process=self._trainer.args.process_index,
         )
 
-    def _observe(self, loss: torch.Tensor, watch: MicroBatchReader) -> Observation | None:
-        troubles = [watch.trouble, *(w.trouble for w in watch.readers.values())]
-        self.trouble += [trouble for trouble in troubles if trouble is not None]
-        if watch.trouble is not None:
+    def _observe(self, dtype: torch.dtype, seen: _Seen) -> Observation | None:
+        self.resolution = max(self.resolution, resolution(dtype))
+        reader, replayed = seen.reader, seen.replayed
+        read = self._read_logits(reader) if reader is not None else None
+        plain = replayed.plain if replayed is not None else None
+        if replayed is None and (read is None or read.sum_nats is None):
             return None
-        if watch.noise is not None:
-            self.noise = watch.noise
-        self.resolution = max(self.resolution, resolution(loss.dtype))
-        shifts = self._find_shift(watch)
-        seen = watch.readers[shifts]
-        weight = seen.weight(seen.directions, self._loss_scale)
-        taken = watch.backward.loss
+        is_asked = self.own_loss.is_asked is not False and seen.num_asked == 1
+        self.own_loss = replace(self.own_loss, is_asked=is_asked)
+        weight = read.weight(self._loss_scale) if read is not None else None
+        taken = reader.backward.loss if reader is not None else None
+        # A training's step may do other forwards than that of its loss: the replay's logits are those of the loss.
+        total, count, noise = (plain.sum_nats, plain.num_targets, plain.noise_nats) if plain else (None, 0, 0.0)
+        if plain is None and read is not None and read.num_targets is not None:
+            total, count = read.sum_nats, read.num_targets
+            noise = read.noise_nats / count if count else 0.0
         return Observation(
-            rows=batch_fingerprints(watch.inputs),
-            num_target_tokens=count_targets(seen.labels, shifts=shifts),
-            num_label_tokens=count_labels(seen.labels),
-            sum_nats=seen.sum_nats,
-            own_mean_nats=None,
+            rows=_fingerprints(seen.inputs),
+            num_target_tokens=count,
+            num_label_tokens=count_labels(read.labels) if read is not None else 0,
+            sum_nats=total,
+            own_mean_nats=replayed.own_mean_nats if replayed is not None and self._may_ask else None,
             weight=weight.weight if weight else None,
             weight_spread=weight.spread if weight else None,
-            own_weight=None,
-            own_weight_spread=None,
             backward_loss_nats=None if taken is None else taken / self._loss_scale,
+            num_rows=num_rows(seen.inputs),
+            noise_nats=noise,
+            own_noise_nats=replayed.noise_nats if replayed is not None else 0.0,
+            own_count=replayed.own_count if replayed is not None else None,
         )
 
-    def _find_shift(self, watch: MicroBatchReader) -> bool:
-        """Return whether the loss shifts the labels, found at the first micro-batch that tells."""
-        if len(watch.readers) == 1:
-            return next(iter(watch.readers))
-        weights = {shifts: w.weight(w.directions) for shifts, w in watch.readers.items()}
+    @property
+    def _may_ask(self) -> bool:
+        """Whether what `compute_loss` says is what the training minimises."""
+        return self.own_loss.is_asked is not False
+
+    def _read_logits(self, reader: MicroBatchReader) -> LogitsReader:
+        readers = reader.readers
+        troubles = [reader.trouble, *(each.trouble for each in readers.values())]
+        self.trouble += [each for each in troubles if each is not None]
+        if len(readers) == 1:
+            return next(iter(readers.values()))
+        if self.shifts is not None:
+            return readers[self.shifts]
+        # Read against labels that are one position off, the weight varies by more than itself.
+        weights = {shifts: each.weight() for shifts, each in readers.items()}
         spreads = {shifts: weight.spread for shifts, weight in weights.items() if weight is not None}
         best = min(spreads, key=spreads.__getitem__, default=True)
-        if spreads.get(best, 1.0) > CLEAR_SPREAD and watch.readers[True].last_is_free is not None:
-            # No plain cross-entropy: what it scores at the last position tells.
-            best = bool(watch.readers[True].last_is_free)
-        if count_labels(watch.readers[False].labels):
+        if spreads:
             self.shifts = best
-        return best
+        return readers[best]
 
     def _close_step(self) -> None:
-        micro_batches, norm = self._micro_batches, None
-        try:
+        norm, known = None, self._micro_batches
+        gradients: tuple[GradientProducts, ...] = ()
+        with self._guarded():
             norm = gradient_norm(self._trainer.model)
             norm = norm / self._loss_scale if norm is not None else None
-            if self._keep_gradients and not self.steps:
-                self.first_gradients = copy_gradients(self._trainer.model, self._loss_scale)
-        except Exception as error:
-            self.trouble.append(error)
         if len(self.steps) < self._observed_steps:
-            try:
-                micro_batches = self._complete(micro_batches)
-            except Exception as error:
-                self.trouble.append(error)
-        self.steps.append(StepRecord(len(self.steps) + 1, tuple(micro_batches), norm))
-        self._micro_batches, self._watches = [], []
+            with self._guarded():
+                known = self._gathered(self._micro_batches)
+            with self._guarded():
+                known, gradients = self._judge(known)
+        self.steps.append(StepRecord(len(self.steps) + 1, tuple(known), norm, gradients))
+        self._micro_batches, self._seen = [], []
         if self._step_done is not None:
             self._step_done()
 
-    def _complete(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord]:
-        """Gather the step of all processes, and ask what its losses leave open.
+    def _gathered(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord]:
+        """Return the micro-batches of all processes; without the counts of the others nothing can be said of a step."""
+        if self._exchange is None:
+            return own
+        everybody = self._exchange([asdict(m) for m in own])
+        if everybody is None:
+            return [replace(m, observation=None) for m in own]
+        return [micro_batch_from(facts) for process in everybody for facts in process]
+
+    def _judge(self, known: list[MicroBatchRecord]) -> tuple[list[MicroBatchRecord], tuple[GradientProducts, ...]]:
+        """Hold the step's gradient against its replays, and ask what its losses leave open.
 
         Every process decides by the same facts: a question can hold a collective call, which all have to make.
         """
-        known = self._gathered(own)
-        if known is None:
-            # Without the counts of the others nothing can be said of a step.
-            return [replace(m, observation=None) for m in own]
-        if any(m.observation is None for m in known):
-            return known
-        watches = [watch for watch in self._watches if watch is not None]
+        seen = [each for each in self._seen if each is not None]
+        if any(m.observation is None for m in known) or len(seen) < len(self._seen):
+            return known, ()
+        replays = self._replay_gradients(seen)
+        found = self._explain(known)
+        is_right = found is not None and found.hypothesis == "plain" and found.rule.right
+        if not is_right:
+            self._ask_more(seen)
+        if replays is None or self._sketcher is None:
+            return known, ()
+        present = seen[-1].present
+        if present is None:
+            return known, ()
+        names, gradient = self._sketcher.names, present / self._loss_scale
+        suspects = self._suspects(known, found, len(replays))
+        noise = self._rounding(seen, gradient, suspects)
+        products = replays.products(gradient, noise, names, suspects)
+        if self._locate and not is_right and self.tried is None and not self._is_distributed:
+            with suppress(Exception):
+                self.tried = self._try_other_flag(known, seen, replays)
+        if self._noise is None and not any(_is_exact(products, each) for each in suspects):
+            # That with most targets: one without any has no gradient.
+            most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
+            self._noise = gradient_noise(self._trainer, seen[most].inputs, self._sketcher, self._loss_scale)
+            noise = self._rounding(seen, gradient, suspects)
+            products = replays.products(gradient, noise, names, suspects)
+        if not self._is_distributed:
+            known = [self._with_growth(m, s) for m, s in zip(known, seen)]
+        return known, products
+
+    def _explain(self, known: list[MicroBatchRecord]) -> Explanation | None:
+        return explain(known, self._trainer.args.gradient_accumulation_steps, self.resolution)
+
+    def _suspects(
+        self, known: list[MicroBatchRecord], found: Explanation | None, num_replays: int
+    ) -> list[tuple[float, ...]]:
+        """Return the multipliers of the rule of the losses; where none is that, of the right one of each reading."""
         k = self._trainer.args.gradient_accumulation_steps
-        # The noise is each process's own; the resolution is the same in all.
-        tolerance = max(self.resolution, self.noise) if self._gather is None else self.resolution
-        found = match_plain(known, k, tolerance)
-        if found is None or not found.explained:
-            known = self._gathered([self._with_own_loss(m, w) for m, w in zip(own, watches)]) or known
-        is_right = found is not None and found.rule is not None and found.rule.right
-        if self._locate and not is_right:
-            self._locate = False
-            try:
-                self.location = ask_location(self._trainer, watches[-1], shifts=bool(self.shifts))
-            except Exception as error:
-                self.trouble.append(error)
-        return known
+        readings = [(found.rule, found.step, found.hypothesis)] if found is not None else []
+        for hypothesis in HYPOTHESES if found is None else ():
+            step = optimizer_step(known, k, hypothesis)
+            right = RULES_BY_NAME["token_mean"]
+            rule = replace(right, auxiliary="mean") if hypothesis == "auxiliary" else right
+            readings += [(rule, step, hypothesis)] if step is not None else []
+        multiplied = [multipliers(*each, num_replays) for each in readings]
+        return [each for each in multiplied if each is not None]
 
-    def _gathered(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
-        return own if self._gather is None else self._gather(own)
+    def _ask_more(self, seen: list[_Seen]) -> None:
+        """Ask what explains a loss that is not the right one of plain cross-entropy: once a training."""
+        shifts, last = self.shifts is not False, seen[-1]
+        is_other = any(s.replayed is not None and not s.replayed.is_plain for s in seen)
+        if self.own_loss.times_k is None and self._may_ask:
+            with suppress(Exception):
+                times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
+                self.own_loss = replace(self.own_loss, times_k=times_k)
+        is_single = all(num_rows(each.inputs) == 1 for each in seen)
+        if (is_other or is_single) and self.own_loss.unit is None and self._may_ask:
+            # What cannot be told apart is not known: pairs have no loss of one row.
+            with suppress(Exception):
+                self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
+        if self._locate and last.reader is not None and not self.location:
+            with suppress(Exception):
+                self.location = ask_location(self._trainer, last.reader, shifts=shifts)
 
-    def _with_own_loss(self, record: MicroBatchRecord, watch: MicroBatchReader) -> MicroBatchRecord:
-        seen = record.observation
-        assert seen is not None
-        try:
-            answer = ask_own_loss(self._trainer, watch, shifts=bool(self.shifts), scale=self._loss_scale)
-        except Exception as error:
-            self.trouble.append(error)
-            return record
-        weight = answer.weight
-        asked = replace(
-            seen,
-            own_mean_nats=answer.mean_nats,
-            own_weight=weight.weight if weight else None,
-            own_weight_spread=weight.spread if weight else None,
+    def _try_other_flag(
+        self, known: list[MicroBatchRecord], seen: list[_Seen], replays: ReplayGradients
+    ) -> StepRecord | None:
+        """Do the step once more as the Trainer would at the other value of the flag."""
+        trainer, sketcher = self._trainer, self._sketcher
+        if sketcher is None or not hasattr(trainer, "model_accepts_loss_kwargs"):
+            return None
+        tried = step_at_other_flag(
+            trainer, self._training_step, self._model, [s.inputs for s in seen], sketcher, self._loss_scale
         )
-        return replace(record, observation=asked)
+        noise = self._rounding(seen, tried.gradient, [])
+        products = replays.products(tried.gradient, noise, sketcher.names, [])
+        micro_batches = [
+            replace(
+                m,
+                reported_loss_nats=loss,
+                num_items_in_batch=_as_count(tried.num_items),
+                observation=replace(m.observation, weight=None, weight_spread=None, backward_loss_nats=None)
+                if m.observation is not None
+                else None,
+            )
+            for m, loss in zip(known, tried.losses)
+        ]
+        return StepRecord(len(self.steps) + 1, tuple(micro_batches), float(tried.gradient.norm()), products)
+
+    def _find_unit(self, seen: list[_Seen], *, shifts: bool) -> Unit | None:
+        others = [s.replayed for s in seen if s.replayed is not None and not s.replayed.is_plain]
+        if others and all(each.is_mean_over_rows for each in others):
+            return "rows"
+        return find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
+
+    def _replay_gradients(self, seen: list[_Seen]) -> ReplayGradients | None:
+        """Return the gradients of the replays of all processes."""
+        replays = [each.replayed for each in seen]
+        plain = [None if each is None else each.plain_gradient for each in replays]
+        own = [None if each is None or not self._may_ask else each.own_gradient for each in replays]
+        if self._exchange is not None and self._sketcher is not None:
+            told = self._exchange([[encode(each) for each in kind] for kind in (plain, own)])
+            if told is None:
+                silent = "another process did not tell its gradients, so that of the step cannot be judged"
+                self.trouble.append(RuntimeError(silent))
+                return None
+            like = self._sketcher.nothing()
+            plain = [decode(text, like) for process in told for text in process[0]]
+            own = [decode(text, like) for process in told for text in process[1]]
+        return ReplayGradients.of(plain, own)
+
+    def _rounding(self, seen: list[_Seen], gradient: torch.Tensor, suspects: list[tuple[float, ...]]) -> torch.Tensor:
+        """Return by how much rounding may change the step's gradient: a norm a parameter.
+
+        Adding up rounds once a micro-batch, by half a unit in the last place of what has come together.
+        """
+        assert self._sketcher is not None
+        units = [torch.finfo(p.dtype).eps / 2 if p.dtype.is_floating_point else 0.0 for p in self._sketcher.parameters]
+        whole = [each.present.norm(dim=1) / self._loss_scale for each in seen if each.present is not None]
+        largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
+        rounding = torch.tensor(units, dtype=torch.float64) * largest * (len(seen) + 1)
+        if self._noise is None:
+            return rounding
+        return rounding + self._noise * float(gradient.norm())
+
+    def _with_growth(self, record: MicroBatchRecord, seen: _Seen) -> MicroBatchRecord:
+        replayed = seen.replayed
+        if record.observation is None or replayed is None or seen.growth is None or self._sketcher is None:
+            return record
+        own = replayed.own_gradient if self._may_ask else None
+        replays = ReplayGradients.of([replayed.plain_gradient], [own])
+        if replays is None or seen.present is None:
+            return record
+        noise = self._rounding([seen], seen.growth, [])
+        (whole, *_) = replays.products(seen.growth, noise, self._sketcher.names, [])
+        return replace(record, observation=replace(record.observation, gradient=whole))
 
     @property
     def _loss_scale(self) -> float:
         """The factor by which float16 autocast scaled the loss before backward."""
         scaler = getattr(self._trainer.accelerator, "scaler", None)
         return float(scaler.get_scale()) if scaler is not None else 1.0
+
+
+def _num_targets(record: MicroBatchRecord) -> int:
+    return record.observation.num_target_tokens if record.observation is not None else 0
+
+
+def _is_exact(products: tuple[GradientProducts, ...], multiplied: tuple[float, ...]) -> bool:
+    errors = [gradient_error(each, multiplied) for each in products]
+    return all(error is not None and error.relative <= EXACT for error in errors)
+
+
+def _fingerprints(inputs: Batch) -> tuple[str, ...]:
+    """Identify the rows; rows of a kind of their own have no fingerprints, and need none to be judged."""
+    try:
+        return batch_fingerprints(inputs)
+    except Exception:
+        return ()
 
 
 def _as_count(num_items: Any) -> float | None:
@@ -252,9 +547,11 @@ def _as_count(num_items: Any) -> float | None:
     return float(num_items.flatten()[0] if isinstance(num_items, torch.Tensor) else num_items)
 
 
-def copy_gradients(model: torch.nn.Module, scale: float = 1.0) -> Gradients:
-    """Copy all gradients as they stand: one more copy of the weights that are trained."""
-    return {name: p.grad.detach().clone() / scale for name, p in model.named_parameters() if p.grad is not None}
+def micro_batch_from(facts: dict[str, Any]) -> MicroBatchRecord:
+    """Rebuild what another process told."""
+    seen = facts["observation"]
+    observation = None if seen is None else Observation(**{**seen, "rows": tuple(seen["rows"]), "gradient": None})
+    return MicroBatchRecord(**{**facts, "observation": observation})
 
 
 def gradient_norm(model: torch.nn.Module) -> float | None:

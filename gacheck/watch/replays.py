@@ -1,77 +1,468 @@
-"""What a Trainer is asked besides its training, where its losses leave something open; it leaves no trace.
+"""Repeats micro-batches of a training, to learn what each means by itself; it leaves no trace.
 
-A question repeats a micro-batch from the random state in which the training had it, so that dropout is the same.
+A replay asks the training's own code for the loss of one micro-batch at k = 1, and takes the gradient itself. Where
+that loss is plain cross-entropy, our own arithmetic gives loss and gradient instead, so that nothing of the training's
+is its own witness. A replay runs before the training's own forward and backward, from the same state, dropout too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
 from gacheck.rules.facts import CodeLocation
-from gacheck.watch.batches import count_targets
-from gacheck.watch.cross_entropy import LogitsReader, TargetWeight, find_logits
+from gacheck.rules.task import CAUSAL_LM
+from gacheck.watch.batches import fresh, joined, num_rows, repeats, rows_of
+from gacheck.watch.cross_entropy import (
+    align,
+    find_alignment,
+    find_logits,
+    measure,
+    resolution,
+)
 from gacheck.watch.loss_location import ScalarTrace
-from gacheck.watch.micro_batch import MicroBatchReader
-from gacheck.watch.own_loss import own_mean
-from gacheck.watch.restoring import books_kept, undisturbed
+from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
+from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
+from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
+from gacheck.watch.sketches import Sketcher
+
+Unit = Literal["tokens", "rows", "sum"]
+
+# The training's own loss is plain cross-entropy where it differs from ours by roundings; another differs by more.
+PLAIN_SLACK = 10.0
+# … but for a loss in half a precision, which a few per cent cannot tell from another: of that the gradient tells.
+COARSE = 1e-4
+SAME_GRADIENT = 0.03
+
+# How the loss of several rows follows from those of each: nearly so, and no other way comes as near.
+UNIT_FITS = 1e-3
+CLEARLY_WORSE = 5.0
+LEAST_DIFFERENCE = 1e-5
+MOST_ROWS_APART = 4
+
+# A scale that is no power of two, so that every product is rounded anew.
+OTHER_SCALE = 0.37
+
+
+class NotRepeatableError(Exception):
+    """A micro-batch cannot be repeated by itself; the message says why, in words for the verdict."""
 
 
 @dataclass(frozen=True)
-class OwnLoss:
-    """What the training's own code says of a micro-batch by itself.
+class CrossEntropy:
+    """Plain cross-entropy of a micro-batch, by our own arithmetic.
 
     Attributes:
-        mean_nats: Its mean.
-        weight: What each target received in the training's backward, against the gradient of that mean.
+        sum_nats: Over its targets.
+        noise_nats: By how much rounding may change the mean.
+        row_mean_nats: The mean over the rows of each row's own mean.
+        is_aligned: It is clear that the loss scores these targets.
+        targets_are_read: The model reads the targets at their own positions; None where that was not seen.
     """
 
-    mean_nats: float
-    weight: TargetWeight | None
+    sum_nats: float
+    num_targets: int
+    row_mean_nats: float
+    shifts: bool
+    noise_nats: float
+    is_aligned: bool = True
+    targets_are_read: bool | None = None
+
+    @property
+    def mean_nats(self) -> float:
+        """Over its targets; 0 where it has none."""
+        return self.sum_nats / self.num_targets if self.num_targets else 0.0
+
+    @property
+    def by_rows(self) -> CrossEntropy:
+        """The same as a mean over rows instead of targets."""
+        return replace(self, sum_nats=self.row_mean_nats * self.num_targets)
 
 
-def ask_own_loss(trainer: Any, watch: MicroBatchReader, *, shifts: bool, scale: float) -> OwnLoss:
-    """Ask the same code for its own mean over the micro-batch, without `num_items_in_batch`.
+@dataclass(frozen=True)
+class Replay:
+    """What a micro-batch means by itself.
+
+    Attributes:
+        own_mean_nats: What the training's own code returns for it at k = 1.
+        plain: Its cross-entropy; None where the training has no labels or its model gives no logits.
+        is_plain: Whether the own loss is that.
+        is_mean_over_rows: Whether it is cross-entropy too, as a mean over the rows.
+        noise_nats: By how much rounding may change the own loss.
+        own_count: What somebody's own code counts in it; None where the Trainer counts.
+        plain_gradient: Sketch of the gradient of the mean cross-entropy; None without.
+        own_gradient: Sketch of the gradient of the own loss; None where it is not to be taken, or has none.
+    """
+
+    own_mean_nats: float
+    plain: CrossEntropy | None
+    is_plain: bool
+    is_mean_over_rows: bool
+    noise_nats: float
+    own_count: float | None
+    plain_gradient: torch.Tensor | None
+    own_gradient: torch.Tensor | None
+
+
+@contextmanager
+def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
+    """Let a training's code run within the block as at k = 1, and leave everything as it was.
 
     Args:
-        trainer: After `training_step`, before the update.
-        watch: Of that step.
-        shifts: Whether the loss shifts the labels.
-        scale: Factor by which mixed precision scaled the loss before backward.
+        trainer: Whose code runs.
+        start: What it draws from; by default the present state.
     """
-    seen = watch.readers[shifts]
-    again = LogitsReader(seen.labels, shifts=shifts)
+    model = trainer.model
+    with ExitStack() as stack:
+        for context in (undisturbed(model, start), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
+            stack.enter_context(context)
+        stack.enter_context(_modes_kept(model))
+        # What is asked is not logged.
+        vars(trainer)["log"] = _log_nothing
+        stack.enter_context(without_accumulation(trainer))
+        stack.enter_context(trainer.compute_loss_context_manager())
+        model.train()
+        yield
 
-    def read(module: torch.nn.Module, args: Any, outputs: Any) -> None:
-        logits = find_logits(outputs)
-        if logits is not None and torch.is_grad_enabled():
-            again.read(logits)
 
-    handle = trainer.model.register_forward_hook(read)
+def _log_nothing(*args: Any, **kwargs: Any) -> None:
+    """Stand in for `Trainer.log`."""
+
+
+@contextmanager
+def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Put back which modules train: a step of somebody's own may count on what it once set."""
+    held = [(module, module.training) for module in model.modules()]
     try:
-        with undisturbed(trainer.model, watch.start), books_kept(trainer), trainer.compute_loss_context_manager():
-            loss = own_mean(trainer, trainer._prepare_inputs(dict(watch.inputs)), shifts=shifts)
+        yield
+    finally:
+        for module, is_training in held:
+            module.training = is_training
+
+
+@dataclass(frozen=True)
+class Question:
+    """What `compute_loss` is asked for a micro-batch.
+
+    Attributes:
+        inputs: As the data loader gives them.
+        prepared: As `compute_loss` is given them; None to prepare them as the Trainer does.
+        is_counted: It is handed `num_items_in_batch`.
+        start: What is drawn from; None: the present state.
+    """
+
+    inputs: Any
+    prepared: Any = None
+    is_counted: bool = False
+    start: RandomState | None = None
+
+
+def replay(
+    trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float = 1.0
+) -> Replay:
+    """Repeat a micro-batch by itself.
+
+    Args:
+        trainer: Before it does the micro-batch.
+        question: What is asked.
+        shifts: Whether the loss shifts the labels; None to find it out.
+        sketcher: Of its model; None to take no gradients.
+        scale: Factor for the loss before backward, lest float16 underflow.
+
+    Raises:
+        NotRepeatableError: Its gradients cannot be taken here.
+    """
+    if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in ("fsdp", "deepspeed")):
+        raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
+    asked = _ask(trainer, question, shifts, sketcher, scale)
+    found = asked.plain.shifts if asked.plain is not None else None
+    if asked.plain is None or found in (shifts, True):
+        return asked
+    # Code that was handed its count got one for the alignment that was assumed.
+    again = _ask(trainer, question, found, sketcher, scale)
+    if again.plain is None:
+        return again
+    told = {"is_aligned": asked.plain.is_aligned, "targets_are_read": asked.plain.targets_are_read}
+    return replace(again, plain=replace(again.plain, **told))
+
+
+def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
+    with aside(trainer, question.start), torch.set_grad_enabled(sketcher is not None):
+        count, is_own = None, False
+        if question.is_counted:
+            count, is_own = own_count(trainer, question.inputs, shifts=shifts is not False)
+        batch = fresh(question.prepared)
+        if batch is None:
+            batch = trainer._prepare_inputs(fresh(question.inputs))
+        with _forwards_kept(trainer.model) as kept:
+            loss = own_mean(trainer, batch, shifts=shifts is not False, count=count)
+        loss = loss.mean() if loss.numel() != 1 else loss
+        counted = float(count) if is_own and count is not None else None
+        labels, collated = _labels(batch)
+        logits, blur = _logits(trainer, kept.logits, batch) if labels is not None else (None, 0.0)
+        mean = float(loss.detach())
+        if labels is None or logits is None or len(logits) != len(labels):
+            return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
+        alignments = (False,) if collated else CAUSAL_LM.alignments if shifts is None else (shifts,)
+        plain = _cross_entropy(logits, labels, alignments, loss, blur, kept.read)
+        is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
+        plain_loss = _mean_cross_entropy(logits, labels, plain)
+        plain_gradient = _gradient(plain_loss, sketcher, scale, keep_graph=not is_plain or is_coarse)
+        own_gradient = None if is_plain and not is_coarse else _gradient(loss, sketcher, scale)
+        if is_plain and is_coarse and plain_gradient is not None and own_gradient is not None:
+            # A loss that was rounded so much can be another that happens to come out like it.
+            norm = float(plain_gradient.norm())
+            is_plain = float((own_gradient - plain_gradient).norm()) <= SAME_GRADIENT * norm
+            own_gradient = None if is_plain else own_gradient
+        noise, by_rows = plain.noise_nats, not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
+        if not is_plain and logits.dtype.itemsize < 4:
+            # Code of its own may round in the precision of the logits, even where a wider loss comes out.
+            noise = max(noise, torch.finfo(logits.dtype).eps / 2 * abs(mean))
+        return Replay(mean, plain, is_plain, by_rows, noise, counted, plain_gradient, own_gradient)
+
+
+def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
+    if not plain.num_targets:
+        return not mean or mean != mean  # a mean over nothing
+    allowed = resolution(dtype) * abs(plain.mean_nats) + PLAIN_SLACK * plain.noise_nats
+    return abs(mean - plain.mean_nats) <= allowed
+
+
+def _gradient(
+    loss: torch.Tensor, sketcher: Sketcher | None, scale: float, *, keep_graph: bool = False
+) -> torch.Tensor | None:
+    if sketcher is None:
+        return None
+    if not loss.requires_grad or not bool(torch.isfinite(loss.detach())):
+        return sketcher.nothing()
+    with sketcher.received(scale) as sketch:
+        torch.autograd.backward(loss * scale, retain_graph=keep_graph)
+    return sketch
+
+
+def _labels(batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, bool]:
+    try:
+        return scored_labels(dict(batch))
+    except ValueError:
+        return None, False
+
+
+class _Forwards:
+    """What the forwards of a block were given and gave: logits, the latest last, and the tokens that were read."""
+
+    def __init__(self) -> None:
+        self.logits: list[torch.Tensor] = []
+        self.read: torch.Tensor | None = None
+
+
+@contextmanager
+def _forwards_kept(model: torch.nn.Module) -> Iterator[_Forwards]:
+    kept = _Forwards()
+
+    def keep(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
+        logits = find_logits(outputs)
+        if logits is not None:
+            kept.logits.append(logits)
+            kept.read = kwargs.get("input_ids", args[0] if args else None)
+
+    handle = model.register_forward_hook(keep, with_kwargs=True)
+    try:
+        yield kept
     finally:
         handle.remove()
-    mean = float(loss.detach())
-    if not again.nodes or not loss.requires_grad:
-        return OwnLoss(mean, None)
-    edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in again.nodes]
-    gradient = next((g for g in torch.autograd.grad(loss, edges, allow_unused=True) if g is not None), None)
-    if gradient is None:
-        return OwnLoss(mean, None)
-    # The gradient of the mean times the number of targets: of each target's own loss by its logit.
-    directions = again.at_targets(gradient) * count_targets(seen.labels, shifts=shifts)
-    return OwnLoss(mean, seen.weight(directions, scale))
 
 
-def ask_location(trainer: Any, watch: MicroBatchReader, *, shifts: bool) -> tuple[CodeLocation, ...]:
+def _logits(trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, float]:
+    """Return the logits of the own loss's forward, or where a fused loss gave none, of a forward without labels.
+
+    The latter may have multiplied its matrices in another order: the second value is their relative error for that.
+    """
+    if torch.is_grad_enabled():
+        kept = [each for each in kept if each.requires_grad]
+    if kept:
+        return kept[-1], 0.0
+    try:
+        logits = find_logits(trainer.model(**{n: v for n, v in batch.items() if n not in CAUSAL_LM.for_the_loss}))
+    except TypeError:  # inputs that are not the model's own
+        return None, 0.0
+    return logits, 0.0 if logits is None else resolution(logits.dtype)
+
+
+def _cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    alignments: tuple[bool, ...],
+    own: torch.Tensor,
+    blur: float,
+    read: Any = None,
+) -> CrossEntropy:
+    """Score the labels as the own loss does: shifted or not.
+
+    Args:
+        logits: (rows, positions, vocabulary).
+        labels: (rows, tokens).
+        alignments: That are possible.
+        own: The own loss.
+        blur: Relative error of the logits.
+        read: The tokens that the model was given, (rows, tokens).
+    """
+    mean, found = float(own.detach()), []
+    for shifts in alignments:
+        alignment = align(logits, labels, shifts=shifts)
+        sums, noise = measure(logits.detach(), alignment, blur=blur)
+        rows = [total / count for total, count in zip(sums, alignment.counts) if count]
+        row_mean = math.fsum(rows) / len(rows) if rows else 0.0
+        count = len(alignment.targets)
+        found.append(CrossEntropy(math.fsum(sums), count, row_mean, shifts, noise / max(1, count)))
+    errors = [abs(mean - each.mean_nats) if each.num_targets else float("inf") for each in found]
+    best = min(range(len(found)), key=errors.__getitem__)
+    if len(found) > 1 and not _is_plain(mean, found[best], own.dtype) and own.requires_grad:
+        # No plain cross-entropy: the direction of its gradient at the logits tells.
+        aligned = find_alignment(own, logits, labels)
+        chosen = next(each for each in found if each.shifts == aligned.shifts)
+        copies = repeats(read, labels, aligned.supported)
+        return replace(chosen, is_aligned=aligned.is_clear, targets_are_read=copies)
+    return replace(found[best], targets_are_read=repeats(read, labels))
+
+
+def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, plain: CrossEntropy) -> torch.Tensor:
+    alignment = align(logits, labels, shifts=plain.shifts)
+    scored = logits[alignment.positions]
+    wide = scored.float() if scored.dtype.itemsize < 4 else scored
+    total = torch.nn.functional.cross_entropy(wide, alignment.targets, reduction="sum")
+    return total / max(1, plain.num_targets)
+
+
+def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) -> torch.Tensor:
+    """Measure by how much rounding changes the gradient of a micro-batch, relative to its norm, (parameters,).
+
+    The gradient of the same loss is taken twice, at two scales.
+    """
+    sketches = []
+    for factor in (1.0, OTHER_SCALE):
+        with aside(trainer):
+            loss = own_mean(trainer, trainer._prepare_inputs(fresh(inputs)), shifts=True)
+            found = _gradient(loss.mean(), sketcher, scale * factor)
+            sketches.append(sketcher.nothing() if found is None else found)
+    norm = float(sketches[0].norm())
+    difference: torch.Tensor = (sketches[0] - sketches[1]).norm(dim=1)
+    return difference / norm if norm else difference
+
+
+def repeat(trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any, kwargs: Any) -> float:
+    """Do a micro-batch exactly as the training is about to do it, and return its loss."""
+    inner = trainer.model
+    with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
+        loss = training_step(model, fresh(inputs), *args, **kwargs)
+        return float(loss.detach().mean())
+
+
+@dataclass(frozen=True)
+class TriedStep:
+    """A step that was done once more: what `training_step` returned, the count it was handed, the gradient's sketch."""
+
+    losses: tuple[float, ...]
+    num_items: Any
+    gradient: torch.Tensor
+
+
+def step_at_other_flag(
+    trainer: Any, training_step: Any, model: Any, batches: list[Any], sketcher: Sketcher, scale: float
+) -> TriedStep:
+    """Do a whole step at the other value of the loss-kwargs flag, the Trainer's own count included.
+
+    Args:
+        trainer: At the end of the step, before its update.
+        training_step: Its own.
+        model: That `training_step` is given.
+        batches: The step's micro-batches.
+        sketcher: Of its model.
+        scale: Factor by which mixed precision scales the loss before backward.
+    """
+    inner = trainer.model
+    with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
+        trainer.model_accepts_loss_kwargs = not trainer.model_accepts_loss_kwargs
+        samples, count = batch_samples(trainer, [fresh(each) for each in batches])
+        with sketcher.received(scale) as gradient:
+            losses = tuple(
+                float(training_step(model, fresh(each), num_items_in_batch=count).detach()) for each in samples
+            )
+    return TriedStep(losses, count, gradient)
+
+
+def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: bool) -> Unit | None:
+    """Find out what the own loss is a mean over: how that of several rows follows from those of each.
+
+    None where neither fits, or more than one does. Dropout is off, so that the rows have the same each time.
+
+    Args:
+        trainer: At the end of a step.
+        batches: Its micro-batches; those of one row are put together.
+        shifts: Whether the loss shifts the labels.
+    """
+    inputs = batches[-1]
+    if num_rows(inputs) == 1:
+        inputs = functools.reduce(joined, batches[-MOST_ROWS_APART:])
+    with torch.no_grad(), aside(trainer):
+        trainer.model.eval()
+        batch = trainer._prepare_inputs(fresh(inputs))
+        rows = min(num_rows(batch), MOST_ROWS_APART)
+        if rows < 2:
+            return None
+        together = float(own_mean(trainer, rows_of(batch, 0, rows), shifts=shifts).mean())
+        alone = [float(own_mean(trainer, rows_of(batch, i, i + 1), shifts=shifts).mean()) for i in range(rows)]
+        labels, collated = _labels(batch)
+        counts = [1] * rows
+        if labels is not None:
+            first = 1 if shifts and not collated else 0
+            counts = labels[:rows, first:].ne(CAUSAL_LM.ignore_index).flatten(1).sum(1).tolist()
+    known = [(loss, count) for loss, count in zip(alone, counts) if count]
+    tokens = sum(loss * count for loss, count in known) / max(1, sum(counts))
+    predicted: dict[Unit, float] = {
+        "rows": sum(alone) / rows,
+        "tokens": tokens,
+        "sum": sum(alone),
+    }
+    errors = {unit: abs(value - together) / abs(together) for unit, value in predicted.items()}
+    best, second, _ = sorted(errors, key=errors.__getitem__)
+    is_clear = errors[second] > max(CLEARLY_WORSE * errors[best], LEAST_DIFFERENCE)
+    return best if errors[best] <= UNIT_FITS and is_clear else None
+
+
+def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
+    """Return whether the model's own loss shifts the labels; None where it has none that tells."""
+    with aside(trainer):
+        batch = trainer._prepare_inputs(fresh(inputs))
+        outputs = trainer.model(**batch)
+        labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
+        if labels is None or loss is None or logits is None or not loss.requires_grad:
+            return None
+        found = _cross_entropy(logits, labels, CAUSAL_LM.alignments, loss, 0.0)
+        return found.shifts if found.is_aligned else None
+
+
+def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> bool:
+    """Whether the own code returns k times as much when it is asked with k as configured."""
+    k = trainer.args.gradient_accumulation_steps
+    with torch.no_grad(), undisturbed(trainer.model), books_kept(trainer), trainer.compute_loss_context_manager():
+        batch = trainer._prepare_inputs(fresh(inputs))
+        configured = float(own_mean(trainer, batch, shifts=shifts).mean())
+    with torch.no_grad(), aside(trainer):
+        alone = float(own_mean(trainer, trainer._prepare_inputs(fresh(inputs)), shifts=shifts).mean())
+    return k > 1 and bool(alone) and abs(configured / alone / k - 1) <= UNIT_FITS
+
+
+def ask_location(trainer: Any, reader: MicroBatchReader, *, shifts: bool) -> tuple[CodeLocation, ...]:
     """Look from which line the loss of a micro-batch comes, by computing it once more."""
     context = trainer.compute_loss_context_manager()
-    with torch.no_grad(), undisturbed(trainer.model, watch.start), books_kept(trainer), context:
-        inputs = trainer._prepare_inputs(dict(watch.inputs))
+    with torch.no_grad(), undisturbed(trainer.model, reader.start), books_kept(trainer), context:
+        inputs = trainer._prepare_inputs(dict(reader.inputs))
         watching = ScalarTrace(trainer.model, trainer)
         with watching:
             loss = own_mean(trainer, inputs, shifts=shifts)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
-from gacheck.errors import one_line
-from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
+from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.description import describe_training
 from gacheck.watch.probe import Probe
 from gacheck.watch.world import World
@@ -45,7 +43,7 @@ class Watch:
             shifts=None,
             observed_steps=num_steps,
             locate=True,
-            gather=self._gather if self._world.size > 1 else None,
+            exchange=self._world.exchange if self._world.size > 1 else None,
             step_done=self._step_done,
         )
 
@@ -78,18 +76,12 @@ class Watch:
             return
         self._seen(facts, is_last)
 
-    def _gather(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
-        everybody = self._world.exchange([asdict(m) for m in own])
-        if everybody is None:
-            return None
-        return [micro_batch_from(facts) for process in everybody for facts in process]
-
     def _facts(self) -> WatchedTraining:
         probe, world = self._probe, self._world
         if self._described is None:
             self._described = describe_training(self._trainer)
         seen = {m.process for step in probe.steps for m in step.micro_batches}
-        unseen = [f"{type(error).__name__}: {one_line(error)}" for error in probe.trouble]
+        unseen = list(probe.unseen)
         if len(seen) < world.size and probe.steps:
             unseen.append(f"only {len(seen)} of {world.size} processes answered, so the step's counts are not known")
         return WatchedTraining(
@@ -98,18 +90,15 @@ class Watch:
             num_processes=world.size,
             num_processes_seen=len(seen),
             shifts=probe.shifts is not False,
+            model_shifts=probe.model_shifts,
+            labels_are_inputs=probe.labels_are_inputs,
             resolution=probe.resolution,
-            noise=probe.noise,
+            repeat_error=probe.repeat_error,
+            own_loss=probe.own_loss,
             num_steps=self._num_steps,
             steps=tuple(probe.steps),
+            tried=probe.tried,
             loss_location=probe.location,
             unseen=tuple(dict.fromkeys(unseen)),
             seconds=time.perf_counter() - self._started,
         )
-
-
-def micro_batch_from(facts: dict[str, Any]) -> MicroBatchRecord:
-    """Rebuild what another process told."""
-    seen = facts["observation"]
-    observation = None if seen is None else Observation(**{**seen, "rows": tuple(seen["rows"])})
-    return MicroBatchRecord(**{**facts, "observation": observation})

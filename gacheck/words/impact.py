@@ -22,11 +22,15 @@ def impact(case: Case) -> str:
         return "Not measured."
     if case.code == "NONFINITE":
         return "The gradients are not finite either, or not to be trusted."
+    if case.code == "LABELS_NOT_SHIFTED":
+        return "Gradients follow the log: both are of the wrong targets."
     if case.only_tails:
         return "Only the steps at the end of an epoch have this fault, in the log and in the gradient."
     if case.attached is not None and auto.backward is None:
         return "The gradient was not seen."
-    if case.affects == "none":
+    if case.code == "INCONCLUSIVE" and not case.gradient_unseen:
+        return "Not judged."
+    if case.affects == "none" or case.code == "INCONCLUSIVE":
         return "The gradient was not seen." if case.gradient_unseen else "Gradients agree too."
     parts = [_gradient_sentence(case, worst)]
     if case.affects in ("both", "gradient"):
@@ -87,7 +91,7 @@ def _what_hid_it(case: Case, k: int) -> str:
 
 
 def _last_step_sentence(case: Case, worst: PassFigures) -> str:
-    if case.better_flag is None or not worst.steps:
+    if case.better_flag is None or case.attached is not None or not worst.steps:
         return ""
     better = case.at(worst.accumulation_steps, case.better_flag)
     if better is None or not better.steps:

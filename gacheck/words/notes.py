@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gacheck.core.verdict import Case
+from gacheck.rules.table import Rule
 from gacheck.words.numbers import percent, power
+from gacheck.words.reasons import in_own_words
 
 # Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
 UNUSUAL_FLOAT32 = 1e-5
@@ -41,12 +43,27 @@ def _limits(case: Case) -> Iterator[str]:
         )
 
 
+def _other_readings(case: Case) -> tuple[Rule, ...]:
+    """Return the rules that predict the same on this data, without those that could not predict anything else."""
+    found = case.auto.forward if case.auto else None
+    if case.auto is None or found is None or found.rule is None:
+        return ()
+    steps = [p.step for p in case.auto.passes if p.step is not None]
+    same_rows = all(len({m.num_rows for m in step.micro_batches}) == 1 for step in steps)
+    unshifted = all(step.num_label_tokens == step.num_target_tokens for step in steps)
+
+    def is_the_same(rule: Rule) -> bool:
+        return (same_rows and rule.name.startswith("row_mean")) or (unshifted and rule.name.startswith("unshifted"))
+
+    return tuple(rule for rule in found.equivalent if not is_the_same(rule))
+
+
 def notes(case: Case) -> tuple[str, ...]:
     """Say what qualifies the verdict."""
     said = list(_limits(case))
-    found = case.auto.forward if case.auto else None
-    if found is not None and found.rule is not None and found.equivalent:
-        names = ", ".join(rule.label for rule in found.equivalent)
+    others = _other_readings(case)
+    if others:
+        names = ", ".join(rule.label for rule in others)
         if max(case.record.accumulation_steps) == 1 == case.record.hardware.world_size:
             data = "an accumulation step above 1 would tell them apart"
         else:
@@ -57,8 +74,8 @@ def notes(case: Case) -> tuple[str, ...]:
         if failed and case.code != "LOSS_KWARGS_REJECTED":
             said.append(f"Failed, so not judged: {', '.join(failed)}.")
     if case.attached is not None and case.code != "INCONCLUSIVE":
-        said += [f"Not all could be seen: {reason}." for reason in case.attached.unseen]
-    others = [code for code in case.codes[1:] if code != "OK"]
-    if others:
-        said.append(f"Also: {', '.join(others)}.")
+        said += [f"Not all could be seen: {in_own_words(reason)}." for reason in case.attached.unseen]
+    more = [code for code in case.codes[1:] if code != "OK"]
+    if more:
+        said.append(f"Also: {', '.join(more)}.")
     return tuple(said)

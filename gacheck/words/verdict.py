@@ -6,20 +6,14 @@ from dataclasses import dataclass
 
 from gacheck.core.verdict import Case
 from gacheck.words.faults import FAULTS
-from gacheck.words.faults.fault import suggested_flag, trainer_line
+from gacheck.words.faults.fault import Fault, Line, flag_line
 from gacheck.words.impact import impact
 from gacheck.words.notes import certainty, notes
-
-_LEFT_OVER = {
-    "MEAN_OF_MEANS": "short micro-batches weigh too much",
-    "UNSHIFTED_TOKEN_COUNT": "tokens are counted before the shift",
-    "SHORT_LAST_STEP": "the last step of an epoch comes out too small",
-}
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """The fix in the four places where a user may be; None where there is none."""
+    """The line that fixes it in the four places where a user may be; None where there is none, or it was not tried."""
 
     trainer: str | None
     model_class: str | None
@@ -50,36 +44,24 @@ def words_of(case: Case) -> Words:
         summary=summary,
         cause=" ".join(part for part in (fault.cause(case), certainty(case)) if part),
         impact=impact(case),
-        fix=fault.fix_of(case) if case.better_flag is None else _tried_flag(case),
-        remedy=_remedy(case),
+        fix=fault.fix_of(case),
+        remedy=_remedy(case, fault),
         notes=notes(case),
         docs=fault.page,
     )
 
 
-def _tried_flag(case: Case) -> str:
-    """Give the line that sets the better value of the flag, and say what came of it in this run."""
-    parts = []
-    tried = case.at(case.worst.accumulation_steps, case.better_flag) if case.worst else None
-    if tried is not None and tried.reported_loss is not None:
-        parts.append(
-            f"Tried above (flag {case.better_flag}): {tried.reported_loss:.3f} at k={tried.accumulation_steps}."
-        )
-    if case.remaining:
-        parts.append(f"Still wrong after that: {_LEFT_OVER.get(case.remaining, case.remaining)}.")
-    return "\n".join(filter(None, (f"{trainer_line(case.better_flag)}   # before trainer.train()", " ".join(parts))))
-
-
-def _remedy(case: Case) -> Remedy:
+def _remedy(case: Case, fault: Fault) -> Remedy:
     """Give the line for each place where a user may be."""
-    flag = suggested_flag(case)
-    if flag is None:
+    line: Line | None = flag_line(case.better_flag) if case.better_flag is not None else fault.fix(case).line
+    if line is None:
         return Remedy(None, None, None, None)
-    line, name = trainer_line(flag), case.record.model.class_name
-    is_read = case.record.model.declaration_is_read is not False
+    name, is_flag = case.record.model.class_name, case.better_flag is not None
+    is_read = not is_flag or case.record.model.declaration_is_read is not False
+    of_class = line.model_class.format(name=name) if line.model_class and is_read else None
     return Remedy(
-        trainer=f"{line}  # before trainer.train()",
-        model_class=f"{name}.accepts_loss_kwargs = {flag.is_on}  # before the Trainer is made" if is_read else None,
-        llamafactory=f"in llamafactory/train/pt/workflow.py, before trainer.train():  {line}",
-        trl=f"{line}  # an SFTTrainer is a Trainer: before trainer.train()",
+        trainer=f"{line.script}  # {line.when}",
+        model_class=f"{of_class}  # before the Trainer is made" if of_class and is_flag else of_class,
+        llamafactory=f"in llamafactory/train/pt/workflow.py, {line.when}:  {line.script}",
+        trl=f"{line.script}  # an SFTTrainer is a Trainer: {line.when}" if is_flag else f"{line.script}  # {line.when}",
     )

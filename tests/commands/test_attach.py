@@ -14,9 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from gacheck.cli import main
+from gacheck.record.attach import AttachRecord
 from gacheck.record.journal import load_record, save_record
-from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, StepRecord, WatchedTraining
-from tests.builders import attached_run
+from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, OwnLossFacts, StepRecord, WatchedTraining
+from tests.builders import Gradient, attached_run, optimizer_step
 
 GACHECK = (sys.executable, "-m", "gacheck.cli")
 
@@ -65,6 +66,7 @@ def python(code: str) -> tuple[str, ...]:
 def training(rule: str = "sum_of_means") -> WatchedTraining:
     """Return what the process of a training tells whose losses follow a rule."""
     record = attached_run(rule)
+    gradients = Gradient(rule).products(optimizer_step(4), 1)
     return WatchedTraining(
         python="3.9.1",
         platform="Linux",
@@ -89,9 +91,11 @@ def training(rule: str = "sum_of_means") -> WatchedTraining:
         num_processes_seen=1,
         shifts=True,
         resolution=2.4e-7,
-        noise=1e-8,
+        repeat_error=0.0,
+        own_loss=OwnLossFacts(is_asked=True),
         num_steps=2,
-        steps=record.passes[0].steps,
+        steps=tuple(replace(step, gradients=gradients) for step in record.passes[0].steps),
+        tried=None,
         loss_location=(),
         unseen=(),
         seconds=1.0,
@@ -207,7 +211,7 @@ def test_what_could_not_be_judged_is_inconclusive(here: Attach, tmp_path: Path) 
 
     assert done.code == 3
     assert "INCONCLUSIVE: nothing could be judged" in done.said
-    assert "ValueError: no labels" in done.said
+    assert "It could not be seen: no labels." in done.said
 
 
 def test_several_trainings_have_a_folder_each(here: Attach, tmp_path: Path) -> None:
@@ -230,12 +234,29 @@ def test_an_earlier_record_is_kept_unless_it_may_go(here: Attach, tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_comes_through(here: Attach, tmp_path: Path) -> None:
-    seen = Observation(("a",), 3, 4, float("inf"), None, float("nan"), None, None, None)
+    seen = Observation(("a",), 3, 4, float("inf"), None, float("nan"), None)
     step = StepRecord(1, (MicroBatchRecord(float("nan"), None, seen),), float("inf"))
     done = here("--out", "mine", "--", *telling(tmp_path, replace(training(), steps=(step,))))
 
     assert "NONFINITE" in done.said
     assert load_record(tmp_path / "mine").passes[0].steps[0].grad_norm == float("inf")
+
+
+def test_all_that_was_told_is_recorded(here: Attach, tmp_path: Path) -> None:
+    told = training("mean_of_means")
+    unit = OwnLossFacts(unit="rows", times_k=False, is_asked=True)
+    told = replace(told, tried=replace(told.steps[0], step=1, grad_norm=3.0), own_loss=unit, repeat_error=1e-7)
+    here("--out", "mine", "--", *telling(tmp_path, told))
+    record = load_record(tmp_path / "mine")
+
+    assert isinstance(record, AttachRecord)
+    [own], [tried] = record.passes, record.tried
+    assert (own.steps, own.own_loss, own.unseen) == (told.steps, unit, ())
+    assert own.steps[0].gradients
+    # What was tried is a pass of its own, at the other value of the flag.
+    assert (own.loss_kwargs, tried.loss_kwargs, tried.steps) == (Flag.ON, Flag.OFF, (told.tried,))
+    assert (own.auto_loss_kwargs, tried.auto_loss_kwargs) == (Flag.ON, Flag.ON)
+    assert record.oracle.noise.repeat == 1e-7
 
 
 def test_facts_that_make_no_sense_do_not_end_in_a_traceback(here: Attach) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from gacheck.record.parts import PassRecord
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Verdict, analyse
-from tests.builders import FlagLike, failed_pass, full_run, gradient_evidence, pass_record, run_record
+from tests.builders import FlagLike, Gradient, failed_pass, full_run, pass_record, run_record
 from tests.core.edits import OTHER_ROWS, noisy_oracle, with_grad_norm, with_losses, with_observed
 
 KS = (1, 2, 4, 8)
@@ -34,7 +34,10 @@ def nan_everywhere() -> RunRecord:
 
 
 def other_objective(rule: str) -> RunRecord:
-    made = passes("on", rule, rows=OTHER_ROWS) + passes("off", "mean_of_means", rows=OTHER_ROWS)
+    made = [
+        *passes("on", rule, rows=OTHER_ROWS, gradient=Gradient(rule, objective="own")),
+        *passes("off", "mean_of_means", rows=OTHER_ROWS, gradient=Gradient("mean_of_means", objective="own")),
+    ]
     config = {"label_smoothing_factor": 0.1}
     return run_record([with_observed(p, weight_spread=0.8) for p in made], config=config)
 
@@ -66,7 +69,7 @@ def count_of_another_step() -> RunRecord:
 
 
 def router_loss(rule: str, *, agrees: bool = True) -> RunRecord:
-    evidence = gradient_evidence(rule) if agrees else None
+    evidence = Gradient(rule) if agrees else None
     on = passes("on", rule, auxiliary=0.5, gradient=evidence)
     return run_record(on + passes("off", "mean_of_means", auxiliary=0.5))
 
@@ -75,13 +78,12 @@ def two_processes(rule: str) -> RunRecord:
     return run_record(passes("on", rule, world_size=2) + passes("off", "mean_of_means"), world_size=2)
 
 
-def by_gradient(rule: str, norm_ratio: Callable[[int], float], *, backward: str | None = None) -> RunRecord:
-    """The gradient compared with that of the losses' rule; its norm and, without `backward`, its weights unseen."""
-    made = [
-        pass_record(k, "on", rule, backward=backward, gradient=gradient_evidence(rule, norm_ratio=norm_ratio(k)))
-        for k in KS
-    ]
-    return run_record(made if backward else [with_grad_norm(p, None) for p in made])
+def by_gradient(rule: str, backward: str) -> RunRecord:
+    """The gradient is that of `backward`; its norm by itself was not seen, nor, where it follows, its weights."""
+    weights = None if backward == rule else backward
+    return run_record(
+        [with_grad_norm(p, None) for p in passes("on", rule, backward=weights, gradient=Gradient(backward))]
+    )
 
 
 MEANS, RIGHT = "MEAN_OF_MEANS", "token_mean"
@@ -188,18 +190,18 @@ CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str 
         ("SCALED_BY_ACCUMULATION", "both", "off", MEANS),
     ),
     "gradient follows the wrong log": (
-        lambda: by_gradient("sum_of_means", lambda k: 1.0),
+        lambda: by_gradient("sum_of_means", "sum_of_means"),
         ("SCALED_BY_ACCUMULATION", "both", None, None),
     ),
     "gradient does not follow the wrong log": (
-        lambda: by_gradient("sum_of_means", lambda k: 1 / k, backward=RIGHT),
+        lambda: by_gradient("sum_of_means", RIGHT),
         ("SCALED_BY_ACCUMULATION", "log", None, None),
     ),
     "gradient does not follow the right log": (
-        lambda: by_gradient(RIGHT, float, backward="sum_of_means"),
+        lambda: by_gradient(RIGHT, "sum_of_means"),
         ("SCALED_BY_ACCUMULATION", "gradient", None, None),
     ),
-    "gradient follows the right log": (lambda: by_gradient(RIGHT, lambda k: 1.0), ("OK", "none", None, None)),
+    "gradient follows the right log": (lambda: by_gradient(RIGHT, RIGHT), ("OK", "none", None, None)),
     "short last step beside right ones": (
         lambda: run_record(
             [*passes("on", RIGHT), pass_record(4, "on", "short_step_over_k", num_micro_batches=3, num_steps=1)]
@@ -215,6 +217,11 @@ CASES: dict[str, tuple[Callable[[], RunRecord], tuple[str, str, str | None, str 
     "router loss × k, gradients not compared": (
         lambda: run_record([with_grad_norm(p, 2.5) for p in passes("on", "token_mean+aux_loss_sum", auxiliary=0.5)]),
         ("AUX_LOSS_SCALED", "both", None, None),
+    ),
+    "plain sum": (lambda: full_run("sum", "sum_over_k", used=False), ("NOT_NORMALISED", "both", None, None)),
+    "plain sum, chosen off": (
+        lambda: full_run("sum", "sum_over_k", auto=False, used=False),
+        ("NOT_NORMALISED", "both", None, None),
     ),
     "coarse": (
         lambda: run_record(passes("on", RIGHT, backward=None), oracle_record=noisy_oracle(0.1)),

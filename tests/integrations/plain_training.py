@@ -6,6 +6,8 @@ python plain_training.py right|micro_batch_means|world_size [--per-process] [--g
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import Any
 
 import torch
@@ -111,7 +113,21 @@ def main() -> None:
     trainer.save_model()
     trainer.save_state()
     if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # or gloo's threads may end the process in an abort
+        leave()
+
+
+def leave() -> None:
+    """End one of several processes at once, past the interpreter's own end.
+
+    A thread of gloo's frees the tensors of the last collective, for which it needs the interpreter's lock. Where the
+    process ends before the thread has had it, the process aborts ("terminate called without an active exception") or
+    waits for the thread for ever: https://github.com/pytorch/pytorch/pull/179291. Ending the group does not help, as
+    the model in its DistributedDataParallel holds it too.
+    """
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

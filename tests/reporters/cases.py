@@ -11,10 +11,10 @@ from gacheck.record.run import RunRecord
 from tests.builders import (
     ROWS,
     FlagLike,
+    Gradient,
     attached_run,
     failed_pass,
     full_run,
-    gradient_evidence,
     pass_record,
     run_record,
 )
@@ -47,7 +47,7 @@ def per_device_run() -> RunRecord:
 def router_run(on: str, off: str) -> RunRecord:
     """An auxiliary loss beside cross-entropy."""
     return run_record(
-        [pass_record(k, "on", on, auxiliary=0.5, gradient=gradient_evidence(on)) for k in KS]
+        [pass_record(k, "on", on, auxiliary=0.5, gradient=Gradient(on)) for k in KS]
         + [pass_record(k, "off", off, auxiliary=0.5) for k in KS]
     )
 
@@ -110,6 +110,10 @@ RECORDS: dict[str, AnyTrainingRecord] = {
     ),
     "per device": per_device_run(),
     "router": router_run("token_mean+aux_loss_sum", "mean_of_means"),
+    "strange gradient": run_record(
+        [pass_record(k, "on", "token_mean", gradient=Gradient("token_mean", norm_ratio=2.0)) for k in KS]
+        + [pass_record(k, "off", "mean_of_means") for k in KS]
+    ),
     "long labels": router_run("mean_of_means+aux_loss_sum", "unshifted_token_mean+aux_loss_sum"),
     "two processes": run_record(
         [pass_record(k, "on", "sum_of_means*W", world_size=2) for k in KS]

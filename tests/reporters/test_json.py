@@ -24,6 +24,8 @@ PASS_TREE = {
         "ratio": (float, None),
         "grad_norm": (float, None),
         "grad_norm_ratio": (float, None),
+        "grad_cosine": (float, None),
+        "worst_parameter": (str, None),
     },
     "objective": (str, None),
     "rule": (str, None),
@@ -48,11 +50,11 @@ PASS_TREE = {
 }
 
 GRADIENT_TREE = {
-    "rule": str,
+    "rule": (str, None),
     "norm_ratio": float,
     "cosine": float,
-    "worst_parameter": str,
-    "worst_relative_error": float,
+    "worst_parameter": (str, None),
+    "worst_relative_error": (float, None),
 }
 
 TAIL_TREE = {
@@ -234,15 +236,35 @@ def test_a_combination_its_objective_and_its_gradient() -> None:
 
     assert (passes["k4-on"]["rule"], passes["k4-on"]["objective"]) == ("token_mean+aux_loss_sum", "auxiliary")
     assert passes["k4-on"]["match"]["backward_rule"] == "token_mean"
+    # The gradient is that of the losses' rule, in every parameter.
     assert passes["k4-on"]["match"]["gradient"] == {
         "rule": "token_mean+aux_loss_sum",
-        "norm_ratio": 1.0,
-        "cosine": 1.0,
-        "worst_parameter": "model.layers.0.mlp.weight",
-        "worst_relative_error": 0.0,
+        "norm_ratio": pytest.approx(1),
+        "cosine": pytest.approx(1),
+        "worst_parameter": None,
+        "worst_relative_error": None,
     }
     # S_m / (k n_m) + a_m / k is the mean of means of the model's own loss.
     assert (passes["k4-off"]["rule"], passes["k4-off"]["objective"]) == ("mean_of_means", "own")
+
+
+def test_a_gradient_of_no_rule_and_where_it_is_furthest_off() -> None:
+    # Twice as large as the losses' rule has it, in the one parameter that is told of.
+    passes = {p["id"]: p for p in render("strange gradient")["passes"]}
+
+    assert passes["k4-on"]["match"]["gradient"] == {
+        "rule": None,
+        "norm_ratio": pytest.approx(2),
+        "cosine": pytest.approx(1),
+        "worst_parameter": "model.layers.0.mlp.weight",
+        "worst_relative_error": pytest.approx(1),
+    }
+    assert passes["k4-on"]["first_step"]["worst_parameter"] == "model.layers.0.mlp.weight"
+    # Of the right one, whose norm it has twice, it has the direction.
+    assert passes["k4-on"]["first_step"]["grad_cosine"] == pytest.approx(1)
+    # Where it was not measured nothing is said.
+    assert passes["k4-off"]["match"]["gradient"] is None
+    assert passes["k4-off"]["first_step"]["grad_cosine"] is None
 
 
 def test_the_end_of_an_epoch_stands_apart() -> None:

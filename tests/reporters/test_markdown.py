@@ -201,7 +201,10 @@ def test_nasty_words_change_no_structure_and_are_read_as_they_are(text: str) -> 
     # Markdown drops spaces at the ends of a line.
     assert shown[1].strip().startswith(f"{word} (".lstrip())
     (why,) = (line for line in shown if line.startswith("Why: "))
-    assert why.removeprefix("Why: ").rstrip() == f"k2-on ended with Error: {word}".rstrip()
+    assert (
+        why.removeprefix("Why: ")
+        == f"k2-on did not come to its end: {clean(text.strip()) or 'it failed without a message'}."
+    )
     assert any(line.startswith("failed, k=2 on: ") and line.endswith(f"Error: {word}") for line in shown)
 
 
@@ -209,14 +212,14 @@ def test_nasty_words_change_no_structure_and_are_read_as_they_are(text: str) -> 
 def test_shape_can_fail(planted: str) -> None:
     text = render(nasty_run("harmless"))
     with pytest.raises(AssertionError):
-        assert shape(text.replace("ended with", planted)) == shape(text)
+        assert shape(text.replace("did not come", planted)) == shape(text)
 
 
 @pytest.mark.parametrize(("text", "linked"), [("@octocat", r"@\w"), ("fixes #12", r"#\d"), ("$x$", r"\$x")])
 def test_nobody_is_notified_and_nothing_set_as_a_formula(text: str, linked: str) -> None:
     shown = re.sub(r"(`+).*?\1", "", render(nasty_run(text)), flags=re.DOTALL)
 
-    assert "Error:" in shown
+    assert "did not come to its end:" in shown
     assert not re.search(linked, shown)
 
 

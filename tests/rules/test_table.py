@@ -32,17 +32,25 @@ COUNTED = OptimizerStep((MicroBatch(12.0, 3, 4, 16.0), MicroBatch(10.0, 5, 6, 16
 SHORT = OptimizerStep(BY_HAND.micro_batches, 4)
 # The same with a = (0.5, 0.25): right is 2.75 + (0.5 + 0.25) / 2 = 3.125.
 ROUTED = OptimizerStep((MicroBatch(12.0, 3, 4, None, 0.5), MicroBatch(10.0, 5, 6, None, 0.25)), 2)
-STEPS = {"short_step_over_k": SHORT, "misaligned_count": COUNTED}
+# The same of 1 and 3 rows: R = 4.
+OF_ROWS = OptimizerStep(
+    (MicroBatch(12.0, 3, 4, num_rows=1), MicroBatch(10.0, 5, 6, num_rows=3)),
+    2,
+)
+STEPS = {"short_step_over_k": SHORT, "misaligned_count": COUNTED, "row_mean": OF_ROWS}
 
 #                        weights             contributions: 12 × the first, 10 × the second
 EXPECTED = {
     "token_mean": ((1 / 8, 1 / 8), (1.5, 1.25)),  # 1/N; the sum is 22/8 = 2.75, the right answer
     "mean_of_means": ((1 / 6, 1 / 10), (2.0, 1.0)),  # 1/(2·3), 1/(2·5); the sum is (12/3 + 10/5)/2 = 3
+    "row_mean": ((1 / 12, 3 / 20), (1.0, 1.5)),  # 1/(4·3), 3/(4·5); the sum is (1·12/3 + 3·10/5)/4 = 2.5
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
+    "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
     "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
     "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
-    "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
+    "sum_over_k": ((1 / 2, 1 / 2), (6.0, 5.0)),  # the 2 that came
+    "sum": ((1.0, 1.0), (12.0, 10.0)),  # 22 is 8 times 2.75
     "misaligned_count": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/c
 }
 
@@ -60,11 +68,12 @@ def close(values: object) -> object:
 
 
 def fit(step: OptimizerStep, rule: Rule) -> OptimizerStep:
-    """Make the step one to which the rule applies: a short one, or one with a count that is no N or U."""
+    """Make the step one to which the rule applies: a short one, or of known rows with a count that is no N or U."""
     if rule.name.startswith("short_step_over_k"):
         return replace(step, accumulation_steps=len(step.micro_batches) + 1)
     count = 2.0 * step.num_label_tokens + 1
-    return replace(step, micro_batches=tuple(replace(m, num_items_in_batch=count) for m in step.micro_batches))
+    changed = (replace(m, num_items_in_batch=count, num_rows=1 + i % 3) for i, m in enumerate(step.micro_batches))
+    return replace(step, micro_batches=tuple(changed))
 
 
 @every_rule
@@ -84,6 +93,8 @@ def test_by_hand(rule: Rule) -> None:
         ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 3.0),), 1)),  # c = N: that is right
         ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 4.0),), 1)),  # c = U: counted before the shift
         ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 0.0),), 1)),  # nothing to divide by
+        ("row_mean", BY_HAND),  # nothing is known of the rows
+        ("row_mean", replace(OF_ROWS, micro_batches=(*OF_ROWS.micro_batches, MicroBatch(9.0, 3, 4)))),  # nor of all
     ],
 )
 def test_a_rule_that_would_be_another_predicts_nothing(name: str, step: OptimizerStep) -> None:
@@ -111,10 +122,18 @@ def test_the_table_is_keyed_by_name_mildest_first() -> None:
         ("token_mean*k", 4 * 12 / 8),  # the 4 configured
         ("short_step_over_k", 12 / (4 * 3)),  # the 4 configured
         ("sum_of_means", 12 / 3),
+        ("sum_over_k", 12 / 2),  # the 2 that came
+        ("sum", 12),
     ],
 )
 def test_a_short_step_at_k_4_by_hand(name: str, first: float) -> None:
     assert RULES_BY_NAME[name].contributions(SHORT)[0] == close(first)
+
+
+def test_equally_many_rows_a_micro_batch_make_a_mean_of_means() -> None:
+    step = replace(OF_ROWS, micro_batches=tuple(replace(m, num_rows=2) for m in OF_ROWS.micro_batches))
+
+    assert RULES_BY_NAME["row_mean"].weights(step) == RULES_BY_NAME["mean_of_means"].weights(step)
 
 
 def test_a_short_step_of_one_micro_batch_is_k_times_too_small() -> None:
@@ -165,15 +184,26 @@ def test_world_size_by_hand(name: str, world_size: int, contributions: tuple[flo
     assert rule_named(name, world_size).contributions(BY_HAND) == close(contributions)
 
 
-def test_world_size_scales_the_auxiliary_loss_too() -> None:
-    # 2 × (1.5 + 0.5, 1.25 + 0.25): what is multiplied is the loss as the model returned it.
-    assert rule_named("token_mean+aux_loss_sum*W", 2).contributions(ROUTED) == close((4.0, 3.0))
+@pytest.mark.parametrize(
+    ("name", "contributions"),
+    [
+        ("token_mean+aux_loss_sum", (2.0, 1.5)),  # 1.5 + 0.5, 1.25 + 0.25
+        ("token_mean*W+aux_loss_sum*W", (4.0, 3.0)),  # 2 × these: the loss as the model returned it
+        ("token_mean+aux_loss_sum*W", (2.5, 1.75)),  # 1.5 + 2 × 0.5, 1.25 + 2 × 0.25: cross-entropy is right
+        ("token_mean/W+aux_loss_sum/W", (1.0, 0.75)),
+        ("token_mean*W", (3.5, 2.75)),  # 2 × (1.5 + 0.25, 1.25 + 0.125)
+    ],
+)
+def test_world_size_and_an_auxiliary_loss_by_hand(name: str, contributions: tuple[float, ...]) -> None:
+    assert rule_named(name, 2).contributions(ROUTED) == close(contributions)
 
 
 @pytest.mark.parametrize(
     ("name", "codes"),
     [
-        ("sum_of_means+aux_loss_sum*W", {"SCALED_BY_ACCUMULATION", "AUX_LOSS_SCALED", "WORLD_SIZE_SCALED"}),
+        ("sum_of_means*W+aux_loss_sum*W", {"SCALED_BY_ACCUMULATION", "AUX_LOSS_SCALED", "WORLD_SIZE_SCALED"}),
+        ("token_mean+aux_loss_sum*W", {"AUX_LOSS_SCALED"}),
+        ("sum", {"NOT_NORMALISED"}),
         ("token_mean", {"OK"}),
         ("sum_of_means", {"SCALED_BY_ACCUMULATION"}),
         ("token_mean*W", {"WORLD_SIZE_SCALED"}),
@@ -190,7 +220,7 @@ def test_a_combination_stands_for_both_faults(name: str, codes: set[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("world_size", "auxiliary", "size"), [(1, False, 1), (1, True, 2), (2, False, 3), (3, True, 6)]
+    ("world_size", "auxiliary", "size"), [(1, False, 1), (1, True, 2), (2, False, 3), (3, True, 7)]
 )
 def test_the_table_has_every_combination_once(world_size: int, auxiliary: bool, size: int) -> None:
     table = rule_table(world_size=world_size, auxiliary=auxiliary)
@@ -204,10 +234,13 @@ def test_the_table_has_every_combination_once(world_size: int, auxiliary: bool, 
 def test_an_empty_micro_batch_weighs_nothing(rule: Rule) -> None:
     step = STEPS.get(rule.name, BY_HAND)
     count = step.micro_batches[0].num_items_in_batch
-    empty = replace(step, micro_batches=(*step.micro_batches, MicroBatch(0.0, 0, 0, count)))
+    rows = step.num_rows
+    empty = replace(step, micro_batches=(*step.micro_batches, MicroBatch(0.0, 0, 0, count, num_rows=rows)))
 
     assert rule.contributions(empty)[2] == 0.0
-    if rule.name != "mean_of_means":  # its divisor is how many micro-batches came, whatever they held
+    if rule.name == "row_mean":  # its divisor is how many rows came, whatever they held: 8 in place of 4
+        assert rule.contributions(empty)[:2] == close([each / 2 for each in rule.contributions(step)])
+    elif rule.name not in ("mean_of_means", "sum_over_k"):  # likewise how many micro-batches came
         assert rule.contributions(empty)[:2] == close(rule.contributions(step))
 
 
@@ -285,13 +318,15 @@ def test_weight_times_sum_is_contribution(step: OptimizerStep, rule: Rule) -> No
 # Two processes, two micro-batches each: S = 12, 10 and 6, 20, n = 3, 5 and 2, 10, u = n + 1; N = 20, N_r = 8 and 12.
 BY_TWO = OptimizerStep(
     (
-        MicroBatch(12.0, 3, 4),
-        MicroBatch(10.0, 5, 6),
-        MicroBatch(6.0, 2, 3, process=1),
-        MicroBatch(20.0, 10, 11, process=1),
+        MicroBatch(12.0, 3, 4, num_rows=1),
+        MicroBatch(10.0, 5, 6, num_rows=2),
+        MicroBatch(6.0, 2, 3, process=1, num_rows=2),
+        MicroBatch(20.0, 10, 11, process=1, num_rows=3),
     ),
     2,
 )
+# The same with a = 0.4 in each: right as Σ a / 4 = 0.4 in all.
+ROUTED_BY_TWO = replace(BY_TWO, micro_batches=tuple(replace(m, auxiliary_nats=0.4) for m in BY_TWO.micro_batches))
 OF_TWO = {rule.name: rule for rule in rule_table(world_size=2, num_processes=2)}
 
 
@@ -303,8 +338,11 @@ OF_TWO = {rule.name: rule for rule in rule_table(world_size=2, num_processes=2)}
         ("unshifted_token_mean", (1 / 24, 1 / 24, 1 / 24, 1 / 24)),  # 1/U: 4 + 6 + 3 + 11
         ("unshifted_token_mean_per_process", (1 / 20, 1 / 20, 1 / 28, 1 / 28)),  # 1/(2·10), 1/(2·14)
         ("mean_of_means", (1 / 12, 1 / 20, 1 / 8, 1 / 40)),  # 1/(4 n): over all four
+        ("row_mean", (1 / 24, 2 / 40, 2 / 16, 3 / 80)),  # r/(8 n): 1, 2, 2 and 3 rows
         ("sum_of_means", (1 / 6, 1 / 10, 1 / 4, 1 / 20)),  # 1/(2 n): the sum in each process, the mean over both
         ("token_mean_over_k", (1 / 40,) * 4),
+        ("sum_over_k", (1 / 4,) * 4),  # 1/2 in each process, the mean over both
+        ("sum", (1 / 2,) * 4),
         ("token_mean*W", (1 / 10,) * 4),
         ("token_mean/W", (1 / 40,) * 4),
         ("token_mean_per_process*W", (1 / 8, 1 / 8, 1 / 12, 1 / 12)),
@@ -312,6 +350,21 @@ OF_TWO = {rule.name: rule for rule in rule_table(world_size=2, num_processes=2)}
 )
 def test_several_processes_by_hand(name: str, weights: tuple[float, ...]) -> None:
     assert OF_TWO[name].weights(BY_TWO) == close(weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "total"),
+    [
+        ("token_mean", 2.4 + 0.4),  # 48/20, and the mean of four times 0.4
+        ("token_mean+aux_loss_sum", 2.4 + 0.8),  # the sum in each process, the mean over both: k times
+        ("token_mean+aux_loss_sum*W", 2.4 + 1.6),  # k·W times: the Trainer multiplies by W what it was returned
+        ("token_mean*W+aux_loss_sum*W", 4.8 + 1.6),
+    ],
+)
+def test_an_auxiliary_loss_of_several_processes_by_hand(name: str, total: float) -> None:
+    rules = {rule.name: rule for rule in rule_table(world_size=2, num_processes=2, auxiliary=True)}
+
+    assert sum(rules[name].contributions(ROUTED_BY_TWO)) == close(total)
 
 
 def test_parts_of_several_processes_by_hand() -> None:

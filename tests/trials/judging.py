@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
+from gacheck.words.analysis import Analysis
 from tests.trials.doors import DOORS
 from tests.trials.draw import Draw
 from tests.trials.drawing import draw
@@ -103,21 +104,34 @@ def try_seed(seed: int) -> Trial:
         else:
             verdict = analysis.verdict
             code, affects, said = verdict.code, verdict.affects, verdict.words.summary
-            outcome = _outcome(drawn, truth, code, affects, verdict.severity)
+            outcome = _outcome(drawn, truth, code, affects, verdict.severity, _alike(analysis))
     return Trial(seed, drawn, truth, outcome, code, affects, said, attempts, time.perf_counter() - started)
 
 
-def _outcome(drawn: Draw, truth: Truth, code: str, affects: str, severity: str) -> str:
+def _alike(analysis: Analysis) -> frozenset[str]:
+    """Return the codes of what these data cannot tell from what was found: with one target a row a sum is a mean."""
+    found = analysis.findings[0].forward if analysis.findings else None
+    return frozenset(code for rule in (found.equivalent if found else ()) for code in rule.codes)
+
+
+def _outcome(
+    drawn: Draw, truth: Truth, code: str, affects: str, severity: str, alike: frozenset[str] = frozenset()
+) -> str:
     if severity == "inconclusive":
         return INCONCLUSIVE
     if drawn.fault is None:
         return RIGHT if severity == "ok" else FALSE_ALARM
     fault = FAULTS[drawn.fault]
-    if code not in fault.codes | _in_effect(truth, drawn.k):
+    named = fault.codes | _in_effect(truth, drawn.k)
+    if severity == "ok":
+        # That data cannot tell a fault from what is right excuses nothing: the truth says that it is wrong.
+        return RIGHT if code in named else MISS
+    if code not in named and not fault.codes & alike:
+        return WRONG_CAUSE
         return MISS if severity == "ok" else WRONG_CAUSE
     # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
     true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
-    return RIGHT if severity == "ok" or affects in true else WRONG_CAUSE
+    return RIGHT if affects in true else WRONG_CAUSE
 
 
 def _in_effect(truth: Truth, k: int) -> frozenset[str]:

@@ -64,6 +64,15 @@ def test_outcomes(fault: str | None, step: StepTruth, code: str, affects: str, s
     assert outcome(fault, step, code, affects, severity) == expected
 
 
+def test_what_the_data_cannot_tell_apart_is_no_wrong_cause_but_may_be_a_miss() -> None:
+    drawn = replace(PLAIN, fault="flag off: mean of means")
+    truth, alike = Truth((HALF,), BOUNDS["float32"]), frozenset({"MEAN_OF_MEANS"})
+
+    assert _outcome(drawn, truth, "MISALIGNED_COUNT", "both", "fail", alike) == RIGHT
+    assert _outcome(drawn, truth, "MISALIGNED_COUNT", "both", "fail") == WRONG_CAUSE
+    assert _outcome(drawn, truth, "OK", "none", "ok", alike) == MISS
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_seed_repeats_its_trial(seed: int) -> None:
     first, again = try_seed(seed), try_seed(seed)

@@ -13,11 +13,14 @@ from torch.nn import functional
 
 from gacheck.watch.batches import count_targets
 from gacheck.watch.cross_entropy import (
+    FoundAlignment,
     LogitsReader,
     align,
+    find_alignment,
     find_logits,
     fit_weight,
     gradient_nodes,
+    measure,
     row_sums,
     sum_nats,
     token_nats,
@@ -163,7 +166,7 @@ def test_watch_sees_the_weight(factor: float, scale: float, dtype: torch.dtype, 
     (sum_nats(logits, LABELS, shifts=True) * factor * scale).backward()
 
     assert watch.sum_nats == pytest.approx(float(sum_nats(handed_out.detach(), LABELS, shifts=True)))
-    seen = watch.weight(watch.directions, scale)
+    seen = watch.weight(scale)
     assert seen is not None
     assert seen.weight == pytest.approx(factor, rel=error)
     assert seen.spread < error
@@ -177,8 +180,132 @@ def test_casts_are_followed_to_the_original() -> None:
     assert gradient_nodes(logits.detach()) == []
 
 
-@pytest.mark.parametrize("directions", ["own", None, "empty"])
-def test_watch_without_a_gradient(directions: str | None) -> None:
+@pytest.mark.parametrize("labels", [LABELS, torch.full_like(LABELS, IGNORED)], ids=["no backward", "no targets"])
+def test_watch_without_a_gradient(labels: torch.Tensor) -> None:
+    watch, logits = LogitsReader(labels, shifts=True), watched_logits()
+    assert watch.weight() is None
+    watch.read(logits)
+    if not watch.num_targets:
+        logits.sum().backward()
+    assert watch.weight() is None
+
+
+def test_several_backwards_add_up() -> None:
+    logits = watched_logits()
     watch = LogitsReader(LABELS, shifts=True)
-    watch.read(watched_logits())
-    assert watch.weight({"own": watch.directions, None: None, "empty": torch.zeros(0)}[directions]) is None
+    watch.read(logits)
+    for part in (0.1, 0.3):
+        (sum_nats(logits, LABELS, shifts=True) * part).backward(retain_graph=True)
+    seen = watch.weight()
+    assert seen is not None
+    assert seen.weight == pytest.approx(0.4, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_reaches_the_copy_alone_is_half_of_it(dtype: torch.dtype) -> None:
+    # The one half of the loss is taken from the copy, the other from the original: the weight is that of both.
+    logits = watched_logits(dtype)
+    copy = logits.float()
+    watch = LogitsReader(LABELS, shifts=True)
+    watch.read(copy)
+    (sum_nats(copy, LABELS, shifts=True) / 2 + sum_nats(logits, LABELS, shifts=True) / 2).backward()
+    seen = watch.weight()
+    assert seen is not None
+    assert seen.weight == pytest.approx(1, rel=2e-2)
+
+
+def test_a_gradient_that_is_rounded_on_its_way_is_read_where_it_is_whole() -> None:
+    # The loss comes from the float32 copy: what goes on to bfloat16 is rounded, and tells the weight less exactly.
+    logits = watched_logits(torch.bfloat16)
+    copy = logits.float()
+    watch = LogitsReader(LABELS, shifts=True)
+    watch.read(copy)
+    (sum_nats(copy, LABELS, shifts=True) / 3).backward()
+    seen = watch.weight()
+    assert seen is not None
+    assert seen.spread < 1e-6
+
+
+# --- S and its noise ----------------------------------------------------------------------------------------------
+
+
+def measured(
+    logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool = True, blur: float = 0.0
+) -> tuple[float, float]:
+    sums, noise = measure(logits, align(logits, labels, shifts=shifts), blur=blur)
+    return math.fsum(sums), noise
+
+
+def test_noise_by_hand() -> None:
+    # Equal logits cost ln 3 each; half a unit in the last place of every 0.7 is the least that is allowed for.
+    logits, half = torch.full((2, 4, 3), 0.7), 2.0**-24
+    exact, noise = measured(logits, LABELS)
+    assert exact == pytest.approx(4 * math.log(3), rel=1e-14)
+    assert 4 * 0.7 * half <= noise * (1 + 1e-6)
+    assert noise < 1e-6
+    # A blur moves the logits apart by up to that share of them.
+    assert measured(logits, LABELS, blur=0.1)[1] == pytest.approx(4 * 0.7 * (half + 0.1))
+    assert measured(logits, torch.full((2, 4), IGNORED), blur=0.1) == (0.0, 0.0)
+
+
+def test_noise_grows_with_the_logits_and_not_with_the_loss() -> None:
+    # Known by heart: a thousandth of a nat from logits near 1000, whose last place is 6e-5.
+    logits = torch.tensor([[[1000.0, 1007.0]]])
+    exact, noise = measured(logits, torch.tensor([[1]]), shifts=False)
+    assert exact == pytest.approx(math.log1p(math.exp(-7)), rel=1e-12)
+    assert noise >= 1007 * 2.0**-24
+    assert noise / exact > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_s_is_that_of_the_reader_and_of_the_sum(dtype: torch.dtype) -> None:
+    logits = watched_logits(dtype)
+    watch = LogitsReader(LABELS, shifts=True)
+    watch.read(logits, blur=1e-3)
+    exact, noise = measured(logits, LABELS, blur=1e-3)
+    assert watch.sum_nats == pytest.approx(exact, rel=1e-13)
+    assert watch.noise_nats == pytest.approx(noise, rel=1e-3)
+    assert watch.num_targets == 4
+    assert measured(logits, LABELS, blur=1e-3) == (exact, noise)
+
+
+# --- which labels a loss scores -------------------------------------------------------------------------------------
+
+
+def scoring(logits: torch.Tensor, *, shifts: bool, smoothing: float = 0.0) -> torch.Tensor:
+    scored, wanted = (logits[:, :-1], LABELS[:, 1:]) if shifts else (logits, LABELS)
+    return functional.cross_entropy(
+        scored.reshape(-1, 3), wanted.reshape(-1), ignore_index=IGNORED, label_smoothing=smoothing
+    )
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_direction_of_a_loss_s_gradient_tells_whether_it_shifts(
+    shifts: bool, smoothing: float, dtype: torch.dtype
+) -> None:
+    logits = watched_logits(dtype)
+    loss = scoring(logits, shifts=shifts, smoothing=smoothing)
+    assert find_alignment(loss, logits, LABELS) == FoundAlignment(shifts, is_clear=True)
+    loss.backward()  # its graph was kept
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+def test_a_penalty_on_all_logits_does_not_mislead(shifts: bool) -> None:
+    # By the mere positions that have a gradient it would not shift.
+    logits = watched_logits()
+    loss = scoring(logits, shifts=shifts) + 0.01 * logits.logsumexp(-1).square().mean()
+    assert find_alignment(loss, logits, LABELS) == FoundAlignment(shifts, is_clear=True)
+
+
+def test_a_loss_of_another_kind_is_not_said_to_be_aligned() -> None:
+    logits = watched_logits()
+    found = find_alignment(logits.square().mean(), logits, LABELS)
+    assert not found.is_clear
+
+
+def test_a_loss_that_no_logits_reach_is_taken_to_shift() -> None:
+    logits, apart = watched_logits(), torch.ones((), requires_grad=True) * 2
+    for seen in (logits, logits.detach()):
+        assert find_alignment(apart, seen, LABELS) == FoundAlignment(shifts=True, is_clear=False)

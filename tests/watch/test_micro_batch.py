@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gacheck.watch.cross_entropy import PIECE, resolution, rounding_noise, sum_nats
+from gacheck.watch.cross_entropy import PIECE, align, measure, resolution, sum_nats
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
+from tests.watch.toys import Spied
 
 LABELS = torch.tensor([[1, 2, 0, 2], [0, 1, -100, -100]])
 INPUTS = {"input_ids": torch.tensor([[1, 2, 0, 2], [0, 1, 2, 2]]), "labels": LABELS}
@@ -26,8 +27,7 @@ class Fused(torch.nn.Module):
         self.embedding = torch.nn.Embedding(3, 8)
         self.dropout = torch.nn.Dropout(dropout)
         self.head = torch.nn.Linear(8, 3)
-        self.asked: list[set[str]] = []
-        self.logits: list[torch.Tensor] = []
+        self.asked, self.logits = Spied(), Spied()
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any) -> SimpleNamespace:
         self.asked.append({"input_ids", *kwargs, *(["labels"] if labels is not None else [])})
@@ -62,13 +62,12 @@ def test_logits_of_the_training_s_own_forward_are_read() -> None:
 
     # One forward: 4 targets, whose sum the loss divides by 10.
     assert len(model.asked) == 1
-    assert not watch.replayed
     assert watch.readers[True].sum_nats == pytest.approx(float(loss.detach()) * 10)
-    weight = watch.readers[True].weight(watch.readers[True].directions)
+    weight = watch.readers[True].weight()
     assert weight is not None
     assert weight.weight == pytest.approx(0.1)
     assert watch.backward.loss == pytest.approx(float(loss.detach()))
-    assert (watch.noise, watch.trouble) == (None, None)
+    assert watch.trouble is None
 
 
 @pytest.mark.parametrize("more", [{}, {"num_items_in_batch": 10}, {"shift_labels": LABELS}], ids=str)
@@ -78,13 +77,12 @@ def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) ->
     loss = step(model, watch, **more)
 
     assert watch.trouble is None
-    assert watch.replayed
     # Asked once as the training asks, then for logits alone; with the same elements dropped, so S is the same.
-    assert model.asked == [{"input_ids", "labels", *more}, {"input_ids"}]
+    assert model.asked[:] == [{"input_ids", "labels", *more}, {"input_ids"}]
     assert torch.equal(model.logits[0], model.logits[1])
     assert watch.readers[True].sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
     # No gradient passes through logits of a forward of their own.
-    assert watch.readers[True].weight(watch.readers[True].directions) is None
+    assert watch.readers[True].weight() is None
 
 
 def test_dropout_would_show_in_another_forward() -> None:
@@ -184,25 +182,39 @@ def test_both_alignments_are_watched_where_it_is_not_known() -> None:
     nats = {shifts: float(sum_nats(model.logits[0], LABELS, shifts=shifts)) for shifts in (True, False)}
     assert {shifts: w.sum_nats for shifts, w in watch.readers.items()} == pytest.approx(nats)
     assert nats[True] != pytest.approx(nats[False])
-    spreads = {s: weight.spread for s, w in watch.readers.items() if (weight := w.weight(w.directions)) is not None}
+    spreads = {s: weight.spread for s, w in watch.readers.items() if (weight := w.weight()) is not None}
     assert spreads[True] < 1e-5
     assert spreads[False] > 0.05
-    assert watch.noise is not None
-    assert 0 <= watch.noise < 1e-6
+    assert all(0 < w.noise_nats < 1e-6 * nats[shifts] for shifts, w in watch.readers.items())
 
 
 def test_noise_counts_that_other_logits_are_blurred() -> None:
     noises = []
-    for model in (Open(dropout=0.0), Fused(dropout=0.0)):
+    for model, blur in ((Open(dropout=0.0), 0.0), (Fused(dropout=0.0), resolution(torch.bfloat16))):
         watch = MicroBatchReader(model.to(torch.bfloat16), INPUTS, (True, False))
         step(model, watch)
         logits = model.logits[0]
-        blur = resolution(torch.bfloat16) if watch.replayed else 0.0
-        wanted = rounding_noise(logits, LABELS, shifts=True, blur=blur)
-        assert watch.noise == wanted
-        noises.append(wanted)
+        for shifts, reader in watch.readers.items():
+            _, wanted = measure(logits, align(logits, LABELS, shifts=shifts), blur=blur)
+            assert reader.noise_nats == pytest.approx(wanted, rel=1e-3)
+        noises.append(watch.readers[True].noise_nats)
 
-    assert noises[0] < 1e-6 < noises[1]
+    assert noises[0] < 1e-5 < noises[1]
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_whether_compute_loss_asked_for_the_forward_is_seen(asks: bool) -> None:
+    model = Open()
+    watch = MicroBatchReader(model, INPUTS, (True,))
+
+    def compute_loss() -> Any:
+        return model(**INPUTS)
+
+    with watch.watching():
+        compute_loss() if asks else model(**INPUTS)
+
+    assert watch.asked_by_compute_loss is asks
+    assert MicroBatchReader(model, INPUTS, (True,)).asked_by_compute_loss is None
 
 
 def test_the_trainer_may_take_the_labels_out() -> None:
@@ -247,25 +259,6 @@ def test_shifted_labels_are_scored_where_they_stand() -> None:
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 23), (torch.bfloat16, 7), (torch.float16, 10)])
 def test_four_roundings_of_half_an_epsilon(dtype: torch.dtype, bits: int) -> None:
     assert resolution(dtype) == 4 * 2.0**-bits / 2
-
-
-def test_rounding_noise_by_hand() -> None:
-    # Equal logits cost ln 3 each, whatever the logits are: a blur moves them apart by up to 0.7 · 2 · blur.
-    logits = torch.full((2, 4, 3), 0.7)
-    assert rounding_noise(logits, LABELS, shifts=True) < 1e-7
-    assert 0 < rounding_noise(logits, LABELS, shifts=True, blur=0.1) < 2 * 0.7 * 0.1 / math.log(3)
-    # Nothing scored, and targets that cost nothing.
-    assert rounding_noise(logits, torch.full((2, 4), -100), shifts=True, blur=0.1) == 0.0
-    assert rounding_noise(torch.tensor([[[0.0, 1e9]]]), torch.tensor([[1]]), shifts=False, blur=0.1) == 0.0
-
-
-def test_rounding_noise_leaves_the_generator_and_repeats() -> None:
-    logits = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0))
-    before = torch.get_rng_state()
-    first, second = (rounding_noise(logits, LABELS, shifts=True, blur=1e-3) for _ in range(2))
-
-    assert first == second > 0
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 100])

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from gacheck.rules.facts import Flag, MicroBatchRecord, Observation, WatchedTraining
+from gacheck.rules.gradients import gradient_error
 from gacheck.watch import watch as watching
-from gacheck.watch.watch import Watch, micro_batch_from
+from gacheck.watch.probe import micro_batch_from
+from gacheck.watch.watch import Watch
 from tests.watch.toys import BATCHES, IGNORED, ToyModel, ToyTrainer, same_state, state_of
 
 
@@ -64,7 +66,9 @@ def test_what_is_told_by_hand() -> None:
     assert [o.weight for o in seen] == pytest.approx([0.25, 0.25], rel=1e-5)
     assert [m.reported_loss_nats for m in step.micro_batches] == pytest.approx([(o.sum_nats or 0) / 4 for o in seen])
     assert [o.backward_loss_nats for o in seen] == [m.reported_loss_nats for m in step.micro_batches]
-    assert [o.own_mean_nats for o in seen] == [None, None]
+    # By itself each means its mean, S over its own targets.
+    assert [o.own_mean_nats for o in seen] == pytest.approx([(o.sum_nats or 0) / o.num_target_tokens for o in seen])
+    assert [o.num_rows for o in seen] == [1, 1]
     assert (facts.shifts, facts.loss_kwargs, facts.chosen_loss_kwargs) == (True, Flag.ON, Flag.OFF)
     assert (facts.num_processes, facts.num_processes_seen) == (1, 1)
     assert facts.arguments == {"gradient_accumulation_steps": 2, "learning_rate": 0.01}
@@ -72,7 +76,10 @@ def test_what_is_told_by_hand() -> None:
     assert facts.num_parameters == sum(p.numel() for p in trainer.model.parameters())
     # The right loss needs no line to be fixed.
     assert facts.loss_location == ()
-    assert 0 < facts.noise < facts.resolution < 1e-6
+    assert all(0 < o.noise_nats < 1e-6 for o in seen)
+    assert (0 < facts.resolution < 1e-6, facts.repeat_error) == (True, 0.0)
+    # Nor does it ask for more than that.
+    assert (facts.own_loss.unit, facts.own_loss.times_k, facts.own_loss.is_asked) == (None, None, True)
 
 
 def test_where_the_loss_is_wrong_its_line_is_told() -> None:
@@ -97,12 +104,15 @@ def test_the_training_is_the_same_bit_for_bit(counted: bool, smoothing: float) -
         logs.append(trainer.log)
         books.append(trainer.books)
     assert told is not None
-    asked = [m.observation.own_mean_nats for m in told.facts[-1].steps[0].micro_batches if m.observation is not None]
+    seen = [m.observation for step in told.facts[-1].steps for m in step.micro_batches]
+    # The control: questions were asked, and with dropout they drew numbers.
+    assert len(seen) == 4
+    assert all(o is not None and o.own_mean_nats is not None and o.gradient is not None for o in seen)
+    assert all(step.gradients for step in told.facts[-1].steps)
 
     assert same_state(*states)
     assert logs[0] == logs[1]
     assert books[0] == books[1]
-    assert [mean is not None for mean in asked] == [smoothing > 0] * 2
 
 
 def test_the_trainer_is_let_go_of_after_the_last_step() -> None:
@@ -192,12 +202,16 @@ def fail(*args: Any, **kwargs: Any) -> Any:
     [
         "gacheck.watch.probe.MicroBatchReader",
         "gacheck.watch.micro_batch.find_logits",
-        "gacheck.watch.cross_entropy.LogitsReader.at_targets",
-        "gacheck.watch.probe.batch_fingerprints",
-        "gacheck.watch.probe.match_plain",
-        "gacheck.watch.probe.ask_own_loss",
-        "gacheck.watch.probe.ask_location",
+        "gacheck.watch.cross_entropy.LogitsReader._at_targets",
+        "gacheck.watch.probe.explain",
+        "gacheck.watch.probe.repeat",
+        "gacheck.watch.probe.replay",
         "gacheck.watch.probe.gradient_norm",
+        "gacheck.watch.probe.ReplayGradients.products",
+        "gacheck.watch.probe.Sketcher.present",
+        "gacheck.watch.replays.own_mean",
+        "gacheck.watch.replays.measure",
+        "gacheck.watch.sketches.Sketcher.of",
         "gacheck.watch.watch.describe_training",
     ],
 )
@@ -224,14 +238,37 @@ def test_an_error_within_the_watch_is_told_and_the_training_is_the_same(
     assert [m.reported_loss_nats for m in facts.steps[0].micro_batches] != [0.0, 0.0]
 
 
-def test_gradients_of_another_layout_do_not_end_the_training() -> None:
-    # Of an embedding whose gradient is sparse, and which is trained by an optimizer that knows them.
-    trainer = ToyTrainer()
-    trainer.model.embedding = torch.nn.Embedding(5, 8, sparse=True)
-    watched(trainer, 1)
-    trainer.train(1)
+@pytest.mark.parametrize("question", ["find_unit", "returns_k_times", "ask_location", "batch_fingerprints"])
+def test_what_is_asked_besides_takes_nothing_from_the_step(monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    states, told = [], Told()
+    for is_watched in (False, True):
+        trainer = ToyTrainer(ToyModel(dropout=0.5, smoothing=0.3))
+        torch.manual_seed(1)
+        if is_watched:
+            Watch(trainer, num_steps=2, seen=told)
+            monkeypatch.setattr(f"gacheck.watch.probe.{question}", fail)
+        trainer.train(2)
+        states.append(state_of(trainer))
+    facts = told.facts[-1]
 
-    assert len(trainer.log) == 1
+    assert same_state(*states)
+    assert facts.unseen == ()
+    assert all(step.gradients for step in facts.steps)
+    assert all(m.observation is not None for step in facts.steps for m in step.micro_batches)
+
+
+def test_gradients_of_another_layout_are_seen_and_do_not_end_the_training() -> None:
+    # Of an embedding whose gradient is sparse, and which is trained by an optimizer that knows them.
+    trainer = ToyTrainer(counted=True)
+    trainer.model.embedding = torch.nn.Embedding(5, 8, sparse=True)
+    _, told = watched(trainer, 1)
+    trainer.train(1)
+    [step] = told.facts[0].steps
+
+    assert (len(trainer.log), told.facts[0].unseen) == (1, ())
+    error = gradient_error(step.gradients[0], (3 / 4, 1 / 4))
+    assert error is not None
+    assert error.relative < 1e-6
 
 
 def test_an_unshifted_model_is_found_out() -> None:
@@ -257,18 +294,27 @@ def test_a_micro_batch_that_scores_nothing_does_not_settle_it() -> None:
 
 
 class Exchange:
-    """Stands in for `Processes`: this process is 0 of 2, and the other says the same with what `others` changes."""
+    """Stands in for `World`: this process is 0 of 2, and the other tells what `others` makes of what this one tells.
+
+    At the end of an observed step they tell each other their micro-batches, then the gradients of their replays.
+    """
 
     def __init__(self, others: Callable[[list[Any]], list[Any]], answers: int = 100) -> None:
         self.rank, self.size = 0, 2
-        self.num_asked = 0
+        self.told: list[Any] = []
         self._others = others
         self._answers = answers
 
     def exchange(self, facts: list[Any]) -> list[Any] | None:
-        self.num_asked += 1
         said = json.loads(json.dumps(facts))
-        return [said, self._others(json.loads(json.dumps(facts)))] if self.num_asked <= self._answers else None
+        self.told.append(said)
+        other = json.loads(json.dumps(facts))
+        is_micro_batches = isinstance(other[0], dict)
+        return [said, self._others(other) if is_micro_batches else other] if len(self.told) <= self._answers else None
+
+    @property
+    def num_asked(self) -> int:
+        return len(self.told)
 
 
 def as_process_1(facts: list[Any]) -> list[Any]:
@@ -294,27 +340,46 @@ def test_a_step_holds_the_micro_batches_of_all_processes(monkeypatch: pytest.Mon
     first = facts.steps[0].micro_batches
     assert [replace(m, process=0) for m in first[2:]] == list(first[:2])
     assert all(isinstance(m.observation, Observation) for m in first)
-    assert exchange.num_asked == 2
+    assert exchange.num_asked == 4
 
 
-def test_another_objective_is_asked_for_and_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gradient_is_held_against_the_replays_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each has 3 and 1 of the 8 targets of both, and the gradient is the mean of the two processes', here the same.
+    told = of_two(monkeypatch, Exchange(as_process_1), ToyTrainer(counted=True))
+    [step] = told.facts[0].steps
+    whole = step.gradients[0]
+
+    assert len(whole.with_replays) == 4
+    error = gradient_error(whole, (3 / 8, 1 / 8, 3 / 8, 1 / 8))
+    assert error is not None
+    assert error.relative < 1e-5
+    # By how much the gradient of all grew in one micro-batch of one process, its own sketches do not tell.
+    assert [m.observation and m.observation.gradient for m in step.micro_batches] == [None] * 4
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_all_tell_each_other_the_same_number_of_times(
+    monkeypatch: pytest.MonkeyPatch, counted: bool, smoothing: float
+) -> None:
+    # Whatever they find: one that went on to ask alone would wait for an answer that does not come.
     exchange = Exchange(as_process_1)
-    told = of_two(monkeypatch, exchange, ToyTrainer(ToyModel(smoothing=0.3), counted=True))
+    told = of_two(monkeypatch, exchange, ToyTrainer(ToyModel(smoothing=smoothing), counted=counted))
     seen = [m.observation for m in told.facts[0].steps[0].micro_batches]
 
     assert exchange.num_asked == 2
     assert [o is not None and o.own_mean_nats is not None for o in seen] == [True] * 4
 
 
-def test_what_the_others_see_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    # This process alone has nothing to ask: its losses are explained. Those of the other are not.
+@pytest.mark.parametrize("factor", [1.0, 1.37])
+def test_what_the_others_see_counts(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    # This process alone has nothing to ask: its losses are explained. Those of the other are, or they are not.
     def others(facts: list[Any]) -> list[Any]:
-        return [{**m, "process": 1, "reported_loss_nats": m["reported_loss_nats"] * 1.37} for m in facts]
+        return [{**m, "process": 1, "reported_loss_nats": m["reported_loss_nats"] * factor} for m in facts]
 
-    exchange = Exchange(others)
-    of_two(monkeypatch, exchange, ToyTrainer(counted=True))
+    told = of_two(monkeypatch, Exchange(others), ToyTrainer(counted=True))
 
-    assert exchange.num_asked == 2
+    assert [line.function for line in told.facts[0].loss_location] == (["loss_of"] if factor != 1 else [])
 
 
 def test_where_another_does_not_answer_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,39 +387,22 @@ def test_where_another_does_not_answer_nothing_is_claimed(monkeypatch: pytest.Mo
     facts = told.facts[0]
 
     assert [m.observation for m in facts.steps[0].micro_batches] == [None, None]
+    assert facts.steps[0].gradients == ()
     assert (facts.num_processes, facts.num_processes_seen) == (2, 1)
     assert len(facts.unseen) == 1
 
 
 def test_where_another_stops_answering_nothing_is_claimed_from_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    # It answered, and not when the own losses were exchanged: without its counts nothing can be said of the step.
+    # It told its losses, and not its gradients: these cannot be judged by the half of them.
     told = of_two(monkeypatch, Exchange(as_process_1, answers=1), ToyTrainer(ToyModel(smoothing=0.3), counted=True))
     [step] = told.facts[0].steps
 
-    of_all = {m.process for m in step.micro_batches} == {0, 1}
-    assert of_all or [m.observation for m in step.micro_batches] == [None, None]
-
-
-def test_a_question_that_fails_takes_nothing_from_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gacheck.watch.probe.ask_location", fail)
-    told = of_two(monkeypatch, Exchange(as_process_1), ToyTrainer(counted=False))
-    facts = told.facts[0]
-
-    assert any("watching is broken" in text for text in facts.unseen)
-    assert [m.process for m in facts.steps[0].micro_batches] == [0, 0, 1, 1]
-
-
-def test_all_processes_ask_or_none_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Both know the same losses, off by a ten-thousandth, and measured another noise each: in one of them that explains
-    # it, in the other not. Where only one goes on to ask, it waits for an answer that does not come.
-    num_asked = []
-    for noise in (1e-8, 1e-3):
-        monkeypatch.setattr("gacheck.watch.micro_batch.rounding_noise", lambda *a, noise=noise, **k: noise)
-        exchange = Exchange(as_process_1)
-        of_two(monkeypatch, exchange, ToyTrainer(counted=True, scale=1 + 1e-4))
-        num_asked.append(exchange.num_asked)
-
-    assert num_asked[0] == num_asked[1]
+    assert {m.process for m in step.micro_batches} == {0, 1}
+    assert all(m.observation is not None for m in step.micro_batches)
+    assert step.gradients == ()
+    # And what is not known is named, lest it pass for right.
+    assert [text for text in told.facts[0].unseen if "did not tell its gradients" in text] == [*told.facts[0].unseen]
+    assert told.facts[0].unseen
 
 
 OBSERVATION = Observation(
@@ -365,8 +413,6 @@ OBSERVATION = Observation(
     own_mean_nats=None,
     weight=0.25,
     weight_spread=0.0,
-    own_weight=None,
-    own_weight_spread=None,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,26 @@ BATCHES: tuple[Inputs, ...] = tuple(
     {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels])}
     for ids, labels in (([1, 2, 3, 4], [1, 2, 3, 4]), ([4, 3, 1, 1], [4, 3, IGNORED, IGNORED]))
 )
+
+
+_SPIED: list[list[Any]] = []
+
+
+class Spied:
+    """What was seen within a model or a Trainer: a list that is not put back with the rest, as it lies elsewhere."""
+
+    def __init__(self) -> None:
+        self._number = len(_SPIED)
+        _SPIED.append([])
+
+    def append(self, item: Any) -> None:
+        _SPIED[self._number].append(item)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _SPIED[self._number][place]
+
+    def __len__(self) -> int:
+        return len(_SPIED[self._number])
 
 
 class ToyModel(torch.nn.Module):
@@ -66,7 +86,7 @@ class ToyTrainer:
 
     def __init__(self, model: ToyModel | None = None, *, k: int = 2, counted: bool = False, scale: float = 1.0) -> None:
         self.model = model or ToyModel()
-        self.args = SimpleNamespace(gradient_accumulation_steps=k, process_index=0, learning_rate=1e-2)
+        self.args = SimpleNamespace(gradient_accumulation_steps=k, process_index=0, learning_rate=1e-2, device="cpu")
         self.accelerator = SimpleNamespace(sync_gradients=False, mixed_precision="no")
         self.model_accepts_loss_kwargs = counted
         self.compute_loss_func: Callable[..., torch.Tensor] | None = None
@@ -92,6 +112,15 @@ class ToyTrainer:
     def _prepare_inputs(self, inputs: Inputs) -> Inputs:
         return inputs
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Inputs], num_batches: int, device: Any = None
+    ) -> tuple[list[Inputs], int | None]:
+        batches = [next(epoch_iterator) for _ in range(num_batches)]
+        return batches, self.count_of(batches) if self.model_accepts_loss_kwargs else None
+
+    def count_of(self, batches: Iterable[Inputs]) -> int:
+        return sum(int(b["labels"][:, 1:].ne(IGNORED).sum()) for b in batches)
+
     def training_step(self, model: Any, inputs: Inputs, num_items_in_batch: Any = None) -> torch.Tensor:
         self.counts.append(num_items_in_batch)
         if num_items_in_batch is None:
@@ -107,9 +136,7 @@ class ToyTrainer:
         optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-2)
         k = self.args.gradient_accumulation_steps
         chosen = (batches * k)[:k]
-        count = (
-            sum(int(b["labels"][:, 1:].ne(IGNORED).sum()) for b in chosen) if self.model_accepts_loss_kwargs else None
-        )
+        count = self.count_of(chosen) if self.model_accepts_loss_kwargs else None
         for _ in range(num_steps):
             losses = []
             for number, inputs in enumerate(chosen):

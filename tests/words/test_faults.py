@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from gacheck.rules.facts import MicroBatchRecord
 from gacheck.rules.table import SEVERITY
 from gacheck.words.analysis import analyse
 from gacheck.words.faults import FAULTS, right, scale, unanswered, weighting
-from tests.builders import pass_record, run_record
+from tests.builders import ROWS, oracle, pass_record, run_record
 from tests.core.cases import CASES, verdict_of
+from tests.core.edits import edit_micro_batches
 
 
 def test_every_code_has_one_entry() -> None:
@@ -88,8 +91,43 @@ def test_words_do_not_blame_the_log_where_the_gradient_alone_is_wrong() -> None:
     assert "right answer" not in words.cause
 
 
+@pytest.mark.parametrize(
+    ("rule", "rows", "said"),
+    [
+        ("mean_of_means", ROWS, []),  # as many rows in each micro-batch: a mean over rows is one of means
+        (
+            "token_mean",
+            ((40.0, 8), (50.0, 8), (30.0, 8), (20.0, 8)),
+            ["On this data the same is predicted by: mean of means; rows of unequal length would tell them apart."],
+        ),
+    ],
+)
+def test_rules_that_cannot_differ_are_not_mentioned(
+    rule: str, rows: tuple[tuple[float, int], ...], said: list[str]
+) -> None:
+    record = run_record(
+        [pass_record(k, "on", rule, rows=rows) for k in (2, 4)],
+        oracle_record=oracle(rows),
+        config={"effective_batch_size": len(rows)},
+    )
+
+    assert list(analyse(record).verdict.words.notes) == said
+
+
+def test_without_a_shift_nothing_is_counted_before_it() -> None:
+    made = [edit_micro_batches(pass_record(k, "on", "token_mean"), _without_shift) for k in (2, 4)]
+
+    assert analyse(run_record(made)).verdict.words.notes == ()
+
+
+def _without_shift(_: int, m: MicroBatchRecord) -> MicroBatchRecord:
+    seen = m.observation
+    return replace(m, observation=seen and replace(seen, num_label_tokens=seen.num_target_tokens))
+
+
 def test_a_gradient_that_was_not_seen_is_not_praised() -> None:
-    record = run_record([pass_record(k, "on", "token_mean", backward=None) for k in (1, 2)])
+    made = [pass_record(k, "on", "token_mean", backward=None) for k in (1, 2)]
+    record = run_record(made, config={"gradients": False})
     words = analyse(record).verdict.words
 
     assert words.summary == "the gradient was not seen"

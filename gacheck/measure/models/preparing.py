@@ -73,6 +73,9 @@ def model_facts(model: Any, *, name: str, stand_in: bool, random_weights: bool, 
         own_tokenizer=own_tokenizer,
         accepts_loss_kwargs_declared=described.declared,
         forward_has_kwargs=described.takes_kwargs,
+        loss_type=described.loss_type,
+        has_loss_type=described.has_loss_type,
+        built_by_auto_class=described.built_by_auto_class,
     )
 
 

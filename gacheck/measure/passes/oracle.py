@@ -8,7 +8,7 @@ What correct arithmetic still varies by (grouping, repetition, the dtype) is mea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +18,28 @@ import torch
 from gacheck.measure.text.rows import Collator
 from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets
-from gacheck.watch.cross_entropy import find_logits, gradient_nodes, resolution, rounding_noise, row_sums, sum_nats
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, repeats
+from gacheck.watch.cross_entropy import (
+    align,
+    find_alignment,
+    find_logits,
+    measure,
+    resolution,
+    row_sums,
+    sum_nats,
+)
+from gacheck.watch.description import hooked_parameters
 from gacheck.watch.loss_location import ScalarTrace
-from gacheck.watch.own_loss import find_loss, own_loss, own_mean
+from gacheck.watch.overrides import read_overrides
+from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
 PLAIN_SLACK = 10.0
 
 
-# A loss that is plain cross-entropy fits one alignment to rounding, and the other not: ten times better is clear.
-SHIFT_IS_CLEAR = 0.1
+# A loss that is plain cross-entropy fits one alignment to rounding, and the other not: a hundred times better is clear.
+SHIFT_IS_CLEAR = 0.01
 
 
 @dataclass(frozen=True)
@@ -82,14 +92,18 @@ class Oracle:
             step_sizes: Rows per first optimizer step of the passes.
             trainer: Asked for its own loss of a row, to see whether that is plain cross-entropy.
         """
+        with without_accumulation(trainer):
+            return self._answer(rows, micro_batch_sizes, step_sizes, trainer)
+
+    def _answer(
+        self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
+    ) -> OracleRecord:
         self._model.train()
         singles = [self.batch([row]) for row in rows]
         scores = [self._score(batch) for batch in singles]
         shift_errors = (self._fit(singles, scores, shifts=True), self._fit(singles, scores, shifts=False))
-        shifts = shift_errors[0] <= shift_errors[1]
-        if min(shift_errors) > SHIFT_IS_CLEAR * max(shift_errors):
-            # The model adds something of its own, which can outweigh the difference: ask the gradient instead.
-            shifts = self._last_position_is_free(singles[0])
+        model_shifts = self._alignment(shift_errors, singles[0], lambda batch: self._with_loss(batch))
+        shifts = self._training_shifts(singles, scores, trainer, model_shifts)
         sums = [row_sums(s.logits, b["labels"], shifts=shifts)[0] for s, b in zip(scores, singles, strict=True)]
         # The Trainer's own loss may come out coarser than the model's: its label smoother does not leave bfloat16.
         dtypes = [s.own_mean.dtype for s in scores if s.own_mean is not None]
@@ -114,6 +128,10 @@ class Oracle:
             ),
             shifts=shifts,
             shift_errors=shift_errors,
+            model_shifts=model_shifts,
+            overrides=read_overrides(trainer),
+            hooked_parameters=hooked_parameters(self._model),
+            labels_are_inputs=repeats(group["input_ids"], group["labels"]),
             noise=noise.model_copy(
                 update={
                     "gradient_norm": gradient_noise,
@@ -148,17 +166,35 @@ class Oracle:
         ]
         return max(errors, default=math.inf)
 
-    def _last_position_is_free(self, batch: Batch) -> bool:
-        """Whether the logits at the last position of a row receive no gradient: a shifted loss scores nothing there."""
+    def _training_shifts(
+        self, batches: Sequence[Batch], scores: Sequence[Scored], trainer: Any, model_shifts: bool
+    ) -> bool:
+        """Whether the loss that the Trainer's own code computes shifts the labels: it need not be the model's."""
+        with torch.no_grad():
+            owns = [own_loss(trainer, b, shifts=model_shifts)[0] for b in batches]
+        own = [Scored(s.logits, loss) for s, loss in zip(scores, owns, strict=True)]
+        errors = (self._fit(batches, own, shifts=True), self._fit(batches, own, shifts=False))
+        return self._alignment(errors, batches[0], lambda batch: own_loss(trainer, batch, shifts=model_shifts))
+
+    def _with_loss(self, batch: Batch) -> tuple[torch.Tensor | None, Any]:
+        outputs = self._model(**batch)
+        return find_loss(outputs), outputs
+
+    def _alignment(
+        self,
+        errors: tuple[float, float],
+        batch: Batch,
+        ask: Callable[[Batch], tuple[torch.Tensor | None, Any]],
+    ) -> bool:
+        """Whether a loss shifts the labels: by its value, or where that is of something else, by its gradient."""
+        if min(errors) <= SHIFT_IS_CLEAR * max(errors):
+            return errors[0] <= errors[1]
         with self.precision():
-            outputs = self._model(**batch)
-        logits, loss = find_logits(outputs), find_loss(outputs)
+            loss, outputs = ask(batch)
+        logits = find_logits(outputs)
         if logits is None or loss is None or not loss.requires_grad:
             return True
-        edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
-        gradients = torch.autograd.grad(loss, edges, allow_unused=True)
-        seen = next((g for g in gradients if g is not None), None)
-        return seen is None or not bool(seen[:, -1].any())
+        return find_alignment(loss, logits, batch["labels"]).shifts
 
     def _noise(
         self,
@@ -179,7 +215,8 @@ class Oracle:
             regrouping = max(regrouping, *map(relative_difference, found, alone))
             # Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart
             # it is a large share.
-            cross_entropy = max(cross_entropy, rounding_noise(scored.logits, batch["labels"], shifts=shifts))
+            exact, off = measure(scored.logits, align(scored.logits, batch["labels"], shifts=shifts))
+            cross_entropy = max(cross_entropy, off / math.fsum(exact) if any(exact) else 0.0)
             count = count_targets(batch["labels"], shifts=shifts)
             if scored.own_mean is not None and count:
                 own_error = max(own_error, relative_difference(float(scored.own_mean), math.fsum(alone) / count))

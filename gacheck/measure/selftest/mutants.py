@@ -99,6 +99,13 @@ class DropsTheCount(RightModel):
         return nats / num_targets
 
 
+class ReturnsTheSum(RightModel):
+    """Leaves the summed nats undivided."""
+
+    def normalise(self, nats: torch.Tensor, num_targets: torch.Tensor, num_items: Any) -> torch.Tensor:
+        return nats
+
+
 class DividesTwice(RightTrainer):
     """Divides by k what the model has normalised."""
 
@@ -184,6 +191,25 @@ class CountsOneMicroBatch(RightTrainer):
         return samples, self.count
 
 
+class ScoresLabelsInPlace(RightTrainer):
+    """Scores every label at its own position, where the model has just read it."""
+
+    def count_items(self, batch: Batch) -> torch.Tensor:
+        return batch["labels"].ne(IGNORE_INDEX).sum()
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss (nats), and with `return_outputs` the outputs too."""
+        labels = inputs["labels"]
+        outputs = model(**{name: tensor for name, tensor in inputs.items() if name != "labels"})
+        nats = torch.nn.functional.cross_entropy(
+            outputs.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+        )
+        loss = nats / (self.count_items(inputs) if num_items_in_batch is None else num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+
 class RefusesTheCount(RightModel):
     """Declares that it takes the count; its forward does not."""
 
@@ -247,6 +273,8 @@ TWIN = Mutant("right", "OK", tail=True, affects="none")
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("drops num_items_in_batch", "SCALED_BY_ACCUMULATION", model_class=DropsTheCount, affects="both"),
+    Mutant("returns a sum", "NOT_NORMALISED", model_class=ReturnsTheSum, affects="both"),
+    Mutant("returns a sum over k", "NOT_NORMALISED", model_class=ReturnsTheSum, flag=Flag.OFF, affects="both"),
     Mutant("divides twice", "DIVIDED_TWICE", trainer_class=DividesTwice, affects="both"),
     Mutant("counts before the shift", "UNSHIFTED_TOKEN_COUNT", trainer_class=CountsBeforeTheShift, affects="both"),
     Mutant("counts padding", "MISALIGNED_COUNT", trainer_class=CountsPadding, affects="both"),
@@ -265,6 +293,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("divides tails by k", "SHORT_LAST_STEP", trainer_class=DividesTailsByK, flag=Flag.OFF, tail=True),
     Mutant("adds a router loss per micro-batch", "AUX_LOSS_SCALED", model_class=AddsRouterLoss, affects="both"),
     Mutant("counts one micro-batch", "MISALIGNED_COUNT", trainer_class=CountsOneMicroBatch, affects="both"),
+    Mutant("scores labels in place", "LABELS_NOT_SHIFTED", trainer_class=ScoresLabelsInPlace, affects="both"),
     Mutant("refuses num_items_in_batch", "LOSS_KWARGS_REJECTED", model_class=RefusesTheCount),
     Mutant("returns NaN", "NONFINITE", model_class=ReturnsNaN),
     Mutant("means another loss", "OTHER_OBJECTIVE", model_class=AddsPenalty, affects="none"),

@@ -17,6 +17,9 @@ FACTS_FOLDER = "GACHECK_ATTACH_FOLDER"  # where the facts go
 NUM_STEPS = "GACHECK_ATTACH_STEPS"  # how many optimizer steps to observe
 STOP = "GACHECK_ATTACH_STOP"  # not empty: end the training once they are
 
+# The file in that folder that has a line for every training that was not watched, since one like it was.
+ALIKE = "alike"
+
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.path.dirname(os.path.dirname(FOLDER))
 TRAINER_MODULE = "transformers.trainer"

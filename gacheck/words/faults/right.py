@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gacheck.core.verdict import Case
-from gacheck.words.faults.fault import Fault
+from gacheck.words.faults.fault import Fault, Fix, always
 from gacheck.words.numbers import percent
 
 # A change of the gradient norm below half a per cent is not worth a warning.
@@ -38,22 +38,24 @@ def _ok_cause(case: Case) -> str:
 def _other_objective(case: Case) -> str:
     factor = case.record.setup.label_smoothing_factor
     reason = f" (label_smoothing_factor {factor:g})" if factor else ""
+    name = case.rule.name if case.rule is not None else ""
+    weighed = {"row_mean": "a mean over rows", "mean_of_means": "a mean over the micro-batches"}
     return (
-        f"The loss is meant to differ from cross-entropy{reason}. "
-        "Held against what the same code returns for one micro-batch, it is token-weighted."
+        f"The loss is meant to differ from cross-entropy{reason}. Held against what the same code returns for one "
+        f"micro-batch, it is {weighed.get(name, 'token-weighted')}."
     )
 
 
-def _none_needed(case: Case) -> str:
+def _none_needed(case: Case) -> Fix:
     other = case.other
     if other is None or other.codes[0] in ("OK", "OTHER_OBJECTIVE", "INCONCLUSIVE"):
-        return "None."
+        return Fix("None.")
     reason = {
         "MEAN_OF_MEANS": "short micro-batches would weigh too much",
         "SCALED_BY_ACCUMULATION": "the loss would be k times too large",
         "LOSS_KWARGS_REJECTED": "the model refuses the argument",
     }.get(other.codes[0], other.codes[0])
-    return f"None. Do not set the flag to {other.flag.is_on} here: {reason}{_size_of_change(case)}."
+    return Fix(f"None. Do not set the flag to {other.flag.is_on} here: {reason}{_size_of_change(case)}.")
 
 
 def _size_of_change(case: Case) -> str:
@@ -68,11 +70,12 @@ def _size_of_change(case: Case) -> str:
 
 
 FAULTS = (
-    Fault("OK", _ok_summary, _ok_cause, _none_needed),
+    Fault("OK", _ok_summary, _ok_cause, _none_needed, always("None.")),
     Fault(
         "OTHER_OBJECTIVE",
         lambda case: "right at every k, for a loss that is not plain cross-entropy",
         _other_objective,
         _none_needed,
+        always("None."),
     ),
 )

@@ -2,72 +2,342 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 from gacheck.core.verdict import Case
-from gacheck.words.faults.fault import Fault, always, attached_flag_fix, location, no_line
+from gacheck.rules.facts import Flag
+from gacheck.words.faults.fault import (
+    NO_FIX,
+    Fault,
+    Fix,
+    always,
+    location,
+    named,
+    no_value_of_the_flag,
+    nothing,
+    overriding_loss,
+    own_function,
+    own_loss,
+    own_step,
+)
+from gacheck.words.releases import DIVIDES_WITH_FLAG_OFF, SMOOTHER_USES_COUNT, is_in_transformers, is_older, upgrade
+
+HAND_ON = "num_items_in_batch=num_items_in_batch"
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """What makes a fault, as far as it was read, and what to change there."""
+
+    cause: str
+    fix: Fix = NO_FIX
+
+
+def _whatever(case: Case) -> str:
+    return ", whatever the flag" if case.flag_changes_nothing else ""
+
+
+# SCALED_BY_ACCUMULATION
 
 
 def _scaled_summary(case: Case) -> str:
     if case.affects == "gradient":
         return "the gradient is k times too large, under a log that looks right"
+    if case.affects == "log":
+        return "the logged loss is k times too large, and the gradient is right"
     return "the loss is k times too large"
 
 
-def _scaled_cause(case: Case) -> str:
-    setup = case.record.setup
-    if case.affects == "gradient":
-        return "The Trainer divides by k the loss that it logs, and not the loss of which it takes the gradient."
-    if case.auto is not None and not case.auto.flag.is_on and not setup.compute_loss_func:
-        return f"With the flag off nobody divides: each micro-batch adds its own mean{location(case)}."
-    if setup.compute_loss_func:
-        return (
+def _scaled(case: Case) -> Culprit:
+    """Return what makes the loss k times too large: what was measured first, then what was read."""
+    return next(_scaled_by(case))
+
+
+def _scaled_by(case: Case) -> Iterator[Culprit]:
+    if case.affects in ("gradient", "log"):
+        yield _one_side(case)
+    yield from _by_k_itself(case)
+    yield from _by_own_function(case)
+    yield from _by_smoother(case)
+    if case.flag_changes_nothing:
+        yield from _by_own_step(case)
+    if case.better_flag is None:
+        yield from _by_declaration(case)
+    yield from _by_own_loss(case)
+    if case.other is None:
+        yield from _by_own_step(case)
+    yield _by_the_model(case)
+
+
+def _one_side(case: Case) -> Culprit:
+    """Only the log is off, or only the gradient."""
+    step = own_step(case)
+    if case.affects == "log":
+        if step is None:
+            return Culprit("What is logged is k times the loss whose gradient is taken.")
+        return Culprit(
+            f"{step} returns k times the loss whose gradient it takes.",
+            Fix(f"Return from {step} the loss on which it calls backward.", is_own=True),
+        )
+    if step is not None:
+        return Culprit(
+            f"{step} returns the right loss, and takes the gradient of k times as much.",
+            Fix(f"Call backward in {step} on the loss that it returns.", is_own=True),
+        )
+    if is_older(case, DIVIDES_WITH_FLAG_OFF):
+        return Culprit(
+            "The Trainer divides by k the loss that it logs, and not the loss of which it takes the gradient.",
+            Fix(upgrade(case, DIVIDES_WITH_FLAG_OFF, "which divides before backward")),
+        )
+    return Culprit("The loss that is logged is right; the gradient is that of k times as much.")
+
+
+def _by_k_itself(case: Case) -> Iterator[Culprit]:
+    if case.times_k:
+        who = overriding_loss(case) or own_loss(case)
+        yield Culprit(
+            f"{who or 'The model'} multiplies by k itself: for the same micro-batch it returns k times what it returns "
+            "at k = 1.",
+            Fix(f"Take the factor k out of {who or 'the model'}.", is_own=who is not None),
+        )
+
+
+def _by_own_function(case: Case) -> Iterator[Culprit]:
+    function = own_function(case)
+    if function is not None and case.overrides.compute_loss is None:
+        yield Culprit(
             "The Trainer takes what compute_loss_func returns as divided by num_items_in_batch already, whatever the "
-            f"flag; {setup.compute_loss_func} returns a mean per micro-batch."
+            f"flag; {function} returns a mean per micro-batch.",
+            Fix(f"Return from {function} the sum of the losses / num_items_in_batch.", is_own=True),
         )
-    if setup.label_smoothing_factor:
-        return (
+
+
+def _by_smoother(case: Case) -> Iterator[Culprit]:
+    is_read = case.record.oracle.overrides is not None
+    if case.overrides.label_smoother or (case.record.setup.label_smoothing_factor and not is_read):
+        yield Culprit(
             "The Trainer's label smoother takes a mean per micro-batch, and the Trainer does not divide by k: "
-            "the flag tells it that the model did."
+            "the flag tells it that the model did.",
+            Fix(upgrade(case, SMOOTHER_USES_COUNT, "whose label smoother divides by num_items_in_batch")),
         )
-    dropper = f"{case.subclass}.compute_loss" if case.subclass else "the model"
-    return (
-        "The Trainer hands num_items_in_batch to the model and does not divide by k; "
-        f"{dropper} drops it and takes a mean per micro-batch{location(case)}."
+
+
+def _by_own_step(case: Case) -> Iterator[Culprit]:
+    step = own_step(case)
+    if step is None:
+        return
+    if case.rule is not None and case.rule.name.startswith("token_mean*k"):
+        yield Culprit(
+            f"{step} takes the place of the Trainer's, and what comes out is k times the right loss{_whatever(case)}.",
+            Fix(f"Take the factor k out of {step}.", is_own=True),
+        )
+    if "training_step" in case.overrides.drops_count and case.flag.used_num_items_in_batch:
+        yield Culprit(
+            f"{step} takes the place of the Trainer's. It does not hand num_items_in_batch on and does not divide by "
+            f"k{_whatever(case)}: each micro-batch adds its own mean{location(case)}.",
+            Fix(f"Hand the count on in {step}:  self.compute_loss(model, inputs, {HAND_ON})", is_own=True),
+        )
+    k = "current_gradient_accumulation_steps" if case.overrides.counts_micro_batches else None
+    yield Culprit(
+        f"{step} takes the place of the Trainer's and does not divide by k{_whatever(case)}: each micro-batch adds its "
+        f"own mean{location(case)}.",
+        Fix(
+            f"loss = loss / self.{k or 'args.gradient_accumulation_steps'}   # in {step}, before backward\n"
+            "Short micro-batches then still weigh too much.",
+            is_own=True,
+        ),
     )
 
 
-def _divided_twice(case: Case) -> str:
-    return f"It is divided by num_items_in_batch{location(case)} and once more by k."
+def _by_declaration(case: Case) -> Iterator[Culprit]:
+    if case.overrides.loss_is_scaled_for_ga is True:
+        owner = scaling_owner(case)
+        yield Culprit(
+            f"{owner}.loss_is_scaled_for_ga = True tells the Trainer that the loss is divided by num_items_in_batch "
+            f"already, so it does not divide by k{_whatever(case)}; {own_loss(case) or 'the model'} returns a mean per "
+            f"micro-batch{location(case)}.",
+            Fix(
+                f"Try  {owner}.loss_is_scaled_for_ga = False:  the Trainer then divides by k. Not tried here.\n"
+                "Short micro-batches then still weigh too much."
+            ),
+        )
+
+
+def scaling_owner(case: Case) -> str:
+    """Name what sets loss_is_scaled_for_ga: a class, or the Trainer object itself."""
+    owner = case.overrides.loss_is_scaled_set_by
+    return named(owner) if owner is not None else "trainer"
+
+
+def _by_own_loss(case: Case) -> Iterator[Culprit]:
+    who, is_on = overriding_loss(case), case.auto is not None and case.auto.flag.is_on
+    if who is None or not is_on:
+        return
+    given = f"The Trainer hands num_items_in_batch to {who} and does not divide by k"
+    if case.is_own_computation:
+        yield Culprit(
+            f"{given}; {who} drops it and takes a mean per micro-batch{location(case)}.",
+            Fix(f"Return from {who} the summed loss / num_items_in_batch, divided by nothing else.", is_own=True),
+        )
+    if "compute_loss" in case.overrides.drops_count:
+        calls_own = "compute_loss" in case.overrides.calls_own
+        call = f"super().compute_loss(model, inputs, return_outputs, {HAND_ON})"
+        yield Culprit(
+            f"{given}. {who} does not hand it on, so the model takes a mean per micro-batch{location(case)}.",
+            Fix(f"Hand it on in {who}:  {call if calls_own else f'model(**inputs, {HAND_ON})'}", is_own=True),
+        )
+
+
+def _by_the_model(case: Case) -> Culprit:
+    if case.auto is not None and not case.auto.flag.is_on:
+        return Culprit(
+            f"With the flag off nobody divides: each micro-batch adds its own mean{location(case)}.",
+            Fix(upgrade(case, DIVIDES_WITH_FLAG_OFF, "which divides by k where the flag is off")),
+        )
+    name, frames = case.record.model.class_name, case.record.oracle.loss_location
+    is_own = bool(frames) and frames[0].function == "forward" and not is_in_transformers(case)
+    text = f"Return from {name}.forward the summed loss / num_items_in_batch, where that is given." if is_own else ""
+    return Culprit(
+        "The Trainer hands num_items_in_batch to the model and does not divide by k; "
+        f"the model drops it and takes a mean per micro-batch{location(case)}.",
+        Fix(text, is_own=is_own),
+    )
+
+
+# NOT_NORMALISED
+
+
+def _sum_summary(case: Case) -> str:
+    if case.rule is not None and case.rule.name.startswith("sum_over_k"):
+        return "the loss is a sum over the tokens, divided by k alone"
+    return "the loss is a sum over the tokens, divided by nothing"
+
+
+def _where_it_is_summed(case: Case) -> str | None:
+    """Name the code that returns the loss: the training's own, or a model of its own."""
+    who = own_loss(case) or own_step(case)
+    if who is not None:
+        return who
+    frames = case.record.oracle.loss_location
+    own = bool(frames) and not is_in_transformers(case)
+    return f"{case.record.model.class_name}.forward" if own else None
+
+
+def _sum_cause(case: Case) -> str:
+    who = _where_it_is_summed(case)
+    said = f"{who} returns the sum of the losses{location(case)}." if who else f"The loss is a sum{location(case)}."
+    return f"{said} It grows with every target token of the step."
+
+
+def _sum_fix(case: Case) -> Fix:
+    who = _where_it_is_summed(case)
+    if who is None:
+        return Fix()
+    return Fix(f"Return from {who} the sum / num_items_in_batch; where that is None, the mean.", is_own=True)
+
+
+# DIVIDED_TWICE
+
+
+def _twice(case: Case) -> Culprit:
+    step = own_step(case)
+    divided = f"It is divided by num_items_in_batch{location(case)} and once more by k"
+    if case.better_flag is None and case.overrides.loss_is_scaled_for_ga is False:
+        owner = scaling_owner(case)
+        return Culprit(
+            f"{divided}: {owner}.loss_is_scaled_for_ga = False tells the Trainer to{_whatever(case)}.",
+            Fix(f"Try  {owner}.loss_is_scaled_for_ga = True:  the Trainer then does not divide by k. Not tried here."),
+        )
+    if case.better_flag is None and step is not None:
+        return Culprit(
+            f"{divided}, in {step}{_whatever(case)}.",
+            Fix(f"Take the division by k out of {step}: the loss is divided by num_items_in_batch.", is_own=True),
+        )
+    return Culprit(f"{divided}.")
+
+
+# AUX_LOSS_SCALED
+
+
+def _times_world(case: Case) -> bool:
+    return case.rule is not None and case.rule.name.endswith("+aux_loss_sum*W") and "*W+" not in case.rule.name
+
+
+def _auxiliary_summary(case: Case) -> str:
+    if _times_world(case):
+        world, k = case.record.hardware.world_size, max(case.record.accumulation_steps)
+        return f"the auxiliary loss is {k * world} times too large, k times the number of processes"
+    return "the auxiliary loss is k times too large"
 
 
 def _auxiliary(case: Case) -> str:
-    return (
+    said = (
         "The model adds an auxiliary loss (a router's) to the loss of every micro-batch; the rest is divided by "
         f"num_items_in_batch, the auxiliary loss by nothing{location(case)}."
     )
+    if _times_world(case):
+        return (
+            f"{said} The Trainer multiplies both by the number of processes: that makes up for a count over all of "
+            "them in the rest, and for nothing in the auxiliary loss."
+        )
+    return said
 
 
-def _world_size_fix(case: Case) -> str:
-    value = case.worst is not None and case.worst.ratio is not None and case.worst.ratio <= 1
-    return f"Try average_tokens_across_devices={value} in the training arguments, or upgrade transformers."
+def _auxiliary_otherwise(case: Case) -> str:
+    divisor = "k times the number of processes" if _times_world(case) else "k"
+    return (
+        f"Divide what the model adds{location(case)} by {divisor}, or its coefficient in the config: "
+        "router_aux_loss_coef in transformers' mixtures of experts."
+    )
 
 
-def _attached_world_size_fix(case: Case) -> str:
-    average = case.attached.setup.average_tokens_across_devices if case.attached is not None else None
-    own = f" Or take the number of processes out of {case.subclass}.compute_loss." if case.subclass else ""
-    if average is None:
-        return f"Upgrade transformers.{own}"
-    return f"Try average_tokens_across_devices={not average} in the training arguments, or upgrade transformers.{own}"
+# WORLD_SIZE_SCALED
+
+
+def _world_size_otherwise(case: Case) -> str:
+    attached = case.attached
+    average = attached.setup.average_tokens_across_devices if attached is not None else None
+    too_large = case.worst is not None and case.worst.ratio is not None and case.worst.ratio > 1
+    wanted = not average if average is not None else not too_large
+    who = own_step(case) or overriding_loss(case)
+    look = f"Look in {who or 'the code'} for what multiplies or divides by the number of processes."
+    if attached is not None and average is None:
+        return look
+    tried = f"Try average_tokens_across_devices={wanted} in the training arguments. It was not tried here."
+    return f"{tried} {look}" if who else tried
+
+
+def _fix_of(culprit: Callable[[Case], Culprit]) -> Callable[[Case], Fix]:
+    return lambda case: culprit(case).fix
+
+
+def _cause_of(culprit: Callable[[Case], Culprit]) -> Callable[[Case], str]:
+    return lambda case: culprit(case).cause
 
 
 FAULTS = (
-    Fault("SCALED_BY_ACCUMULATION", _scaled_summary, _scaled_cause, no_line, attached_flag_fix),
-    Fault("DIVIDED_TWICE", always("the loss is k times too small"), _divided_twice, no_line, attached_flag_fix),
-    Fault("AUX_LOSS_SCALED", always("the auxiliary loss is k times too large"), _auxiliary, no_line),
+    Fault("NOT_NORMALISED", _sum_summary, _sum_cause, _sum_fix, no_value_of_the_flag),
+    Fault(
+        "SCALED_BY_ACCUMULATION",
+        _scaled_summary,
+        _cause_of(_scaled),
+        _fix_of(_scaled),
+        lambda case: no_value_of_the_flag(case, Flag.OFF),
+    ),
+    Fault(
+        "DIVIDED_TWICE",
+        always("the loss is k times too small"),
+        _cause_of(_twice),
+        _fix_of(_twice),
+        lambda case: no_value_of_the_flag(case, Flag.ON),
+    ),
+    Fault("AUX_LOSS_SCALED", _auxiliary_summary, _auxiliary, nothing, _auxiliary_otherwise),
     Fault(
         "WORLD_SIZE_SCALED",
         lambda case: f"the loss is off by the number of processes, {case.record.hardware.world_size}",
         always("The count is gathered from all processes and the loss is not scaled back, or the other way round."),
-        _world_size_fix,
-        _attached_world_size_fix,
+        nothing,
+        _world_size_otherwise,
     ),
 )

@@ -1,0 +1,26 @@
+"""Why something failed or could not be seen, without the names of exceptions."""
+
+from __future__ import annotations
+
+import re
+
+from gacheck.core.figures import PassFigures
+
+_CLASS = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|StopIteration): *")
+_MEMORY = re.compile(r"out of memory|allocate memory|not enough memory", re.IGNORECASE)
+
+
+def in_own_words(reason: str) -> str:
+    """Leave out the class of an exception in front of its message."""
+    message = _CLASS.sub("", reason).strip().rstrip(".")
+    if _MEMORY.search(reason) or reason.startswith(("OutOfMemoryError", "MemoryError")):
+        return "the memory did not suffice"
+    # An error without a message is told by its class alone.
+    is_bare = not message or re.fullmatch(r"\w*(?:Error|Exception|Interrupt|Exit)", message) is not None
+    return "it failed without a message" if is_bare else message
+
+
+def why_it_failed(figures: PassFigures) -> str:
+    """Say what a pass came to."""
+    reason = in_own_words(figures.error or "")
+    return "ran out of memory" if reason == "the memory did not suffice" else f"did not come to its end: {reason}"
