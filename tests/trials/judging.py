@@ -128,7 +128,6 @@ def _outcome(
         return RIGHT if code in named else MISS
     if code not in named and not fault.codes & alike:
         return WRONG_CAUSE
-        return MISS if severity == "ok" else WRONG_CAUSE
     # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
     true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
     return RIGHT if affects in true else WRONG_CAUSE
