@@ -15,7 +15,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -313,7 +313,7 @@ def _tuple(arguments: tuple[Any, ...]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return ""
-    return code(json.dumps(field.get_default(call_default_factory=True)))
+    return code(json.dumps(field.get_default(call_default_factory=True), default=asdict))
 
 
 PAGES = {"cli.md": cli_page, "record.md": record_page}

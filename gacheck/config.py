@@ -113,7 +113,7 @@ class ExperimentConfig(BaseModel):
     seed: int = option(0, "seed of weights, data order and Trainer", panel=RARE)
     dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "dtype of the weights", panel=RARE)
     gradients: bool = option(
-        True, "compare the gradient with that of the matching rule; costs one more copy of the weights", panel=RARE
+        True, "compare the gradient with those of the repeated micro-batches; costs a backward for each", panel=RARE
     )
     bf16: bool = option(False, "train under bfloat16 autocast", panel=RARE)
     fp16: bool = option(False, "train under float16 autocast", panel=RARE)

@@ -22,7 +22,20 @@ import pytest
 import typer
 
 from gacheck.cli import app
-from gacheck.rules.table import RULES, RULES_BY_NAME, SEVERITY, MicroBatch, OptimizerStep, rule_table, severity_of
+from gacheck.core.findings import GRADIENT_AGREES
+from gacheck.rules.facts import GradientProducts
+from gacheck.rules.gradients import GradientError, gradient_error, multiple, multipliers
+from gacheck.rules.matching import relative_error
+from gacheck.rules.table import (
+    RULES,
+    RULES_BY_NAME,
+    SEVERITY,
+    MicroBatch,
+    OptimizerStep,
+    Rule,
+    rule_table,
+    severity_of,
+)
 from gacheck.words.faults.fault import PAGE
 from tests.test_layers import ALLOWED
 
@@ -484,6 +497,117 @@ def test_a_wrong_number_is_found() -> None:
     for right, wrong in {"1/6, 1/10": "1/6, 1/9", "| 4, 2 |": "| 4, 3 |", "| 2.2 |": "| 2.3 |", "`OK`": "`KO`"}.items():
         assert right in text
         assert len(list(wrong_arithmetic(text.replace(right, wrong)))) == 1, wrong
+
+
+def vector(text: str) -> list[float]:
+    return [float(Fraction(each.strip())) for each in text.split(",")]
+
+
+def gradients_by_hand(text: str) -> list[list[float]]:
+    """Read g_1 = (8, 0) and g_2 = (8, 8)."""
+    return [vector(each) for each in re.findall(r"g_\d = \(([^)]+)\)", section_of(text, "A fault by hand"))]
+
+
+def section_of(text: str, heading: str) -> str:
+    return text.split(f"\n### {heading}\n")[1].split("\n### ")[0]
+
+
+def products(gradient: list[float], replays: list[list[float]]) -> GradientProducts:
+    def inner(one: list[float], other: list[float]) -> float:
+        return math.fsum(a * b for a, b in zip(one, other, strict=True))
+
+    return GradientProducts(
+        parameter=None,
+        square=inner(gradient, gradient),
+        with_replays=tuple(inner(gradient, each) for each in replays),
+        among_replays=tuple(inner(replays[i], replays[j]) for i in range(len(replays)) for j in range(i + 1)),
+        noise=0.0,
+    )
+
+
+def held_against(rule: Rule, step: OptimizerStep, gradient: list[float], text: str) -> GradientError:
+    """Hold a gradient against a rule's."""
+    replays = gradients_by_hand(text)
+    factors = multipliers(rule, step, "plain", len(replays))
+    assert factors is not None
+    error = gradient_error(products(gradient, replays), factors)
+    assert error is not None
+    return error
+
+
+def wrong_by_hand(text: str) -> Iterator[str]:
+    """Compute what the rules predict for the fault by hand, and how far they are off."""
+    step, replays = two_rows(text), gradients_by_hand(text)
+    below = section_of(text, "A fault by hand")
+    (losses,) = taken(r"returned r = ([\d.]+ and [\d.]+),", " ".join(below.split()))
+    measured = vector(losses.replace(" and", ","))
+    gradient = [sum(each) for each in zip(*map(vector, re.findall(r"Δ_\d = \(([^)]+)\)", below)), strict=True)]
+    rows = re.findall(
+        r"^\| `(\S+)` \| (.+?) \| (.+?) \| (\d+) % \| (.+?) \| ([\d.]+) \| ([\d.]+) \|$", below, re.MULTILINE
+    )
+    if len(rows) < 6:
+        yield "rows are missing"
+    for name, factors, predicted, off, total, ratio, cosine in rows:
+        rule = RULES_BY_NAME[name]
+        wanted = multipliers(rule, step, "plain", len(replays))
+        error = held_against(rule, step, gradient, text)
+        assert wanted is not None
+        given = [sum(c * g[i] for c, g in zip(wanted, replays, strict=True)) for i in range(2)]
+        if vector(factors) != pytest.approx(wanted):
+            yield f"{name}: factors"
+        if vector(predicted) != pytest.approx(rule.contributions(step)):
+            yield f"{name}: losses"
+        if vector(total) != pytest.approx(given):
+            yield f"{name}: gradient"
+        if off != f"{relative_error(measured, rule.contributions(step)):.0%}".rstrip("%"):
+            yield f"{name}: largest error"
+        if (ratio, cosine) != (f"{error.norm_ratio:.3f}", f"{error.cosine:.3f}"):
+            yield f"{name}: norm ratio or cosine"
+
+
+def test_a_fault_by_hand() -> None:
+    text = read(HOW_IT_WORKS)
+    step, below = two_rows(text), section_of(text, "A fault by hand")
+    right = held_against(RULES_BY_NAME["token_mean"], step, [8, 4], text)
+
+    assert list(wrong_by_hand(text)) == []
+    assert f"a ratio of {right.norm_ratio:.3f}; the cosine" in " ".join(below.split())
+    assert f"is {right.relative:.1%} of the right norm".replace("%", " %") in " ".join(below.split())
+
+
+def test_a_wrong_number_of_a_fault_by_hand_is_found() -> None:
+    text = read(HOW_IT_WORKS)
+
+    wrongs = {
+        "| 3/10, 1/2 |": "| 3/10, 1/3 |",
+        "| 67 % |": "| 66 % |",
+        "| 6.4, 4 |": "| 6.4, 5 |",
+        "| 1.896 |": "| 1.897 |",
+        "g_2 = (8, 8)": "g_2 = (8, 7)",
+    }
+    for right, wrong in wrongs.items():
+        assert right in text
+        assert list(wrong_by_hand(text.replace(right, wrong))), wrong
+
+
+def test_a_fault_of_the_gradient_by_hand() -> None:
+    text = read(HOW_IT_WORKS)
+    step, below = two_rows(text), " ".join(section_of(text, "A fault of the gradient alone, by hand").split())
+    right = RULES_BY_NAME["token_mean"]
+    rules = [rule for rule in RULES if not any(map(math.isnan, rule.weights(step)))]
+    fitting = {
+        each: [rule.name for rule in rules if held_against(rule, step, vector(each), text).relative < GRADIENT_AGREES]
+        for each in ("16, 10", "16, 5", "8, 5")
+    }
+    twice, turned = (held_against(right, step, vector(each), text) for each in ("16, 10", "16, 5"))
+    nearest = multiple(products(vector("10, 5"), [gradients_by_hand(text)[1]]))
+
+    assert fitting == {"16, 10": ["token_mean*k"], "16, 5": [], "8, 5": ["token_mean"]}
+    assert (twice.norm_ratio, twice.cosine) == pytest.approx((2, 1))
+    assert f"a ratio of {turned.norm_ratio:.3f}. The cosine is" in below
+    assert f"= {turned.cosine:.3f}." in below
+    assert nearest is not None
+    assert nearest == pytest.approx((7.5 / 8, 1 / 3))
 
 
 # Commands

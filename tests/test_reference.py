@@ -116,7 +116,7 @@ def test_every_field_of_every_part_of_a_record_has_its_row() -> None:
 
 def test_rows_of_the_record() -> None:
     rows = [
-        "| `grad_norm` | number or null | Before clipping. |",
+        "| `grad_norm` | number or null | Before clipping. | |",
         "| `noise` | [Noise](#noise) | | |",
         '| `loss_kwargs` | list of `"on"` or `"off"` | values of model_accepts_loss_kwargs to try | `["on", "off"]` |',
         '| `auto_loss_kwargs` | `"on"` or `"off"` or null | The flag that the Trainer chose itself, before it was set. '

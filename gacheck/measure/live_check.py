@@ -50,8 +50,8 @@ class _Seen(BaseException):
     """The steps were seen. No `except Exception` of a Trainer is to hold it up."""
 
 
-# Events within an optimizer step, at which somebody's callback may change the gradients; at others they log and save.
-EVENTS_OF_A_STEP = ("on_step_begin", "on_substep_end", "on_pre_optimizer_step")
+# Events at which somebody's callback may change the settings or the gradients; at others they log and save.
+EVENTS_OF_A_STEP = ("on_train_begin", "on_epoch_begin", "on_step_begin", "on_substep_end", "on_pre_optimizer_step")
 
 
 class _WithinAStep:

@@ -79,7 +79,8 @@ def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignm
             wanted[:, first - 1] = labels[:, 0]
     else:
         wanted[:, first:] = labels
-    positions = wanted != IGNORE_INDEX
+    # Some mark what is not scored by another negative number.
+    positions = wanted >= 0
     return Alignment(positions, wanted[positions])
 
 

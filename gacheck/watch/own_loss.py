@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, count_targets, fresh
 
 # Where a Trainer keeps k: in its arguments, and since 4.48 that of the present step beside them.
@@ -56,7 +57,8 @@ def own_loss(
 
     A Trainer of somebody's own may take other ways where it is asked for the outputs.
     """
-    function, has_labels = getattr(trainer, "compute_loss_func", None), isinstance(batch.get("labels"), torch.Tensor)
+    function, labels = getattr(trainer, "compute_loss_func", None), batch.get("labels")
+    has_labels = isinstance(labels, torch.Tensor) and labels.dim() == CAUSAL_LM.label_dims
     if function is not None and has_labels and _num_processes(trainer) > 1:
         # The Trainer would multiply what it returns by the number of processes.
         inputs = dict(batch)
@@ -104,7 +106,8 @@ def own_count(trainer: Any, inputs: Any, *, shifts: bool) -> tuple[Any, bool]:
     if method is not None and str(getattr(method, "__module__", "")).partition(".")[0] != "transformers":
         return batch_samples(trainer, [fresh(inputs)])[1], True
     labels = inputs.get("labels")
-    return (_target_count(inputs, shifts=shifts) if isinstance(labels, torch.Tensor) else None), False
+    has_targets = isinstance(labels, torch.Tensor) and labels.dim() == CAUSAL_LM.label_dims
+    return (_target_count(inputs, shifts=shifts) if has_targets else None), False
 
 
 def batch_samples(trainer: Any, batches: list[Any]) -> tuple[list[Any], Any]:

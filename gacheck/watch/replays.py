@@ -182,8 +182,14 @@ def replay(
         raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
     asked = _ask(trainer, question, shifts, sketcher, scale)
     found = asked.plain.shifts if asked.plain is not None else None
+    if asked.plain is None or found in (shifts, True):
+        return asked
     # Code that was handed its count got one for the alignment that was assumed.
-    return asked if found in (None, shifts, True) else _ask(trainer, question, found, sketcher, scale)
+    again = _ask(trainer, question, found, sketcher, scale)
+    if again.plain is None:
+        return again
+    told = {"is_aligned": asked.plain.is_aligned, "targets_are_read": asked.plain.targets_are_read}
+    return replace(again, plain=replace(again.plain, **told))
 
 
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:

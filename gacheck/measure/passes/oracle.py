@@ -28,7 +28,9 @@ from gacheck.watch.cross_entropy import (
     row_sums,
     sum_nats,
 )
+from gacheck.watch.description import hooked_parameters
 from gacheck.watch.loss_location import ScalarTrace
+from gacheck.watch.overrides import read_overrides
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
 
@@ -127,6 +129,8 @@ class Oracle:
             shifts=shifts,
             shift_errors=shift_errors,
             model_shifts=model_shifts,
+            overrides=read_overrides(trainer),
+            hooked_parameters=hooked_parameters(self._model),
             labels_are_inputs=repeats(group["input_ids"], group["labels"]),
             noise=noise.model_copy(
                 update={
