@@ -179,8 +179,8 @@ def replay(
     again = _ask(trainer, question, found, sketcher, scale)
     if again.plain is None:
         return again
-    clear, read = asked.plain.is_aligned, asked.plain.targets_are_read
-    return replace(again, plain=replace(again.plain, is_aligned=clear, targets_are_read=read))
+    first, plain = asked.plain, again.plain
+    return replace(again, plain=replace(plain, is_aligned=first.is_aligned, targets_are_read=first.targets_are_read))
 
 
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
