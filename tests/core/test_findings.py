@@ -385,6 +385,31 @@ def test_a_gradient_in_the_second_step_alone_counts_as_well() -> None:
     assert list(codes.values()) == ["OK", "UNEXPLAINED"]
 
 
+def all_at_the_end(record: PassRecord, factor: float = 1.0) -> PassRecord:
+    """Let the last micro-batch of a step return the loss of all, and the others nothing."""
+    first, *rest = record.steps
+    total = factor * sum(m.reported_loss_nats for m in first.micro_batches)
+    *others, last = first.micro_batches
+    told = (*(replace(m, reported_loss_nats=0.0) for m in others), replace(last, reported_loss_nats=total))
+    return record.model_copy(update={"steps": (replace(first, micro_batches=told), *rest)})
+
+
+@pytest.mark.parametrize(
+    ("factor", "gradient", "code"),
+    [
+        # The log has their sum alone; where that is right, and the gradient is, so is the step.
+        (1.0, Gradient("token_mean"), "OK"),
+        (1.1, Gradient("token_mean"), "UNEXPLAINED"),
+        (1.0, Gradient("token_mean", norm_ratio=2.0), "UNEXPLAINED"),
+        (1.0, None, "UNEXPLAINED"),
+    ],
+)
+def test_a_trainer_may_return_a_step_s_loss_all_at_its_end(factor: float, gradient: Gradient | None, code: str) -> None:
+    passes = [all_at_the_end(p, factor) for p in passes_of("token_mean", (2, 4, 8), backward=None, gradient=gradient)]
+
+    assert found(passes).codes == (code,)
+
+
 # --- how the gradients grew, micro-batch by micro-batch -----------------------------------------------------------
 
 
@@ -441,16 +466,18 @@ def test_a_gradient_without_one_of_its_micro_batches_is_not_judged_by_the_others
 # --- another objective, by its unit -------------------------------------------------------------------------------
 
 
-def of_unit(rule: str, unit: str | None, *, near: bool = False, gradient: str | None = "same") -> list[PassRecord]:
+def of_unit(
+    rule: str, unit: str | None, *, near: bool = False, gradient: str | None = "same", counts: bool = False
+) -> list[PassRecord]:
     """Make passes of an objective that follow `rule` at k = 2 and 4: 2 nats above cross-entropy, or 5 % where near it.
 
     Micro-batches have 1, 2, … rows and unequal tokens, so that the shares by rows, by micro-batches and by tokens are
-    three different ones.
+    three different ones; and so is what somebody's own code counts, where it does.
     """
-    return [_of_unit(k, rule, unit, near, rule if gradient == "same" else gradient) for k in (2, 4)]
+    return [_of_unit(k, rule, unit, near, rule if gradient == "same" else gradient, counts) for k in (2, 4)]
 
 
-def _of_unit(k: int, rule: str, unit: str | None, near: bool, gradient: str | None) -> PassRecord:
+def _of_unit(k: int, rule: str, unit: str | None, near: bool, gradient: str | None, counts: bool) -> PassRecord:
     record = pass_record(k, "on", "token_mean", backward=None)
     first, *rest = record.steps
     seen = [m.observation for m in first.micro_batches if m.observation is not None]
@@ -458,7 +485,9 @@ def _of_unit(k: int, rule: str, unit: str | None, near: bool, gradient: str | No
     own = [mean * 1.05 if near else mean + 2 for mean in plain]
     rows = list(range(1, k + 1))
     tokens = [o.num_target_tokens for o in seen]
+    own_counts = [float(7 + i * i) for i in range(k)]
     shares = {
+        "own_count_mean": [c / sum(own_counts) for c in own_counts],
         "token_mean": [n / sum(tokens) for n in tokens],
         "row_mean": [r / sum(rows) for r in rows],
         "mean_of_means": [1 / k] * k,
@@ -468,7 +497,9 @@ def _of_unit(k: int, rule: str, unit: str | None, near: bool, gradient: str | No
         replace(
             m,
             reported_loss_nats=shares[rule][i] * own[i],
-            observation=replace(o, num_rows=rows[i], rows=(), own_mean_nats=own[i]),
+            observation=replace(
+                o, num_rows=rows[i], rows=(), own_mean_nats=own[i], own_count=own_counts[i] if counts else None
+            ),
         )
         for i, (m, o) in enumerate(zip(first.micro_batches, seen, strict=True))
     )
@@ -511,6 +542,26 @@ def test_another_objective_is_judged_by_what_it_means(
     assert (finding.codes, finding.hypothesis) == (codes, "own")
     assert all(p.gradient_agrees for p in finding.passes)
     assert {p.gradient_rule.name for p in finding.passes if p.gradient_rule} == {rule}
+
+
+@pytest.mark.parametrize("unit", ["tokens", "rows", None])
+@pytest.mark.parametrize(
+    ("rule", "counts", "code"),
+    [
+        # What somebody's own code counts says what it is meant over, whatever else it may be a mean over.
+        ("own_count_mean", True, "OTHER_OBJECTIVE"),
+        ("sum_of_means", True, "SCALED_BY_ACCUMULATION"),
+    ],
+)
+def test_a_count_of_one_s_own_says_what_it_is_a_mean_over(unit: str | None, rule: str, counts: bool, code: str) -> None:
+    finding = found(of_unit(rule, unit, counts=counts))
+
+    assert finding.codes == (code,)
+    assert {p.gradient_rule.name for p in finding.passes if p.gradient_rule} == {rule}
+
+
+def test_without_it_such_shares_are_those_of_no_rule() -> None:
+    assert found(of_unit("own_count_mean", "tokens")).codes == ("UNEXPLAINED",)
 
 
 @pytest.mark.parametrize("unit", ["tokens", "rows", None])

@@ -82,6 +82,8 @@ def test_sums_are_taken_in_float64(dtype: torch.dtype) -> None:
         (5, False, [7, 8, 9], {2: 7, 3: 8, 4: 9}),
         (5, True, [IGNORED, 8, IGNORED], {2: 8}),
         (2, True, [7, 8, 9], {0: 9}),  # and labels longer than the logits lose their first
+        (3, True, [-1, -1, 9], {1: 9}),  # some mark by another negative number what is not scored
+        (3, False, [-1, 8, -7], {1: 8}),
     ],
 )
 def test_align_pairs_ends(positions: int, shifts: bool, labels: list[int], scored: dict[int, int]) -> None:

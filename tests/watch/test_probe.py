@@ -337,6 +337,27 @@ def test_gradients_that_are_zeroed_before_each_micro_batch() -> None:
         assert left > 0.1
 
 
+def test_what_changes_gradients_between_two_micro_batches_counts_with_the_later() -> None:
+    # As a callback may: the gradient of the first is doubled before the second comes.
+    trainer = ToyTrainer(counted=True)
+    probe = Probe(trainer, shifts=True)
+    trainer.training_step(trainer.model, BATCHES[0], 4)
+    times(2.0)(trainer.model)
+    trainer.accelerator.sync_gradients = True
+    trainer.training_step(trainer.model, BATCHES[1], 4)
+    [step] = probe.steps
+    grown = []
+    for m in step.micro_batches:
+        assert m.observation is not None
+        assert m.observation.gradient is not None
+        grown.append(multiple(m.observation.gradient))
+
+    assert grown[0] == (pytest.approx(3 / 4, rel=1e-5), pytest.approx(0, abs=1e-3))
+    assert grown[1] is not None
+    assert grown[1][1] > 0.1
+    assert judged(step, 2, probe)[1][0].relative > 0.1
+
+
 def test_gradients_that_are_wrong_in_the_second_step_alone() -> None:
     probe = watched(Tampered(times(2.0), only=2))
     first, second = (judged(step, 2, probe)[1][0] for step in probe.steps[:2])

@@ -302,6 +302,20 @@ def test_the_parameters_that_are_furthest_off_are_told() -> None:
     assert by_name["p7"].with_replays[0] == pytest.approx(-by_name["p7"].among_replays[0])
 
 
+def test_those_that_should_have_no_gradient_do_not_crowd_out_those_that_should_have_another() -> None:
+    # Eight that are to have none have one, infinitely far off; and one has three times what is due.
+    replay = random(10, 64).double()
+    replay[:8] = 0
+    gradient = random(10, 64, seed=1).double()
+    gradient[8], gradient[9] = replay[8] * 3, replay[9]
+    names = [f"p{i}" for i in range(10)]
+    _, *single = ReplayGradients(replay[None]).products(gradient, torch.full((10,), 1e-9).double(), names, [(1.0,)])
+    told = [each.parameter for each in single]
+
+    assert "p8" in told
+    assert set(told) & set(names[:8])
+
+
 def test_a_parameter_whose_gradient_is_negligible_is_not_told() -> None:
     replay = random(2, 64).double()
     replay[1] *= 1e-9

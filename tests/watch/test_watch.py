@@ -16,7 +16,7 @@ from gacheck.rules.gradients import gradient_error
 from gacheck.watch import watch as watching
 from gacheck.watch.probe import micro_batch_from
 from gacheck.watch.watch import Watch
-from tests.watch.toys import BATCHES, IGNORED, ToyModel, ToyTrainer, same_state, state_of
+from tests.watch.toys import BATCHES, IGNORED, Spied, ToyModel, ToyTrainer, same_state, state_of
 
 
 class Told:
@@ -137,6 +137,31 @@ def test_a_training_step_of_the_instance_is_given_back() -> None:
     trainer.train(1)
 
     assert trainer.training_step is own
+
+
+def test_a_training_step_that_somebody_put_in_its_place_stays() -> None:
+    trainer = ToyTrainer()
+    watch, _ = watched(trainer, 1)
+
+    def other(*args: Any) -> torch.Tensor:
+        return ToyTrainer.training_step(trainer, *args)
+
+    trainer.training_step = other  # type: ignore[method-assign]
+    watch.let_go()
+
+    assert vars(trainer)["training_step"] is other
+
+
+def test_a_compute_loss_of_the_instance_is_given_back_after_every_step() -> None:
+    trainer, bare = ToyTrainer(), ToyTrainer()
+    own = trainer.compute_loss
+    trainer.compute_loss = own  # type: ignore[method-assign]
+    for each in (trainer, bare):
+        watched(each, 1)
+        each.training_step(each.model, BATCHES[0])
+
+    assert vars(trainer)["compute_loss"] is own
+    assert "compute_loss" not in vars(bare)
 
 
 def test_a_training_that_ends_early_is_told_at_its_end() -> None:
@@ -369,6 +394,26 @@ def test_all_tell_each_other_the_same_number_of_times(
 
     assert exchange.num_asked == 2
     assert [o is not None and o.own_mean_nats is not None for o in seen] == [True] * 4
+
+
+def test_of_several_processes_no_count_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The Trainer would multiply by their number: what a micro-batch means by itself is asked without.
+    counts = Spied()
+
+    class Asked(ToyTrainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+            counts.append(kwargs.get("num_items_in_batch"))
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+
+    watched(alone := Asked(counted=True), 1)
+    alone.train(1)
+    # Alone the first is done once more as the training does it, and the replays have a count of their own: 3, then 1.
+    assert list(map(int, counts[:])) == [4, 3, 4, 1, 4]
+
+    told = of_two(monkeypatch, Exchange(as_process_1), Asked(counted=True))
+    assert told.facts[0].unseen == ()
+    # Of each micro-batch the replay's question, then the training's own, with the step's 4.
+    assert counts[5:] == [None, 4, None, 4]
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.37])
