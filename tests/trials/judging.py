@@ -122,17 +122,21 @@ def _outcome(
     if drawn.fault is None:
         return RIGHT if severity == "ok" else FALSE_ALARM
     fault = FAULTS[drawn.fault]
-    if code == "NONFINITE" and not all(math.isfinite(step.logged) for step in truth.steps):
-        return RIGHT
-    if code not in fault.codes | _scale(truth, drawn.k) and not fault.codes & alike:
-        return MISS if severity == "ok" else WRONG_CAUSE
+    named = fault.codes | _in_effect(truth, drawn.k)
+    if severity == "ok":
+        # That data cannot tell a fault from what is right excuses nothing: the truth says that it is wrong.
+        return RIGHT if code in named else MISS
+    if code not in named and not fault.codes & alike:
+        return WRONG_CAUSE
     # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
     true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
-    return RIGHT if severity == "ok" or affects in true else WRONG_CAUSE
+    return RIGHT if affects in true else WRONG_CAUSE
 
 
-def _scale(truth: Truth, k: int) -> frozenset[str]:
-    """Name what any fault may be called that on its data comes to times k, or over k, and to nothing else."""
+def _in_effect(truth: Truth, k: int) -> frozenset[str]:
+    """Name what a fault may be called whose effect on its data is times k, or over k, or NaN, and nothing else."""
+    if not all(math.isfinite(step.logged) for step in truth.steps):
+        return frozenset({"NONFINITE"})
     for factor, codes in ((k, TIMES_K), (1 / k, OVER_K)):
         off = abs(factor - 1)
         if all(

@@ -28,6 +28,7 @@ from tests.trials.truth import BOUNDS, StepTruth, Truth
 
 TIMES_4 = StepTruth(8.0, 2.0, 3.0, 3.0, "x", 4)
 HALF = StepTruth(2.0, 2.0, 0.5, 0.7, "x", 4)
+NOTHING = StepTruth(float("nan"), 2.0, float("nan"), float("nan"), "x", 4)
 GOOD = StepTruth(2.0, 2.0, 0.0, 0.0, "x", 4)
 
 
@@ -54,12 +55,22 @@ def outcome(fault: str | None, step: StepTruth, code: str, affects: str, severit
         # What its data make of a fault, and what is an objective too.
         ("count of the first micro-batch", TIMES_4, "SCALED_BY_ACCUMULATION", "both", "fail", RIGHT),
         ("count of the first micro-batch", HALF, "SCALED_BY_ACCUMULATION", "both", "fail", WRONG_CAUSE),
+        ("count of the next window", NOTHING, "NONFINITE", "both", "fail", RIGHT),
         ("ignored labels are scored", HALF, "OTHER_OBJECTIVE", "none", "ok", RIGHT),
         ("ignored labels are scored", HALF, "OK", "none", "ok", MISS),
     ],
 )
 def test_outcomes(fault: str | None, step: StepTruth, code: str, affects: str, severity: str, expected: str) -> None:
     assert outcome(fault, step, code, affects, severity) == expected
+
+
+def test_what_the_data_cannot_tell_apart_is_no_wrong_cause_but_may_be_a_miss() -> None:
+    drawn = replace(PLAIN, fault="flag off: mean of means")
+    truth, alike = Truth((HALF,), BOUNDS["float32"]), frozenset({"MEAN_OF_MEANS"})
+
+    assert _outcome(drawn, truth, "MISALIGNED_COUNT", "both", "fail", alike) == RIGHT
+    assert _outcome(drawn, truth, "MISALIGNED_COUNT", "both", "fail") == WRONG_CAUSE
+    assert _outcome(drawn, truth, "OK", "none", "ok", alike) == MISS
 
 
 @pytest.mark.parametrize("seed", [0, 1])

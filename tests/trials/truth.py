@@ -179,7 +179,8 @@ class _Beside:
             # The same dropout.
             torch.set_rng_state(state)
             if self._calls_matter:
-                self._reference.calls = self._calls
+                # A number, or a buffer of one.
+                self._reference.calls = self._reference.calls * 0 + self._calls
             self._calls += 1
             part = self._part(self._reference, batch, step)
             total += float(part)

@@ -22,8 +22,6 @@ from gacheck.record.parts import OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import batch_fingerprints, row_fingerprint
-from gacheck.watch.description import hooked_parameters
-from gacheck.watch.overrides import read_overrides
 from gacheck.watch.probe import Probe
 
 StepDone = Callable[[], None]
@@ -92,9 +90,7 @@ class PassRunner:
         with self._workplace() as folder:
             trainer = self._trainer(self._first_spec, folder)
             rows = self._first_rows(trainer, max(step_sizes))
-            answer = self._oracle.answer(rows, micro_batch_sizes, step_sizes, trainer)
-            read = {"overrides": read_overrides(trainer), "hooked_parameters": hooked_parameters(trainer.model)}
-            return answer.model_copy(update=read)
+            return self._oracle.answer(rows, micro_batch_sizes, step_sizes, trainer)
 
     def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
         """Train once; an error is part of the outcome."""
