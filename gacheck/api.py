@@ -117,8 +117,8 @@ def check(
     """Check a model or a Trainer once; `assert gacheck.check(model).ok` is a test.
 
     A model is trained for one step on text of Python's own, under the Trainer of the installed transformers, at
-    `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first two steps, on its own data,
-    without their updates.
+    `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first two steps, on its own
+    data, without their updates.
     Both are as they were afterwards: weights, random state, hooks, the Trainer's state.
 
     Args:

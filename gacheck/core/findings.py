@@ -20,7 +20,7 @@ from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.rules.facts import Flag
 from gacheck.rules.gradients import GradientError, gradient_error, multipliers
-from gacheck.rules.matching import SLACK, Match, Measurement, match
+from gacheck.rules.matching import SLACK, Match, Measurement, match, relative_error
 from gacheck.rules.steps import HYPOTHESES, Hypothesis
 from gacheck.rules.table import RULES_BY_NAME, OptimizerStep, Rule, gravest_first, rule_table
 
@@ -175,12 +175,14 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
         for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
-    readings = [reader.explain(chosen) for reader in others] if _unexplained(finding) else []
-    fitting = [f for f in readings if _num_matched(f) == _num_matched(finding) and _is_mean(f, plain.unit)]
+    asked = _unexplained(finding) or not _num_matched(finding)
+    readings = [reader.explain(chosen) for reader in others] if asked else []
+    fitting = [f for f in readings if _num_matched(f) >= max(1, _num_matched(finding)) and _is_mean(f, plain.unit)]
     explained = [f for f in fitting if not _unexplained(f)]
     # Of losses that nothing explains the gradient may still be right, for what one of the readings means.
     followed = [f for f in (finding, *fitting) if any(p.gradients for p in f.passes) and not _is_strange(f)]
-    finding = next(iter((*explained, *followed)), finding)
+    both = [f for f in explained if f in followed]
+    finding = next(iter((*both, *explained, *followed)), finding)
     missing = any(spec.loss_kwargs == flag for spec in record.missing) or any(p.unseen for p in chosen)
     return _without_proof(_with_alignment(finding, record.oracle), missing=missing)
 
@@ -314,11 +316,15 @@ class _Reader:
         if not gradients:
             return found
         behind_rules = [m.rule for m in (grown, finding.backward) if m is not None and m.rule is not None]
-        for each in (*fitting, *behind_rules, *self._right_rules(step)):
-            errors = self._compare(finding.record, number, step, each)
-            if errors and all(map(agrees, errors)):
-                return self._with_sum(replace(found, gradient_rule=each), each)
-        return found
+        candidates = (*fitting, *behind_rules, *self._right_rules(step))
+        followed = [each for each in candidates if self._follows(finding.record, number, step, each)]
+        if not followed or _differ([each for each in followed if each in fitting], step):
+            return found
+        return self._with_sum(replace(found, gradient_rule=followed[0]), followed[0])
+
+    def _follows(self, record: PassRecord, number: int, step: OptimizerStep, rule: Rule) -> bool:
+        errors = self._compare(record, number, step, rule)
+        return bool(errors) and all(map(agrees, errors))
 
     def _with_sum(self, finding: PassFinding, rule: Rule) -> PassFinding:
         """Take losses for right whose sum is, with the gradient: some Trainers return a step's loss all at its end."""
@@ -348,15 +354,19 @@ class _Reader:
         if whole is None:
             return ()
         single = [gradient_error(each, multiplied) for each in seen[1:]]
-        # Of a parameter with no gradient to speak of, only what it adds to the whole counts.
-        return (whole, *(each for each in single if each is not None and math.isfinite(each.relative)))
+        return (whole, *(each for each in single if each is not None))
 
     def _right_rules(self, step: OptimizerStep) -> tuple[Rule, ...]:
         """Return the rules that are right for what the training is taken to minimise; that which it means first."""
         token_mean, row_mean = RULES_BY_NAME["token_mean"], RULES_BY_NAME["row_mean"]
         if self.hypothesis == "auxiliary":
             return (replace(token_mean, auxiliary="mean"),)
-        if self.hypothesis == "plain" or self.unit in ("tokens", "sum"):
+        if self.hypothesis == "plain" or self.unit == "sum":
+            return (token_mean,)
+        own_count = RULES_BY_NAME["own_count_mean"]
+        if all(map(math.isfinite, own_count.weights(step))):
+            return (own_count, token_mean)
+        if self.unit == "tokens":
             return (token_mean,)
         by_rows = (row_mean,) if step.num_rows else ()
         return by_rows if by_rows and self.unit == "rows" else (token_mean, *by_rows, RULES_BY_NAME["mean_of_means"])
@@ -450,12 +460,23 @@ class _Reader:
         Of one whose unit is not known, the milder reading is taken: rows, or micro-batches.
         """
         step = finding.step
-        if step is None or self.unit in ("tokens", "sum"):
+        if step is None or self.unit == "sum":
+            return False
+        # Somebody's own count says what it is meant over.
+        if _same_shares(rule, RULES_BY_NAME["own_count_mean"], step):
+            return True
+        if self.unit == "tokens":
             return False
         if self.unit == "rows":
             return _same_shares(rule, RULES_BY_NAME["row_mean"], step)
         near = _nearly_cross_entropy(finding)
         return not near and any(_same_shares(rule, RULES_BY_NAME[n], step) for n in ("row_mean", "mean_of_means"))
+
+
+def _differ(rules: Sequence[Rule], step: OptimizerStep) -> bool:
+    """Whether rules predict losses that differ by more than a thousandth: noise alone lets all of them fit."""
+    first, *others = [rule.contributions(step) for rule in rules] or [()]
+    return any(relative_error(other, first) > GRADIENT_AGREES for other in others)
 
 
 def _same_shares(rule: Rule, other: Rule, step: OptimizerStep) -> bool:

@@ -214,7 +214,8 @@ def _better(auto: FlagFinding | None, other: FlagFinding | None, worst: PassFigu
     """Return the other value's finding where it is known to be milder."""
     if auto is None or other is None or _rank(other) >= SEVERITY_RANK["inconclusive"]:
         return None
-    if auto.codes[0] == "INCONCLUSIVE":
+    # Of what nothing explains, nobody knows what another value mends, unless all is right with it.
+    if auto.codes[0] == "INCONCLUSIVE" or (auto.codes[0] == "UNEXPLAINED" and _rank(other) > SEVERITY_RANK["ok"]):
         return None
     tried = {p.record.accumulation_steps for p in other.passes if p.forward is not None}
     if worst is not None and worst.accumulation_steps not in tried:

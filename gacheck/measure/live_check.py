@@ -13,10 +13,10 @@ from gacheck.errors import ModelError
 from gacheck.measure.passes.snapshot import accelerate_kept
 from gacheck.measure.user_code import TAKE_OUT, exit_call
 from gacheck.rules.facts import WatchedTraining
+from gacheck.watch.attributes import ObjectState
 from gacheck.watch.overrides import is_of_transformers
-from gacheck.watch.restoring import ObjectState, RandomState
+from gacheck.watch.restoring import RandomState, books_kept
 from gacheck.watch.watch import Watch
-
 
 # As in an attached training: some faults begin with the second.
 NUM_STEPS = 2
@@ -29,15 +29,15 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
     Weights are not copied: a check that changes them keeps a copy itself.
     """
     random = RandomState.now(model)
-    states = [ObjectState(each) for each in (*model.modules(), *_configs_of(model))]
+    state = ObjectState(*model.modules())
     gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    held = {id(buffer): buffer for module in state.modules for buffer in module.buffers()}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in held.values()]
     with accelerate_kept(), warnings.catch_warnings():
         try:
             yield
         finally:
-            for state in states:
-                state.restore()
+            state.restore()
             for parameter, gradient in gradients:
                 parameter.grad = gradient
             with torch.no_grad():
@@ -46,20 +46,12 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
             random.restore()
 
 
-def _configs_of(model: torch.nn.Module) -> list[Any]:
-    """Return the configs of a model and of its parts, and the configs within them."""
-    found = [config for module in model.modules() if (config := getattr(module, "config", None)) is not None]
-    for config in found:
-        found += [each for each in vars(config).values() if hasattr(each, "model_type") and each not in found]
-    return found
-
-
 class _Seen(BaseException):
     """The steps were seen. No `except Exception` of a Trainer is to hold it up."""
 
 
-# Events within an optimizer step, at which somebody's callback may change the gradients; at others they log and save.
-EVENTS_OF_A_STEP = ("on_step_begin", "on_substep_end", "on_pre_optimizer_step")
+# Events at which somebody's callback may change the settings or the gradients; at others they log and save.
+EVENTS_OF_A_STEP = ("on_train_begin", "on_epoch_begin", "on_step_begin", "on_substep_end", "on_pre_optimizer_step")
 
 
 class _WithinAStep:
@@ -100,10 +92,8 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
 
     callbacks = trainer.callback_handler.callbacks
     own = [each for each in callbacks if not is_of_transformers(type(each))]
-    objects = (trainer, trainer.control, trainer.callback_handler, trainer.accelerator, *own)
-    states = [ObjectState(each) for each in objects]
-    given = [ObjectState(each) for each in (trainer.optimizer, trainer.lr_scheduler) if each is not None]
-    with model_kept(trainer.model):
+    states = [ObjectState(each) for each in (*own, trainer.optimizer, trainer.lr_scheduler) if each is not None]
+    with model_kept(trainer.model), books_kept(trainer):
         try:
             trainer.callback_handler.callbacks = [_WithinAStep(each) for each in own]
             Watch(trainer, num_steps=NUM_STEPS, seen=noted)
@@ -117,6 +107,6 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
                 fix=TAKE_OUT,
             ) from error
         finally:
-            for state in (*states, *given):
+            for state in states:
                 state.restore()
     return seen[-1] if seen and seen[-1].steps else None

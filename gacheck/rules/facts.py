@@ -118,6 +118,8 @@ class Observation:
     """By how much rounding may change the mean cross-entropy over the micro-batch."""
     own_noise_nats: float = 0.0
     """The same of `own_mean_nats`."""
+    own_count: float | None = None
+    """What somebody's own `get_batch_samples` counts in this micro-batch alone; None where the Trainer counts."""
     gradient: GradientProducts | None = None
     """By how much every parameter's gradient grew, held against this micro-batch's replay; None where unseen."""
 

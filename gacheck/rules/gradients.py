@@ -81,7 +81,9 @@ def gradient_error(products: GradientProducts, multiplied: Sequence[float]) -> G
     norm, predicted = math.sqrt(max(square, 0.0)), math.sqrt(max(rule_square, 0.0))
     difference = math.sqrt(max(square - 2 * with_rule + rule_square, 0.0))
     if not predicted:
-        return None if not norm else GradientError(products.parameter, math.inf, 0.0, math.inf, math.inf)
+        if norm <= products.noise:
+            return None
+        return GradientError(products.parameter, math.inf, 0.0, math.inf, 0.0)
     return GradientError(
         parameter=products.parameter,
         norm_ratio=norm / predicted,

@@ -73,6 +73,7 @@ def _micro_batch(
         auxiliary,
         record.process,
         seen.num_rows or len(seen.rows),
+        own_count=seen.own_count if hypothesis == "own" else None,
         noise=noise / abs(mean) if mean and math.isfinite(mean) else 0.0,
     )
 

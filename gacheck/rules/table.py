@@ -82,6 +82,8 @@ class MicroBatch:
     num_rows: int = 0
     noise: float = 0.0
     """Relative error that rounding alone may give its loss."""
+    own_count: float | None = None
+    """What somebody's own code counts in it; None where the Trainer counts."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,15 @@ def _row_mean(step: OptimizerStep, m: MicroBatch) -> float:
     return _over(m.num_rows, step.num_rows * m.num_target_tokens)
 
 
+def _own_count_mean(step: OptimizerStep, m: MicroBatch) -> float:
+    """Weigh each micro-batch's mean by its share of what the training's own code counts."""
+    counts = [each.own_count for each in step.micro_batches]
+    known = [count for count in counts if count is not None]
+    if m.own_count is None or len(known) < len(counts) or not sum(known):
+        return math.nan
+    return _over(m.own_count, sum(known) * m.num_target_tokens)
+
+
 def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
     """Divide by the configured k though the step, the last of an epoch, has fewer micro-batches."""
     if not step.short:
@@ -223,6 +234,7 @@ RULES: tuple[Rule, ...] = (
         "MEAN_OF_MEANS",
     ),
     Rule("row_mean", "mean over rows", _row_mean, "MEAN_OF_MEANS"),
+    Rule("own_count_mean", "mean over a count of its own", _own_count_mean, "MEAN_OF_MEANS"),
     Rule(
         "unshifted_token_mean",
         "counted before the shift",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +27,18 @@ def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
         name: value[start:stop] if isinstance(value, (list, tuple, torch.Tensor)) and _length(value) == rows else value
         for name, value in batch.items()
     }
+
+
+def fresh(value: Any) -> Any:
+    """Copy the containers of a batch, not its tensors: code may take apart what it is given."""
+    if isinstance(value, Mapping):
+        copied: Any = copy.copy(value)
+        for name, each in value.items():
+            copied[name] = fresh(each)
+        return copied
+    if type(value) in (list, tuple):
+        return type(value)(map(fresh, value))
+    return value
 
 
 def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,16 +85,22 @@ def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
     return count_labels(labels[:, 1:] if shifts else labels)
 
 
-def labels_are_inputs(batch: Mapping[str, Any]) -> bool | None:
-    """Whether labels repeat the inputs of the same positions, as they do where the loss is to shift them.
+def repeats(read: Any, labels: torch.Tensor, where: torch.Tensor | None = None) -> bool | None:
+    """Whether labels are mostly what a model reads at the same positions, as they are where the loss is to shift them.
 
     None where there is nothing to compare.
+
+    Args:
+        read: The tokens that it is given, (rows, tokens).
+        labels: (rows, tokens).
+        where: Positions that count, (rows, tokens); None for all labels.
     """
-    ids, labels = batch.get("input_ids"), batch.get("labels")
-    if not isinstance(ids, torch.Tensor) or not isinstance(labels, torch.Tensor) or ids.shape != labels.shape:
+    if not isinstance(read, torch.Tensor) or read.shape != labels.shape:
         return None
     counts = labels.ne(IGNORE_INDEX)
-    return bool(labels[counts].eq(ids[counts]).float().mean() > 0.5) if bool(counts.any()) else None
+    if where is not None and where.shape == counts.shape:
+        counts = counts & where.to(counts.device)
+    return bool(labels[counts].eq(read[counts]).float().mean() > 0.5) if bool(counts.any()) else None
 
 
 def row_fingerprint(input_ids: Sequence[int], labels: Sequence[int]) -> str:

@@ -79,7 +79,8 @@ def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignm
             wanted[:, first - 1] = labels[:, 0]
     else:
         wanted[:, first:] = labels
-    positions = wanted != IGNORE_INDEX
+    # Some mark what is not scored by another negative number.
+    positions = wanted >= 0
     return Alignment(positions, wanted[positions])
 
 
@@ -141,10 +142,12 @@ class FoundAlignment:
     Attributes:
         shifts: It does; also where nothing tells.
         is_clear: The gradient says so.
+        supported: Positions on whose logits the loss depends, (rows, positions); None where that was not seen.
     """
 
     shifts: bool
     is_clear: bool
+    supported: torch.Tensor | None = None
 
 
 def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> FoundAlignment:
@@ -174,7 +177,7 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
             sizes += float(gradient.float().norm() * direction.norm())
         shares[shifts] = along / sizes if sizes else 0.0
     is_clear = max(shares.values()) > MOST_OF_IT and max(shares.values()) > CLEARLY_MORE * min(shares.values())
-    return FoundAlignment(shares[True] >= shares[False] or not is_clear, is_clear)
+    return FoundAlignment(shares[True] >= shares[False] or not is_clear, is_clear, seen.ne(0).any(-1))
 
 
 def _by_row(alignment: Alignment) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

@@ -32,6 +32,8 @@ AUTO_MODULE = "transformers.models.auto.modeling_auto"
 # Those of them that change nothing of the loss itself.
 NOT_OF_THE_LOSS = frozenset({"learning_rate", "optim", "max_grad_norm", "seed"})
 
+GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
+
 PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
 
 
@@ -100,6 +102,25 @@ def _is_built_by_auto_class(model_class: type, model_type: str) -> bool | None:
     return is_of_transformers(model_class) and model_class.__name__ in ((made,) if isinstance(made, str) else made)
 
 
+def hooked_parameters(model: torch.nn.Module) -> tuple[str, ...]:
+    """Return the names of the parameters whose gradient a hook can change: on them, or on the module that has them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    hooked: dict[str, None] = {}
+    for module in model.modules():
+        on_module = _hooks_of(module)
+        for parameter in module.parameters(recurse=False):
+            if on_module or _hooks_of(parameter):
+                hooked[names[id(parameter)]] = None
+    return tuple(hooked)
+
+
+def _hooks_of(owner: Any) -> list[Any]:
+    """Return the hooks that wait for a gradient, without our own."""
+    found = [getattr(owner, name, None) or {} for name in GRADIENT_HOOKS]
+    hooks = [hook for each in found for hook in each.values()]
+    return [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("gacheck.")]
+
+
 def describe_training(trainer: Any) -> dict[str, Any]:
     """Describe a Trainer at its first step, as fields of `WatchedTraining`."""
     model = trainer.model
@@ -126,6 +147,7 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "dtype": str(first.dtype).removeprefix("torch."),
         "autocast": PRECISIONS.get(str(getattr(trainer.accelerator, "mixed_precision", "no"))),
         "overrides": read_overrides(trainer),
+        "hooked_parameters": hooked_parameters(model),
         "loss_type": described.loss_type,
         "has_loss_type": described.has_loss_type,
         "built_by_auto_class": described.built_by_auto_class,

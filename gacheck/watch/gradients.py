@@ -81,9 +81,14 @@ class ReplayGradients:
         predicted = torch.einsum("v,vpb->pb", multiplied, self.vectors)
         off = (gradient - predicted).norm(dim=1)
         counts = off > NEGLIGIBLE * gradient.norm()
-        score = torch.where(counts, off / (noise + predicted.norm(dim=1)).clamp_min(1e-300), torch.zeros(()).double())
-        most = min(MOST_PARAMETERS, int((score > 0).sum()))
-        return [int(i) for i in score.topk(most).indices]
+        wanted = predicted.norm(dim=1)
+        score = torch.where(counts, off / (noise + wanted).clamp_min(1e-300), torch.zeros(()).double())
+        # Those that should have none are not to crowd out those that should have another.
+        return [
+            int(i)
+            for kind in (wanted > 0, wanted == 0)
+            for i in (score * kind).topk(min(MOST_PARAMETERS, int((score * kind > 0).sum()))).indices
+        ]
 
 
 def _products(name: str | None, gradient: torch.Tensor, vectors: torch.Tensor, noise: float) -> GradientProducts:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
@@ -30,7 +28,6 @@ class MicroBatchReader:
         inputs: The micro-batch.
         start: Random state before the step, so that it can be repeated.
         readers: What was seen of the logits, under each alignment.
-        asked_by_compute_loss: Whether the Trainer's `compute_loss` asked for a forward; None where there was none.
         backward: The loss whose gradient was taken.
         trouble: Why something could not be seen.
     """
@@ -45,7 +42,6 @@ class MicroBatchReader:
         labels, shifted = scored_labels(self.inputs, task)
         self.start = RandomState.now(model)
         self.readers = {shifts: LogitsReader(labels, shifts=shifts) for shifts in ([False] if shifted else alignments)}
-        self.asked_by_compute_loss: bool | None = None
         self.backward = BackwardRoots()
         self.trouble: Exception | None = None
         self._forward: tuple[dict[str, Any], RandomState] | None = None
@@ -66,7 +62,6 @@ class MicroBatchReader:
             return
         try:
             self._forward = kwargs, RandomState.now(module)
-            self.asked_by_compute_loss = self.asked_by_compute_loss or _is_within("compute_loss")
         except Exception as error:
             self.trouble = error
 
@@ -103,16 +98,6 @@ class MicroBatchReader:
         finally:
             self._is_replay = False
         return None
-
-
-def _is_within(function: str) -> bool:
-    """Whether a function of this name is being called."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == function:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def has_labels(inputs: Batch, task: Task = CAUSAL_LM) -> bool:

@@ -30,12 +30,13 @@ from gacheck.rules.gradients import gradient_error, multipliers
 from gacheck.rules.steps import HYPOTHESES, optimizer_step
 from gacheck.rules.table import RULES_BY_NAME
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, labels_are_inputs, num_rows
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, fresh, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
 from gacheck.watch.replays import (
     CrossEntropy,
+    Question,
     Replay,
     Unit,
     ask_location,
@@ -62,13 +63,15 @@ class _Seen:
     Attributes:
         inputs: As `training_step` is given them.
         reader: Of its logits; None where it has no labels.
+        num_asked: How often `compute_loss` was asked.
         replayed: What it means by itself; None where that could not be asked.
         growth: Sketch of what its backward added to the gradients.
         present: Sketch of the gradients after it, as they are scaled.
     """
 
-    inputs: dict[str, Any]
+    inputs: Any
     reader: MicroBatchReader | None = None
+    num_asked: int = 0
     replayed: Replay | None = None
     growth: torch.Tensor | None = None
     present: torch.Tensor | None = None
@@ -118,6 +121,7 @@ class Probe:
         self._sketcher: Sketcher | None = None
         self._noise: torch.Tensor | None = None
         self._model: Any = None
+        self._is_replaying = False
         self._training_step = trainer.training_step
         self._had_own_step = "training_step" in vars(trainer)
         self.shifts = shifts
@@ -135,6 +139,7 @@ class Probe:
         def watched_step(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
             return self._watched_step(model, inputs, *args, **kwargs)
 
+        self._watched = watched_step
         trainer.training_step = watched_step
 
     @property
@@ -144,6 +149,8 @@ class Probe:
 
     def stop(self) -> None:
         """Give the Trainer its `training_step` back: from now on nothing is watched."""
+        if vars(self._trainer).get("training_step") is not self._watched:
+            return  # somebody has put another in its place
         if self._had_own_step:
             self._trainer.training_step = self._training_step
         else:
@@ -157,6 +164,8 @@ class Probe:
         try:
             with ExitStack() as stack:
                 seen = self._begin(inputs, stack) if is_observed else None
+                if seen is not None:
+                    stack.enter_context(self._asking(seen))
                 loss: torch.Tensor = self._training_step(model, inputs, *args, **kwargs)
         except BaseException:
             # The Trainer may begin the step anew, with a smaller batch after it ran out of memory.
@@ -166,6 +175,10 @@ class Probe:
         value = float(loss.detach() if loss.numel() == 1 else loss.detach().mean())
         if again is not None and value:
             self.repeat_error = abs(again - value) / abs(value)
+        if seen is not None and seen.num_asked != 1:
+            # What its step means by the whole micro-batch is not asked of `compute_loss`: its cross-entropy may tell.
+            start = seen.reader.start if seen.reader is not None else None
+            self._replay(seen, Question(seen.inputs, start=start))
         self._seen.append(seen)
         self._micro_batches.append(self._note(value, loss.dtype, num_items, seen))
         if self._trainer.accelerator.sync_gradients:
@@ -196,21 +209,58 @@ class Probe:
         if not isinstance(inputs, Mapping):
             self.trouble.append(ValueError("its micro-batches are no mappings of names to tensors"))
             return None
-        seen = _Seen(dict(inputs))
-        with self._guarded():
-            if self._sketcher is None and self._gradients:
-                self._sketcher = Sketcher(self._trainer.model)
-            seen.replayed = replay(self._trainer, inputs, self.shifts, self._sketcher, self._loss_scale)
-            if self.shifts is None and seen.replayed.plain is not None and seen.replayed.plain.num_targets:
-                self._align(inputs, seen.replayed.plain)
+        # Code may take apart what it is given.
+        seen = _Seen(fresh(inputs))
         if has_labels(seen.inputs):
             with self._guarded():
                 alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
                 seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, alignments)
                 stack.enter_context(seen.reader.watching())
         with self._guarded():
+            if self._sketcher is None and self._gradients:
+                self._sketcher = Sketcher(self._trainer.model, getattr(self._trainer, "optimizer", None))
             self._watch_growth(seen, stack)
         return seen
+
+    @contextmanager
+    def _asking(self, seen: _Seen) -> Iterator[None]:
+        """Within the block, repeat the micro-batch when `compute_loss` is asked: with its inputs, from its state."""
+        trainer = self._trainer
+        own, had_own = trainer.compute_loss, "compute_loss" in vars(trainer)
+
+        @functools.wraps(own)
+        def asked(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._is_replaying:
+                seen.num_asked += 1
+                if seen.num_asked == 1:
+                    count = kwargs.get("num_items_in_batch", args[1] if len(args) > 1 else None)
+                    self._replay(seen, Question(seen.inputs, inputs, is_counted=self._may_count(count)))
+            return own(model, inputs, *args, **kwargs)
+
+        trainer.compute_loss = asked
+        try:
+            yield
+        finally:
+            if vars(trainer).get("compute_loss") is asked:
+                if had_own:
+                    trainer.compute_loss = own
+                else:
+                    del trainer.compute_loss
+
+    def _may_count(self, count: Any) -> bool:
+        # With several processes the Trainer multiplies by their number where it is handed a count.
+        return count is not None and not self._is_distributed
+
+    def _replay(self, seen: _Seen, question: Question) -> None:
+        self._is_replaying = True
+        try:
+            with self._guarded():
+                seen.replayed = replay(self._trainer, question, self.shifts, self._sketcher, self._loss_scale)
+                plain = seen.replayed.plain
+                if self.shifts is None and plain is not None and plain.num_targets:
+                    self._align(seen.inputs, plain)
+        finally:
+            self._is_replaying = False
 
     def _align(self, inputs: Mapping[str, Any], plain: CrossEntropy) -> None:
         """Note whether the loss shifts the labels; where it does not, whether the model's own would."""
@@ -218,7 +268,7 @@ class Probe:
         if not plain.shifts and plain.is_aligned and CAUSAL_LM.shifted_labels not in inputs:
             with suppress(Exception):
                 self.model_shifts = model_alignment(self._trainer, inputs)
-            self.labels_are_inputs = labels_are_inputs(inputs)
+            self.labels_are_inputs = plain.targets_are_read
 
     def _watch_growth(self, seen: _Seen, stack: ExitStack) -> None:
         sketcher = self._sketcher
@@ -254,9 +304,8 @@ class Probe:
         plain = replayed.plain if replayed is not None else None
         if replayed is None and (read is None or read.sum_nats is None):
             return None
-        if reader is not None and reader.asked_by_compute_loss is not None:
-            is_asked = bool(self.own_loss.is_asked or reader.asked_by_compute_loss)
-            self.own_loss = replace(self.own_loss, is_asked=is_asked)
+        is_asked = self.own_loss.is_asked is not False and seen.num_asked == 1
+        self.own_loss = replace(self.own_loss, is_asked=is_asked)
         weight = read.weight(self._loss_scale) if read is not None else None
         taken = reader.backward.loss if reader is not None else None
         # A training's step may do other forwards than that of its loss: the replay's logits are those of the loss.
@@ -276,6 +325,7 @@ class Probe:
             num_rows=num_rows(seen.inputs),
             noise_nats=noise,
             own_noise_nats=replayed.noise_nats if replayed is not None else 0.0,
+            own_count=replayed.own_count if replayed is not None else None,
         )
 
     @property
@@ -289,6 +339,8 @@ class Probe:
         self.trouble += [each for each in troubles if each is not None]
         if len(readers) == 1:
             return next(iter(readers.values()))
+        if self.shifts is not None:
+            return readers[self.shifts]
         # Read against labels that are one position off, the weight varies by more than itself.
         weights = {shifts: each.weight() for shifts, each in readers.items()}
         spreads = {shifts: weight.spread for shifts, weight in weights.items() if weight is not None}

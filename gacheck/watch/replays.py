@@ -8,7 +8,6 @@ is its own witness. A replay runs before the training's own forward and backward
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ import torch
 
 from gacheck.rules.facts import CodeLocation
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import joined, num_rows, rows_of
+from gacheck.watch.batches import fresh, joined, num_rows, repeats, rows_of
 from gacheck.watch.cross_entropy import (
     align,
     find_alignment,
@@ -29,8 +28,8 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
-from gacheck.watch.own_loss import find_loss, own_mean, without_accumulation
-from gacheck.watch.restoring import books_kept, gradients_aside, hooks_muted, undisturbed
+from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
+from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
 from gacheck.watch.sketches import Sketcher
 
 Unit = Literal["tokens", "rows", "sum"]
@@ -64,6 +63,7 @@ class CrossEntropy:
         noise_nats: By how much rounding may change the mean.
         row_mean_nats: The mean over the rows of each row's own mean.
         is_aligned: It is clear that the loss scores these targets.
+        targets_are_read: The model reads the targets at their own positions; None where that was not seen.
     """
 
     sum_nats: float
@@ -72,6 +72,7 @@ class CrossEntropy:
     shifts: bool
     noise_nats: float
     is_aligned: bool = True
+    targets_are_read: bool | None = None
 
     @property
     def mean_nats(self) -> float:
@@ -94,6 +95,7 @@ class Replay:
         is_plain: Whether the own loss is that.
         is_mean_over_rows: Whether it is cross-entropy too, as a mean over the rows.
         noise_nats: By how much rounding may change the own loss.
+        own_count: What somebody's own code counts in it; None where the Trainer counts.
         plain_gradient: Sketch of the gradient of the mean cross-entropy; None without.
         own_gradient: Sketch of the gradient of the own loss; None where it is not to be taken, or has none.
     """
@@ -103,22 +105,34 @@ class Replay:
     is_plain: bool
     is_mean_over_rows: bool
     noise_nats: float
+    own_count: float | None
     plain_gradient: torch.Tensor | None
     own_gradient: torch.Tensor | None
 
 
 @contextmanager
-def aside(trainer: Any) -> Iterator[None]:
-    """Let a training's code run within the block as at k = 1, and leave everything as it was."""
+def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
+    """Let a training's code run within the block as at k = 1, and leave everything as it was.
+
+    Args:
+        trainer: Whose code runs.
+        start: What it draws from; by default the present state.
+    """
     model = trainer.model
     with ExitStack() as stack:
-        for context in (undisturbed(model), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
+        for context in (undisturbed(model, start), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
             stack.enter_context(context)
         stack.enter_context(_modes_kept(model))
+        # What is asked is not logged.
+        vars(trainer)["log"] = _log_nothing
         stack.enter_context(without_accumulation(trainer))
         stack.enter_context(trainer.compute_loss_context_manager())
         model.train()
         yield
+
+
+def _log_nothing(*args: Any, **kwargs: Any) -> None:
+    """Stand in for `Trainer.log`."""
 
 
 @contextmanager
@@ -132,14 +146,31 @@ def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
+@dataclass(frozen=True)
+class Question:
+    """What `compute_loss` is asked for a micro-batch.
+
+    Attributes:
+        inputs: As the data loader gives them.
+        prepared: As `compute_loss` is given them; None to prepare them as the Trainer does.
+        is_counted: It is handed `num_items_in_batch`.
+        start: What is drawn from; None: the present state.
+    """
+
+    inputs: Any
+    prepared: Any = None
+    is_counted: bool = False
+    start: RandomState | None = None
+
+
 def replay(
-    trainer: Any, inputs: Mapping[str, Any], shifts: bool | None, sketcher: Sketcher | None, scale: float = 1.0
+    trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float = 1.0
 ) -> Replay:
     """Repeat a micro-batch by itself.
 
     Args:
         trainer: Before it does the micro-batch.
-        inputs: Of `training_step`.
+        question: What is asked.
         shifts: Whether the loss shifts the labels; None to find it out.
         sketcher: Of its model; None to take no gradients.
         scale: Factor for the loss before backward, lest float16 underflow.
@@ -149,27 +180,37 @@ def replay(
     """
     if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in ("fsdp", "deepspeed")):
         raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
-    asked = _ask(trainer, inputs, shifts, sketcher, scale)
+    asked = _ask(trainer, question, shifts, sketcher, scale)
     found = asked.plain.shifts if asked.plain is not None else None
+    if asked.plain is None or found in (shifts, True):
+        return asked
     # Code that was handed its count got one for the alignment that was assumed.
-    return asked if found in (None, shifts, True) else _ask(trainer, inputs, found, sketcher, scale)
+    again = _ask(trainer, question, found, sketcher, scale)
+    if again.plain is None:
+        return again
+    first, plain = asked.plain, again.plain
+    return replace(again, plain=replace(plain, is_aligned=first.is_aligned, targets_are_read=first.targets_are_read))
 
 
-def _ask(
-    trainer: Any, inputs: Mapping[str, Any], shifts: bool | None, sketcher: Sketcher | None, scale: float
-) -> Replay:
-    with aside(trainer), torch.set_grad_enabled(sketcher is not None):
-        batch = trainer._prepare_inputs(dict(inputs))
-        with _logits_kept(trainer.model) as kept:
-            loss = own_mean(trainer, batch, shifts=shifts is not False)
+def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
+    with aside(trainer, question.start), torch.set_grad_enabled(sketcher is not None):
+        count, is_own = None, False
+        if question.is_counted:
+            count, is_own = own_count(trainer, question.inputs, shifts=shifts is not False)
+        batch = fresh(question.prepared)
+        if batch is None:
+            batch = trainer._prepare_inputs(fresh(question.inputs))
+        with _forwards_kept(trainer.model) as kept:
+            loss = own_mean(trainer, batch, shifts=shifts is not False, count=count)
         loss = loss.mean() if loss.numel() != 1 else loss
+        counted = float(count) if is_own and count is not None else None
         labels, collated = _labels(batch)
-        logits, blur = _logits(trainer, kept, batch) if labels is not None else (None, 0.0)
+        logits, blur = _logits(trainer, kept.logits, batch) if labels is not None else (None, 0.0)
         mean = float(loss.detach())
         if labels is None or logits is None or len(logits) != len(labels):
-            return Replay(mean, None, False, False, 0.0, None, _gradient(loss, sketcher, scale))
+            return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
         alignments = (False,) if collated else CAUSAL_LM.alignments if shifts is None else (shifts,)
-        plain = _cross_entropy(logits, labels, alignments, loss, blur)
+        plain = _cross_entropy(logits, labels, alignments, loss, blur, kept.read)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
         plain_loss = _mean_cross_entropy(logits, labels, plain)
         plain_gradient = _gradient(plain_loss, sketcher, scale, keep_graph=not is_plain or is_coarse)
@@ -183,7 +224,7 @@ def _ask(
         if not is_plain and logits.dtype.itemsize < 4:
             # Code of its own may round in the precision of the logits, even where a wider loss comes out.
             noise = max(noise, torch.finfo(logits.dtype).eps / 2 * abs(mean))
-        return Replay(mean, plain, is_plain, by_rows, noise, plain_gradient, own_gradient)
+        return Replay(mean, plain, is_plain, by_rows, noise, counted, plain_gradient, own_gradient)
 
 
 def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
@@ -212,17 +253,25 @@ def _labels(batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, bool]:
         return None, False
 
 
-@contextmanager
-def _logits_kept(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Keep the logits of the forwards in the block, the latest last."""
-    kept: list[torch.Tensor] = []
+class _Forwards:
+    """What the forwards of a block were given and gave: logits, the latest last, and the tokens that were read."""
 
-    def keep(module: torch.nn.Module, args: Any, outputs: Any) -> None:
+    def __init__(self) -> None:
+        self.logits: list[torch.Tensor] = []
+        self.read: torch.Tensor | None = None
+
+
+@contextmanager
+def _forwards_kept(model: torch.nn.Module) -> Iterator[_Forwards]:
+    kept = _Forwards()
+
+    def keep(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
         logits = find_logits(outputs)
         if logits is not None:
-            kept.append(logits)
+            kept.logits.append(logits)
+            kept.read = kwargs.get("input_ids", args[0] if args else None)
 
-    handle = model.register_forward_hook(keep)
+    handle = model.register_forward_hook(keep, with_kwargs=True)
     try:
         yield kept
     finally:
@@ -246,9 +295,23 @@ def _logits(trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any]) ->
 
 
 def _cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, alignments: tuple[bool, ...], own: torch.Tensor, blur: float
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    alignments: tuple[bool, ...],
+    own: torch.Tensor,
+    blur: float,
+    read: Any = None,
 ) -> CrossEntropy:
-    """Score the labels as the own loss does: shifted or not."""
+    """Score the labels as the own loss does: shifted or not.
+
+    Args:
+        logits: (rows, positions, vocabulary).
+        labels: (rows, tokens).
+        alignments: That are possible.
+        own: The own loss.
+        blur: Relative error of the logits.
+        read: The tokens that the model was given, (rows, tokens).
+    """
     mean, found = float(own.detach()), []
     for shifts in alignments:
         alignment = align(logits, labels, shifts=shifts)
@@ -263,8 +326,9 @@ def _cross_entropy(
         # No plain cross-entropy: the direction of its gradient at the logits tells.
         aligned = find_alignment(own, logits, labels)
         chosen = next(each for each in found if each.shifts == aligned.shifts)
-        return replace(chosen, is_aligned=aligned.is_clear)
-    return found[best]
+        copies = repeats(read, labels, aligned.supported)
+        return replace(chosen, is_aligned=aligned.is_clear, targets_are_read=copies)
+    return replace(found[best], targets_are_read=repeats(read, labels))
 
 
 def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, plain: CrossEntropy) -> torch.Tensor:
@@ -275,7 +339,7 @@ def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, plain: Cross
     return total / max(1, plain.num_targets)
 
 
-def gradient_noise(trainer: Any, inputs: Mapping[str, Any], sketcher: Sketcher, scale: float) -> torch.Tensor:
+def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) -> torch.Tensor:
     """Measure by how much rounding changes the gradient of a micro-batch, relative to its norm, (parameters,).
 
     The gradient of the same loss is taken twice, at two scales.
@@ -283,7 +347,7 @@ def gradient_noise(trainer: Any, inputs: Mapping[str, Any], sketcher: Sketcher, 
     sketches = []
     for factor in (1.0, OTHER_SCALE):
         with aside(trainer):
-            loss = own_mean(trainer, trainer._prepare_inputs(dict(inputs)), shifts=True)
+            loss = own_mean(trainer, trainer._prepare_inputs(fresh(inputs)), shifts=True)
             found = _gradient(loss.mean(), sketcher, scale * factor)
             sketches.append(sketcher.nothing() if found is None else found)
     norm = float(sketches[0].norm())
@@ -295,8 +359,7 @@ def repeat(trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any,
     """Do a micro-batch exactly as the training is about to do it, and return its loss."""
     inner = trainer.model
     with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
-        given = dict(inputs) if isinstance(inputs, Mapping) else inputs
-        loss = training_step(model, given, *args, **kwargs)
+        loss = training_step(model, fresh(inputs), *args, **kwargs)
         return float(loss.detach().mean())
 
 
@@ -325,12 +388,10 @@ def step_at_other_flag(
     inner = trainer.model
     with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
         trainer.model_accepts_loss_kwargs = not trainer.model_accepts_loss_kwargs
-        names = inspect.signature(trainer.get_batch_samples).parameters
-        device = {"device": trainer.args.device} if "device" in names else {}
-        samples, count = trainer.get_batch_samples(iter(batches), len(batches), **device)
+        samples, count = batch_samples(trainer, [fresh(each) for each in batches])
         with sketcher.received(scale) as gradient:
             losses = tuple(
-                float(training_step(model, dict(each), num_items_in_batch=count).detach()) for each in samples
+                float(training_step(model, fresh(each), num_items_in_batch=count).detach()) for each in samples
             )
     return TriedStep(losses, count, gradient)
 
@@ -350,7 +411,7 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
         inputs = functools.reduce(joined, batches[-MOST_ROWS_APART:])
     with torch.no_grad(), aside(trainer):
         trainer.model.eval()
-        batch = trainer._prepare_inputs(dict(inputs))
+        batch = trainer._prepare_inputs(fresh(inputs))
         rows = min(num_rows(batch), MOST_ROWS_APART)
         if rows < 2:
             return None
@@ -377,7 +438,7 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
 def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
     """Return whether the model's own loss shifts the labels; None where it has none that tells."""
     with aside(trainer):
-        batch = trainer._prepare_inputs(dict(inputs))
+        batch = trainer._prepare_inputs(fresh(inputs))
         outputs = trainer.model(**batch)
         labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
         if labels is None or loss is None or logits is None or not loss.requires_grad:
@@ -390,10 +451,10 @@ def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) ->
     """Whether the own code returns k times as much when it is asked with k as configured."""
     k = trainer.args.gradient_accumulation_steps
     with torch.no_grad(), undisturbed(trainer.model), books_kept(trainer), trainer.compute_loss_context_manager():
-        batch = trainer._prepare_inputs(dict(inputs))
+        batch = trainer._prepare_inputs(fresh(inputs))
         configured = float(own_mean(trainer, batch, shifts=shifts).mean())
     with torch.no_grad(), aside(trainer):
-        alone = float(own_mean(trainer, trainer._prepare_inputs(dict(inputs)), shifts=shifts).mean())
+        alone = float(own_mean(trainer, trainer._prepare_inputs(fresh(inputs)), shifts=shifts).mean())
     return k > 1 and bool(alone) and abs(configured / alone / k - 1) <= UNIT_FITS
 
 

@@ -1,19 +1,20 @@
-"""Puts back what extra forwards and trainings change: random state, buffers, the attributes of objects."""
+"""Puts back what extra forwards and trainings change: random state, buffers, attributes, gradients."""
 
 from __future__ import annotations
 
 import random
 import sys
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-# A Trainer's attributes that hold what it is fed: large, and nobody keeps books in them.
-DATA = frozenset({"train_dataset", "eval_dataset"})
+from gacheck.watch.attributes import ObjectState
+
+# Buffers of whole numbers beyond this size are weights, packed: nobody counts in them, and a copy could be too much.
+LARGE_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,21 @@ class RandomState:
     of_python: Any
     of_numpy: Any
     of_torch: torch.Tensor
-    of_devices: tuple[tuple[torch.device, torch.Tensor], ...]
+    of_devices: tuple[tuple[str, tuple[int, ...], torch.Tensor], ...]
 
     @classmethod
     def now(cls, model: torch.nn.Module) -> RandomState:
-        """Read the generators, also of the devices that the model is on."""
-        devices = {p.device for p in model.parameters() if p.device.type in ("cuda", "mps")}
-        states = tuple((d, _accelerator(d).get_rng_state(*_index(d))) for d in devices)
+        """Read the generators, also of all devices of the kinds that are in use."""
+        kinds = {parameter.device.type for parameter in model.parameters()}
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            kinds.add("cuda")  # of another model, say
+        states = []
+        for kind in sorted(kinds):
+            read = getattr(getattr(torch, kind, None), "get_rng_state", None)
+            if read is not None:
+                states += [(kind, number, read(*number)) for number in _numbers(kind)]
         numpy = sys.modules.get("numpy")
-        return cls(random.getstate(), numpy and numpy.random.get_state(), torch.get_rng_state(), states)
+        return cls(random.getstate(), numpy and numpy.random.get_state(), torch.get_rng_state(), tuple(states))
 
     def restore(self) -> None:
         """Put the generators back."""
@@ -39,77 +46,18 @@ class RandomState:
         if self.of_numpy is not None:
             sys.modules["numpy"].random.set_state(self.of_numpy)
         torch.set_rng_state(self.of_torch)
-        for device, state in self.of_devices:
-            _accelerator(device).set_rng_state(state, *_index(device))
+        for kind, number, state in self.of_devices:
+            getattr(torch, kind).set_rng_state(state, *number)
 
 
-def _accelerator(device: torch.device) -> Any:
-    return torch.cuda if device.type == "cuda" else torch.mps
-
-
-def _index(device: torch.device) -> tuple[torch.device, ...]:
-    return (device,) if device.type == "cuda" else ()
-
-
-class ObjectState:
-    """An object's attributes at one moment, and what the collections among them hold, those within them too.
-
-    They are put back in place, since others may hold the same ones. Numbers on a device count as well; larger tensors,
-    weights and buffers come back as the same tensors, whatever values they have by then.
-    """
-
-    def __init__(self, thing: Any) -> None:
-        attributes = vars(thing)
-        self._collections: list[tuple[Any, list[Any]]] = []
-        self._numbers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._seen: set[int] = set()
-        self._note_items(attributes)
-        is_module = isinstance(thing, torch.nn.Module)
-        for name, value in attributes.items():
-            if is_module and name in ("_parameters", "_buffers"):
-                self._note_items(value)
-            elif name not in DATA:
-                self._note(value)
-
-    def restore(self) -> None:
-        """Put everything back."""
-        for collection, items in self._collections:
-            _refill(collection, items)
-        with torch.no_grad():
-            for tensor, value in self._numbers:
-                # What was not written to is not either: a graph that is still to be differentiated may have saved it.
-                if not torch.equal(tensor, value):
-                    tensor.copy_(value)
-
-    def _note(self, value: Any) -> None:
-        """Note a value, and what it holds down to the bottom."""
-        if isinstance(value, torch.Tensor):
-            if value.numel() == 1 and not isinstance(value, torch.nn.Parameter):
-                self._numbers.append((value, value.detach().clone()))
-        elif isinstance(value, (list, tuple, set, deque, dict)) and id(value) not in self._seen:
-            self._seen.add(id(value))
-            if not isinstance(value, tuple):
-                self._note_items(value)
-            for item in value.values() if isinstance(value, dict) else value:
-                self._note(item)
-
-    def _note_items(self, collection: Any) -> None:
-        items = collection.items() if isinstance(collection, dict) else collection
-        self._collections.append((collection, list(items)))
-
-
-def _refill(collection: Any, items: list[Any]) -> None:
-    collection.clear()
-    if isinstance(collection, dict):
-        for name, value in items:  # one by one: a ModelOutput refuses to be updated
-            collection[name] = value
-    else:
-        (collection.update if isinstance(collection, set) else collection.extend)(items)
+def _numbers(kind: str) -> list[tuple[int, ...]]:
+    """Number the devices of a kind; Metal's is only one, and has none."""
+    return [()] if kind == "mps" else [(i,) for i in range(getattr(torch, kind).device_count())]
 
 
 @contextmanager
 def undisturbed(model: torch.nn.Module, start: RandomState | None = None) -> Iterator[None]:
-    """Leave random state and buffers as they were: an extra forward must not change the training.
+    """Leave random state, buffers and attributes as they were: an extra forward must not change the training.
 
     Args:
         model: Its forwards get copies of its buffers to work on. The originals are not touched, not even to put them
@@ -117,36 +65,58 @@ def undisturbed(model: torch.nn.Module, start: RandomState | None = None) -> Ite
         start: What the block draws from, so that it repeats an earlier forward; by default the present state.
     """
     before = RandomState.now(model)
-    copies: dict[int, torch.Tensor] = {}
-    held = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
-    for registry, originals in held:
-        for name, buffer in originals.items():
-            if buffer is not None:
-                registry[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+    state = ObjectState(*model.modules())
     try:
+        _work_on_copies(state.modules)
         if start is not None:
             start.restore()
         yield
     finally:
-        for registry, originals in held:
-            registry.update(originals)
+        state.restore()
         before.restore()
+
+
+def _work_on_copies(modules: list[torch.nn.Module]) -> None:
+    """Put a copy in the place of every buffer."""
+    copies: dict[int, torch.Tensor] = {}
+    for module in modules:
+        for name, buffer in module._buffers.items():
+            if buffer is None or (not buffer.is_floating_point() and buffer.nbytes > LARGE_BYTES):
+                continue
+            if id(buffer) not in copies:
+                copies[id(buffer)] = buffer.detach().clone()
+            module._buffers[name] = copies[id(buffer)]
 
 
 @contextmanager
 def books_kept(trainer: Any) -> Iterator[None]:
-    """Put back what a Trainer counts and collects for its log: a question must not be logged as a training."""
-    books = ObjectState(trainer)
+    """Put back what a Trainer counts and collects: a question must not be logged as a training.
+
+    What it holds counts as well, down to the last object: its arguments and its state, accelerate's, a loss function
+    with a memory, a second model. The model that it trains is left alone.
+    """
+    model = getattr(trainer, "model", None)
+    trained = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    state = ObjectState(trainer, without=trained)
     try:
-        yield
+        _work_on_copies(state.modules)
+        with gradients_aside(*state.modules, without=trained):
+            yield
     finally:
-        books.restore()
+        state.restore()
 
 
 @contextmanager
-def gradients_aside(model: torch.nn.Module) -> Iterator[None]:
-    """Give every parameter no gradient within the block, and afterwards the very tensor that it had."""
-    held = [(parameter, parameter.grad) for parameter in model.parameters()]
+def gradients_aside(*models: torch.nn.Module, without: Iterable[torch.nn.Module] = ()) -> Iterator[None]:
+    """Give every parameter no gradient within the block, and afterwards the very tensor that it had.
+
+    Args:
+        models: Whose parameters.
+        without: Modules that may share some; those are left alone.
+    """
+    others = {id(parameter) for module in without for parameter in module._parameters.values()}
+    parameters = {id(p): p for model in models for p in model.parameters()}
+    held = [(parameter, parameter.grad) for key, parameter in parameters.items() if key not in others]
     try:
         for parameter, _ in held:
             parameter.grad = None

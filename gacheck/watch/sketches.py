@@ -21,7 +21,7 @@ FEWEST_BUCKETS, MOST_BUCKETS = 8, 256
 
 # The signs repeat after so many elements, and those of the pieces after so many.
 PIECE = 2**14
-MOST_SIGNS = 2**12
+MOST_SIGNS = 2**10
 
 # Elements that are taken at a time: what a processor's cache holds, and what keeps an accelerator busy.
 ON_PROCESSOR, ON_ACCELERATOR = 2**18, 2**24
@@ -32,14 +32,22 @@ def _signs(generator: torch.Generator, number: int) -> torch.Tensor:
 
 
 class Sketcher:
-    """Makes sketches of the gradients of a model's trained parameters.
+    """Makes sketches of the gradients of all that is trained.
+
+    Args:
+        model: Its parameters, those too that are not trained yet.
+        optimizer: That may train others besides; None without.
 
     Attributes:
         names: Of the parameters, as `named_parameters` has them.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    def __init__(self, model: torch.nn.Module, optimizer: Any = None) -> None:
+        trained = [(name, p) for name, p in model.named_parameters() if p.is_floating_point() or p.is_complex()]
+        known = {id(p) for _, p in trained}
+        groups = enumerate(getattr(optimizer, "param_groups", ()))
+        others = [(f"optimizer.param_groups[{i}][{j}]", p) for i, g in groups for j, p in enumerate(g["params"])]
+        trained += [(name, p) for name, p in others if id(p) not in known]
         self.names = [name for name, _ in trained]
         self._parameters = [p for _, p in trained]
         share = BUDGET // max(1, len(trained))
@@ -48,7 +56,8 @@ class Sketcher:
         # Whole rows of buckets, so that every piece begins at the first one.
         rows = PIECE // self._num_buckets
         self._signs = _signs(generator, rows * self._num_buckets).view(rows, self._num_buckets)
-        self._signs_of_pieces = _signs(generator, MOST_SIGNS)
+        # In each bucket others, lest pieces that are alike vanish together, as of a gradient whose rows are the same.
+        self._signs_of_pieces = _signs(generator, MOST_SIGNS * self._num_buckets).view(MOST_SIGNS, self._num_buckets)
         self._signs_on: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
@@ -81,7 +90,7 @@ class Sketcher:
             # What lies in the same place of two pieces falls in the same bucket, with the same sign or another.
             first = number * (at_a_time // length)
             chosen = between[torch.arange(first, first + len(pieces), device=device) % len(between)]
-            total += chosen.to(wide) @ pieces.sum(1, dtype=narrow).to(wide)
+            total += (chosen * pieces.sum(1, dtype=narrow)).sum(0, dtype=wide)
         return total
 
     @contextmanager
@@ -103,8 +112,9 @@ class Sketcher:
             parameter: Any = self._parameters[index]
             handles.append(parameter.register_post_accumulate_grad_hook(sketched))
 
-        for index in range(len(self._parameters)):
-            keep(index)
+        for index, each in enumerate(self._parameters):
+            if each.requires_grad:
+                keep(index)
         try:
             yield sketch
         finally:

@@ -77,15 +77,22 @@ class Flattens:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pads pairs: the chosen rows first, the rejected ones after them."""
+    """Pads pairs: the chosen rows first, the rejected ones after them.
+
+    Attributes:
+        pads: Pads the rows.
+        labels: What the labels are called.
+    """
 
     pads: Pads | Flattens = Pads()
+    labels: str = "labels"
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Return a micro-batch of twice as many rows."""
         sides = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
         references = torch.tensor([side["reference_logp"] for side in sides])
-        return {**self.pads(sides), "reference_logps": references}
+        batch = {**self.pads(sides), "reference_logps": references}
+        return {self.labels if name == "labels" else name: tensor for name, tensor in batch.items()}
 
 
 def _tokens(random: Random, vocabulary: int, length: int) -> list[int]:

@@ -66,6 +66,7 @@ class Build:
         on_model: What is done to the model before the Trainer is made.
         on_trainer: What is done to the Trainer once it is made.
         paired: The rows are pairs.
+        labels: What the labels of pairs are called.
     """
 
     draw: Draw
@@ -77,6 +78,7 @@ class Build:
     on_model: list[Callable[[Any], object]] = field(default_factory=list)
     on_trainer: list[Callable[[Any], object]] = field(default_factory=list)
     paired: bool = False
+    labels: str = "labels"
 
     def mix_trainer(self, mixin: type) -> None:
         """Put a class before that of the Trainer."""
@@ -128,6 +130,7 @@ def make_trainer(build: Build, model: Any = None) -> Trainer:
         "max_grad_norm": draw.max_grad_norm,
         "lr_scheduler_type": "constant",
         "optim": draw.optim,
+        "average_tokens_across_devices": draw.average_tokens_across_devices,
         "seed": draw.seed % 2**32,
         "bf16": draw.precision == "bfloat16 autocast",
         "use_cpu": True,
@@ -142,7 +145,7 @@ def make_trainer(build: Build, model: Any = None) -> Trainer:
         model=make_model(build) if model is None else model,
         args=TrainingArguments(**{**arguments, **build.arguments}),
         train_dataset=rows,
-        data_collator=Pairs(data.collator) if build.paired else data.collator,
+        data_collator=Pairs(data.collator, build.labels) if build.paired else data.collator,
         compute_loss_func=build.loss_func,
         callbacks=list(build.callbacks),
     )

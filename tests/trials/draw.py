@@ -25,6 +25,7 @@ class Draw:
         k: `gradient_accumulation_steps`.
         rows: Of a micro-batch.
         tail: How many micro-batches the second step has; k unless the epoch ends in it.
+        missing: Rows that the epoch's last micro-batch is short of.
     """
 
     seed: int
@@ -44,8 +45,10 @@ class Draw:
     optim: str = "adamw_torch"
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
+    missing: int = 0
+    average_tokens_across_devices: bool = True
 
     @property
     def num_rows(self) -> int:
         """Rows of the data set: the two steps of one epoch."""
-        return (self.k + self.tail) * self.rows
+        return (self.k + self.tail) * self.rows - self.missing

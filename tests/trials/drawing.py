@@ -20,7 +20,7 @@ ROWS = 24
 """Most rows of a step, or not many more."""
 DOORS_WITH_DATA = {CHECK_MODEL: (*NAMED, OWN), RUN: ("Llama", OWN)}
 """Doors that bring rows of their own, and the bodies that they take."""
-SHARE = 0.4
+SHARES = {CHECK_MODEL: 0.5, RUN: 0.15}
 """Of the trainings that could go through such a door, those that do."""
 BYTES = 300
 """Tokens of gacheck's own tokenizer."""
@@ -46,6 +46,8 @@ def draw(seed: int, attempt: int = 0) -> Draw:
     precision = random.choices(tuple(PRECISIONS), tuple(PRECISIONS.values()))[0]
     if body == "Mixtral" and precision == "float64 weights":
         precision = "float32"  # torch multiplies no groups of matrices in float64
+    # A micro-batch of one row has nothing to be told apart from.
+    rows = random.randint(2 if "in-batch" in objective.traits else 1, max(2, min(4, ROWS // k)))
     drawn = Draw(
         seed=random.randrange(2**31),
         objective=objective.name,
@@ -55,8 +57,7 @@ def draw(seed: int, attempt: int = 0) -> Draw:
         precision=precision,
         door=ATTACH if fault is not None and fault.late else random.choice((CHECK, ATTACH)),
         k=k,
-        # A micro-batch of one row has nothing to be told apart from.
-        rows=random.randint(2 if "in-batch" in objective.traits else 1, max(2, min(4, ROWS // k))),
+        rows=rows,
         tail=_tail(random, fault, objective, k),
         width=random.choice((16, 32)),
         layers=random.choice((1, 2)),
@@ -64,11 +65,13 @@ def draw(seed: int, attempt: int = 0) -> Draw:
         optim=random.choice(("adamw_torch", "sgd")),
         learning_rate=random.choice((1e-3, 1e-2)),
         max_grad_norm=random.choice((0.0, 1.0, 1.0)),
+        missing=random.randrange(rows) if "token mean" in objective.traits and random.random() < 0.2 else 0,
+        average_tokens_across_devices=random.random() < 0.8,
     )
     if fault is None or not fault.tail:
         for door, bodies_of_door in DOORS_WITH_DATA.items():
             fitting = [each for each in bodies if each in bodies_of_door]
-            if fitting and random.random() < SHARE:
+            if fitting and random.random() < SHARES[door]:
                 through = _through(door, replace(drawn, body=random.choice(fitting)), fault, objective)
                 if through is not None:
                     return through
@@ -77,7 +80,7 @@ def draw(seed: int, attempt: int = 0) -> Draw:
 
 def _through(door: str, drawn: Draw, fault: Fault | None, objective: Objective) -> Draw | None:
     """Send a training through a door that brings its own data; None where that cannot be."""
-    drawn = replace(drawn, door=door, vocabulary=BYTES, tail=drawn.k)
+    drawn = replace(drawn, door=door, vocabulary=BYTES, tail=drawn.k, missing=0)
     made = objective.build(drawn)
     if fault is not None:
         fault.plant(made)

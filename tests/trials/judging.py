@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import math
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gacheck.words.analysis import Analysis, Verdict
+from gacheck.words.analysis import Analysis
 from tests.trials.doors import DOORS
 from tests.trials.draw import Draw
 from tests.trials.drawing import draw
 from tests.trials.faults import FAULTS
+from tests.trials.faults.fault import OVER_K, TIMES_K
+from tests.trials.quiet import quiet
 from tests.trials.right_steps import NoTruth
 from tests.trials.truth import Truth
 
 MOST_ATTEMPTS = 40
+ALIKE = 0.02
+"""Relative difference up to which a factor is taken for k; in half precision it is not met better."""
 
 RIGHT = "right"
 FALSE_ALARM = "false alarm"
@@ -87,15 +88,6 @@ def drawn_with_truth(seed: int) -> tuple[Draw, Truth, int]:
     raise UnsoundTrial(f"seed {seed}: {draw(seed)} has no clear truth in {MOST_ATTEMPTS} draws")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what Trainers print to themselves."""
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def try_seed(seed: int) -> Trial:
     """Do the trial of a seed."""
     started = time.perf_counter()
@@ -112,7 +104,7 @@ def try_seed(seed: int) -> Trial:
         else:
             verdict = analysis.verdict
             code, affects, said = verdict.code, verdict.affects, verdict.words.summary
-            outcome = _outcome(drawn, truth, verdict, _alike(analysis))
+            outcome = _outcome(drawn, truth, code, affects, verdict.severity, _alike(analysis))
     return Trial(seed, drawn, truth, outcome, code, affects, said, attempts, time.perf_counter() - started)
 
 
@@ -122,15 +114,39 @@ def _alike(analysis: Analysis) -> frozenset[str]:
     return frozenset(code for rule in (found.equivalent if found else ()) for code in rule.codes)
 
 
-def _outcome(drawn: Draw, truth: Truth, verdict: Verdict, alike: frozenset[str]) -> str:
-    code, affects, severity = verdict.code, verdict.affects, verdict.severity
+def _outcome(
+    drawn: Draw, truth: Truth, code: str, affects: str, severity: str, alike: frozenset[str] = frozenset()
+) -> str:
     if severity == "inconclusive":
         return INCONCLUSIVE
     if drawn.fault is None:
         return RIGHT if severity == "ok" else FALSE_ALARM
     fault = FAULTS[drawn.fault]
-    if code not in fault.codes and not fault.codes & alike:
-        return MISS if severity == "ok" else WRONG_CAUSE
+    named = fault.codes | _in_effect(truth, drawn.k)
+    if severity == "ok":
+        # That data cannot tell a fault from what is right excuses nothing: the truth says that it is wrong.
+        return RIGHT if code in named else MISS
+    if code not in named and not fault.codes & alike:
+        return WRONG_CAUSE
     # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
     true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
-    return RIGHT if severity == "ok" or affects in true else WRONG_CAUSE
+    return RIGHT if affects in true else WRONG_CAUSE
+
+
+def _in_effect(truth: Truth, k: int) -> frozenset[str]:
+    """Name what a fault may be called whose effect on its data is times k, or over k, or NaN, and nothing else."""
+    if not all(math.isfinite(step.logged) for step in truth.steps):
+        return frozenset({"NONFINITE"})
+    for factor, codes in ((k, TIMES_K), (1 / k, OVER_K)):
+        off = abs(factor - 1)
+        if all(
+            error == 0 or math.isclose(error, off, rel_tol=ALIKE)
+            for step in truth.steps
+            for error in (
+                abs(step.logged / step.right - 1) if truth.log == "wrong" else 0,
+                step.gradient_error if truth.gradient == "wrong" else 0,
+                step.parameter_error if truth.gradient == "wrong" else 0,
+            )
+        ):
+            return codes
+    return frozenset()

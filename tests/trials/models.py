@@ -56,15 +56,29 @@ class OwnForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
 class WarmsUpForCausalLM(OwnForCausalLM):
     """Counts its training forwards, and with them raises the weight of a penalty."""
 
-    calls = 0
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.start_counting()
+
+    def start_counting(self) -> None:
+        """Count in a plain attribute."""
+        self.calls = 0
 
     def summed(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        weight = min(1.0, self.calls / WARM_UP_CALLS)
+        weight = min(1.0, float(self.calls) / WARM_UP_CALLS)
         if self.training:
             self.calls += 1
         scored = logits[:, :-1].float() if logits.dtype != torch.float64 else logits[:, :-1]
         penalty = scored.logsumexp(-1).square() * labels[:, 1:].ne(-100)
         return super().summed(logits, labels) + weight * PENALTY * penalty.sum()
+
+
+class WarmsUpInABufferForCausalLM(WarmsUpForCausalLM):
+    """The same."""
+
+    def start_counting(self) -> None:
+        """Count in a buffer."""
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
 
 class PenalisesForCausalLM(OwnForCausalLM):

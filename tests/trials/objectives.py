@@ -144,6 +144,16 @@ def _classifying(build: Build) -> None:
     build.on_model.append(declare_flag_off)
 
 
+def _preferring_without_labels(build: Build) -> None:
+    build.trainer_class = trainers.PlainPreferenceTrainer
+    build.paired = True
+    build.labels = trainers.PlainPreferenceTrainer.labels
+
+
+def _warming_up_in_a_buffer(build: Build) -> None:
+    build.model_class = models.WarmsUpInABufferForCausalLM
+
+
 def _contrasting(build: Build) -> None:
     build.trainer_class = trainers.ContrastTrainer
     build.paired = True
@@ -265,6 +275,14 @@ OBJECTIVES: dict[str, Objective] = {
             calls_matter=True,
         ),
         Objective(
+            "forward that warms up, in a buffer",
+            _traits("warm-up, token mean, in the model, flag on"),
+            _warming_up_in_a_buffer,
+            lambda draw: right_steps.warmed_up(models.PENALTY, models.WARM_UP_CALLS),
+            bodies=(OWN,),
+            calls_matter=True,
+        ),
+        Objective(
             "router loss over k",
             _traits("router, in the model, flag on"),
             _routed(trainers.RouterTrainer),
@@ -345,6 +363,16 @@ OBJECTIVES: dict[str, Objective] = {
             _preferring,
             lambda draw: right_steps.preferred(trainers.PreferenceTrainer.beta),
             data=IN_ROWS,
+        ),
+        Objective(
+            "pairs, no labels in the inputs",
+            _traits("pairs, in compute_loss, flag on"),
+            _preferring_without_labels,
+            lambda draw: right_steps.with_labels_named(
+                trainers.PlainPreferenceTrainer.labels, right_steps.preferred(trainers.PreferenceTrainer.beta)
+            ),
+            # What is not called labels is not shifted.
+            data=tuple(name for name in IN_ROWS if name != "shift_labels"),
         ),
     )
 }

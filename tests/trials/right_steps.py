@@ -128,7 +128,7 @@ def warmed_up(weight: float, calls: int) -> RightPart:
     """The penalty's weight grows with the forwards that the model has counted."""
 
     def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
-        return with_penalty(weight * min(1.0, model.calls / calls))(model, batch, step)
+        return with_penalty(weight * min(1.0, float(model.calls) / calls))(model, batch, step)
 
     return part
 
@@ -221,6 +221,15 @@ def with_auxiliary(weight: float) -> RightPart:
         return nats.sum() / step.num_targets + weight * auxiliary / len(step.batches)
 
     return part
+
+
+def with_labels_named(name: str, part: RightPart) -> RightPart:
+    """The same, where the labels have another name."""
+
+    def named(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        return part(model, {**batch, "labels": batch[name]}, step)
+
+    return named
 
 
 def balanced(weight: float, experts: int) -> RightPart:

@@ -103,7 +103,8 @@ class RowLikelihoodTrainer(OwnLossTrainer):
 class PreferenceTrainer(Trainer):  # type: ignore[misc]
     """Prefers the chosen row of a pair to the rejected one, as DPO does."""
 
-    loss_is_scaled_for_ga = False
+    loss_is_scaled_for_ga: bool | None = False
+    labels = "labels"
     beta = 0.1
 
     def compute_loss(
@@ -111,7 +112,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """Return the mean over the pairs of the micro-batch."""
         outputs = model(**{name: inputs[name] for name in FORWARD_INPUTS if name in inputs})
-        labels = inputs["labels"][:, 1:]
+        labels = inputs[self.labels][:, 1:]
         logits = outputs["logits"][:, :-1]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         nats = cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none").sum(1)
@@ -123,6 +124,13 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def over_pairs(self, losses: torch.Tensor) -> torch.Tensor:
         """Reduce the losses of the pairs."""
         return losses.mean()
+
+
+class PlainPreferenceTrainer(PreferenceTrainer):
+    """The same of inputs without `labels`, upon which the Trainer counts nothing, and divides."""
+
+    loss_is_scaled_for_ga = None
+    labels = "targets"
 
 
 class RouterTrainer(Trainer):  # type: ignore[misc]

@@ -56,6 +56,8 @@ class StepTruth:
         parameter_error: The same of the parameter that is worst.
         parameter: Its name.
         num_micro_batches: Of the step.
+        norm_ratio: |gradient| / |right gradient|.
+        cosine: Of the gradient to the right one; NaN where there is none.
     """
 
     logged: float
@@ -64,6 +66,8 @@ class StepTruth:
     parameter_error: float
     parameter: str
     num_micro_batches: int
+    norm_ratio: float = 1.0
+    cosine: float = 1.0
 
     def of_log(self, bounds: Bounds) -> Label:
         """Judge the log."""
@@ -175,7 +179,8 @@ class _Beside:
             # The same dropout.
             torch.set_rng_state(state)
             if self._calls_matter:
-                self._reference.calls = self._calls
+                # A number, or a buffer of one.
+                self._reference.calls = self._reference.calls * 0 + self._calls
             self._calls += 1
             part = self._part(self._reference, batch, step)
             total += float(part)
@@ -197,15 +202,16 @@ def _compared(
     whole = sum(norm**2 for norm in norms.values()) ** 0.5
     if not whole > 0:
         raise NoTruth("the right gradient is zero or undefined")
-    off = {}
-    for name, gradient in right.items():
-        have = trained[name]
-        off[name] = norms[name] if have is None else float((have.double() - gradient).norm())
+    have = {n: torch.zeros_like(g) if (seen := trained[n]) is None else seen.double() for n, g in right.items()}
+    off = {name: float((have[name] - gradient).norm()) for name, gradient in right.items()}
     errors = {name: off[name] / max(norms[name], SMALLEST_SHARE * whole) for name in off}
     # The first NaN is the worst.
     worst = max(errors, key=lambda name: (errors[name] != errors[name], errors[name]))
     total = sum(each**2 for each in off.values()) ** 0.5 / whole
-    return StepTruth(logged, loss, total, errors[worst], worst, num_micro_batches)
+    norm = sum(float(gradient.norm()) ** 2 for gradient in have.values()) ** 0.5
+    product = sum(float((have[name] * gradient).sum()) for name, gradient in right.items())
+    cosine = product / (norm * whole) if norm else math.nan
+    return StepTruth(logged, loss, total, errors[worst], worst, num_micro_batches, norm / whole, cosine)
 
 
 def find_truth(

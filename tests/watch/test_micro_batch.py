@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from gacheck.watch.cross_entropy import PIECE, align, measure, resolution, sum_nats
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
+from tests.watch.toys import Spied
 
 LABELS = torch.tensor([[1, 2, 0, 2], [0, 1, -100, -100]])
 INPUTS = {"input_ids": torch.tensor([[1, 2, 0, 2], [0, 1, 2, 2]]), "labels": LABELS}
@@ -26,8 +27,7 @@ class Fused(torch.nn.Module):
         self.embedding = torch.nn.Embedding(3, 8)
         self.dropout = torch.nn.Dropout(dropout)
         self.head = torch.nn.Linear(8, 3)
-        self.asked: list[set[str]] = []
-        self.logits: list[torch.Tensor] = []
+        self.asked, self.logits = Spied(), Spied()
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any) -> SimpleNamespace:
         self.asked.append({"input_ids", *kwargs, *(["labels"] if labels is not None else [])})
@@ -78,7 +78,7 @@ def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) ->
 
     assert watch.trouble is None
     # Asked once as the training asks, then for logits alone; with the same elements dropped, so S is the same.
-    assert model.asked == [{"input_ids", "labels", *more}, {"input_ids"}]
+    assert model.asked[:] == [{"input_ids", "labels", *more}, {"input_ids"}]
     assert torch.equal(model.logits[0], model.logits[1])
     assert watch.readers[True].sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
     # No gradient passes through logits of a forward of their own.

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, Trainer
 
 from gacheck.rules.facts import Overrides
-from gacheck.watch.description import describe_model
+from gacheck.watch.description import describe_model, hooked_parameters
 from gacheck.watch.overrides import read_overrides
 
 HERE = "tests.watch.test_overrides"
@@ -210,6 +210,18 @@ def test_a_model_says_what_its_loss_is_and_whether_its_type_makes_it(
     if described.has_loss_type:  # not before 4.46.2
         assert described.loss_type == loss_type
     assert described.built_by_auto_class is built
+
+
+def test_parameters_whose_gradients_a_hook_can_change() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.Linear(2, 2, bias=False))
+    assert hooked_parameters(model) == ()
+
+    model[0].weight.register_hook(lambda gradient: gradient * 4)
+    model[0].bias.register_post_accumulate_grad_hook(lambda parameter: None)
+    model[1].register_full_backward_hook(lambda *args: None)
+    model[2].register_forward_hook(lambda *args: None)
+
+    assert hooked_parameters(model) == ("0.weight", "0.bias", "1.weight", "1.bias")
 
 
 def test_of_a_model_without_transformers_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
-"""What is put back: random state and buffers, the Trainer's books, an object's attributes and what they hold."""
+"""What is put back: random state and buffers, the Trainer's books, attributes, gradients and hooks."""
 
 from __future__ import annotations
 
 import random
 import subprocess
 import sys
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict, deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy
 import pytest
 import torch
 
-from gacheck.watch.restoring import ObjectState, RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
+from gacheck.watch import restoring
+from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
 
 
 def draw() -> tuple[float, float, float]:
@@ -96,12 +97,134 @@ def test_buffers_come_back_also_where_a_forward_replaces_them_and_after_an_error
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class Nothing:
-    """No number and no collection."""
+class Restless(torch.nn.Module):
+    """Counts, keeps, draws and changes its mind, at every forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3))
+        self.norm = torch.nn.BatchNorm1d(3)
+        self.calls = 0
+        self.kept: list[torch.Tensor] = []
+        self.counts = torch.zeros(3)
+        self.generator = torch.Generator().manual_seed(1)
+
+    def forward(self) -> torch.Tensor:
+        self.calls += 1
+        drawn = torch.rand(3, generator=self.generator) + torch.rand(3)
+        out = self.norm((drawn * self.weight * (1 + self.counts)).expand(2, 3))
+        self.counts += 1
+        self.kept.append(out)
+        self.train(not self.training)
+        return out
+
+    def facts(self) -> Any:
+        return self.calls, len(self.kept), self.training, self.counts.tolist(), [b.tolist() for b in self.buffers()]
+
+
+def test_a_forward_within_is_that_which_would_come_next_and_changes_nothing() -> None:
+    model = Restless()
+    model()
+    facts, kept = model.facts(), list(model.kept)
+    with undisturbed(model):
+        within = model()
+        assert model.facts() != facts
+    assert model.facts() == facts
+    assert model.kept[0] is kept[0]
+    assert torch.equal(model(), within)
+
+
+def test_a_graph_from_before_can_be_differentiated_afterwards() -> None:
+    gradients = []
+    for disturbs in (False, True):
+        torch.manual_seed(1)
+        model = Restless()
+        loss = (model() ** 2 * torch.arange(6.0).view(2, 3)).sum() + (model.weight * model.counts).sum()
+        if disturbs:
+            with undisturbed(model):
+                model().sum().backward()
+            model.zero_grad()
+        loss.backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_packed_weights_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "LARGE_BYTES", 8)
+    model = torch.nn.Module()
+    for name, dtype in (("packed", torch.int32), ("few", torch.int16), ("wide", torch.float32)):
+        model.register_buffer(name, torch.zeros(3, dtype=dtype))
+    before = dict(model.named_buffers())
+    with undisturbed(model):
+        assert {name: b is before[name] for name, b in model.named_buffers()} == {
+            "packed": True,
+            "few": False,
+            "wide": False,
+        }
+    assert all(buffer is before[name] for name, buffer in model.named_buffers())
+
+
+def test_buffers_that_two_modules_share_stay_shared() -> None:
+    model = torch.nn.Sequential(Counting(), Counting())
+    model[1].in_place = model[0].in_place
+    with undisturbed(model):
+        model[0]()
+        assert model[1].in_place == 1
+    assert model[0].in_place == 0
 
 
 def trainer_with(**attributes: Any) -> SimpleNamespace:
     return SimpleNamespace(**attributes)
+
+
+class Smoother:
+    """A loss function with a memory."""
+
+    def __init__(self) -> None:
+        self.seen = [0.0]
+
+    def __call__(self) -> None:
+        self.seen[0] += 1.0
+
+
+def test_what_the_trainer_holds_is_kept_to_the_last_object() -> None:
+    smoother, teacher, model = Smoother(), Restless(), Restless()
+    gradient_state = SimpleNamespace(sync_gradients=False)
+    trainer = trainer_with(
+        args=SimpleNamespace(seed=1),
+        state=SimpleNamespace(log_history=[{"loss": 1.0}]),
+        control=SimpleNamespace(should_log=False),
+        accelerator=SimpleNamespace(gradient_state=gradient_state, step=0),
+        label_smoother=Smoother(),
+        compute_loss_func=smoother.__call__,
+        teacher=teacher,
+        model=model,
+        model_wrapped=torch.nn.Sequential(model),
+    )
+    teacher().sum().backward()
+    gradients = [p.grad for p in teacher.parameters()]
+    values = [p.grad.clone() for p in teacher.parameters() if p.grad is not None]
+    trainer.model_wrapped[0]().sum().backward()
+    text, facts = repr(trainer), teacher.facts()
+    with books_kept(trainer):
+        trainer.args.seed = 2
+        trainer.state.log_history[0]["loss"] = 2.0
+        trainer.control.should_log = True
+        gradient_state.sync_gradients = True
+        trainer.accelerator.step += 1
+        trainer.label_smoother()
+        trainer.compute_loss_func()
+        (teacher() + teacher()).sum().backward()  # once in either mode
+        assert model.weight.grad is not None
+        trained = model.facts()
+        model().sum().backward()
+        assert repr(trainer) != text
+    assert repr(trainer) == text
+    assert (smoother.seen, trainer.label_smoother.seen, teacher.facts()) == ([0.0], [0.0], facts)
+    assert all(p.grad is g for p, g in zip(teacher.parameters(), gradients, strict=True))
+    assert all(torch.equal(g, v) for g, v in zip((g for g in gradients if g is not None), values, strict=True))
+    # The model itself is the business of `undisturbed`.
+    assert model.facts() != trained
 
 
 @pytest.mark.parametrize(
@@ -160,109 +283,14 @@ def test_what_somebody_else_holds_as_well_stays_the_same_thing() -> None:
     assert held == [1.0, 3.0]
 
 
-def test_models_data_and_large_tensors_are_not_copied() -> None:
-    things = {"model": torch.nn.Linear(1, 1), "tensor": torch.zeros(2), "mixed": [1, Nothing()], "thing": Nothing()}
+def test_data_and_the_model_are_left_alone() -> None:
+    things = {"model": torch.nn.Linear(1, 1), "train_dataset": [1, 2], "eval_dataset": {"a": [1]}}
     trainer = trainer_with(**things)
     with books_kept(trainer):
-        trainer.tensor += 1
+        trainer.train_dataset.append(3)
+        trainer.model.counted = 1
     assert all(getattr(trainer, name) is thing for name, thing in things.items())
-    assert trainer.tensor.tolist() == [1, 1]
-
-
-def test_attributes_come_back_and_new_ones_go() -> None:
-    thing = SimpleNamespace(first=1, second="two", third=None)
-    state = ObjectState(thing)
-    del thing.first
-    thing.second, thing.fourth = 2, 4
-    state.restore()
-    assert vars(thing) == {"first": 1, "second": "two", "third": None}
-    assert list(vars(thing)) == ["first", "second", "third"]
-
-
-@pytest.mark.parametrize(
-    "held",
-    [
-        [1, [2, [3]]],
-        {"a": {"b": [1]}},
-        ({"a": 1}, [2]),
-        {1, 2},
-        deque([1, 2], maxlen=2),
-        OrderedDict(a=1, b=2),
-        defaultdict(list, a=[1]),
-        [torch.tensor(1.0)],
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_collections_come_back_to_the_bottom_and_stay_the_same_things(held: Any) -> None:
-    thing = SimpleNamespace(held=held)
-    before = repr(held)
-    state = ObjectState(thing)
-    _change(held)
-    thing.held = "another"
-    assert repr(held) != before
-    state.restore()
-    assert thing.held is held
-    assert repr(held) == before
-
-
-def _change(value: Any) -> None:
-    """Change whatever can be, from the bottom up."""
-    if isinstance(value, torch.Tensor):
-        value += 1
-        return
-    for item in list(value.values() if isinstance(value, dict) else value):
-        if not isinstance(item, int):
-            _change(item)
-    if isinstance(value, dict):
-        first = next(iter(value))
-        value[first] = value.pop(first)
-        value["new"] = 0
-    elif isinstance(value, set):
-        value.add("new")
-    elif not isinstance(value, tuple):
-        value.append("new")
-
-
-def test_what_holds_itself_is_no_trap() -> None:
-    ring: list[Any] = [1]
-    ring.append(ring)
-    state = ObjectState(SimpleNamespace(ring=ring))
-    ring.clear()
-    state.restore()
-    assert (ring[0], ring[1] is ring) == (1, True)
-
-
-class Scaled(torch.nn.Module):
-    """A weight, a buffer and an attribute, each a single number on a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(1.0))
-        self.register_buffer("count", torch.tensor(1.0))
-        self.meter = torch.tensor(1.0)
-
-
-def test_of_a_module_weights_and_buffers_keep_their_values() -> None:
-    model = Scaled()
-    tensors = (model.weight, model.count, model.meter)
-    state = ObjectState(model)
-    with torch.no_grad():
-        for tensor in tensors:
-            tensor += 1
-    model.count = torch.tensor(7.0)
-    state.restore()
-    assert (model.weight, model.count, model.meter) == (2, 2, 1)
-    assert all(now is before for now, before in zip((model.weight, model.count, model.meter), tensors, strict=True))
-
-
-def test_a_number_that_nobody_wrote_to_can_still_be_differentiated_by() -> None:
-    thing = SimpleNamespace(scale=torch.tensor(2.0))
-    weight = torch.nn.Parameter(torch.tensor(3.0))
-    state = ObjectState(thing)
-    loss = weight * thing.scale
-    state.restore()
-    loss.backward()
-    assert weight.grad == 2
+    assert (trainer.train_dataset, trainer.model.counted) == ([1, 2, 3], 1)
 
 
 def two_layers() -> torch.nn.Sequential:

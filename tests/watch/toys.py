@@ -22,6 +22,26 @@ BATCHES: tuple[Inputs, ...] = tuple(
 )
 
 
+_SPIED: list[list[Any]] = []
+
+
+class Spied:
+    """What was seen within a model or a Trainer: a list that is not put back with the rest, as it lies elsewhere."""
+
+    def __init__(self) -> None:
+        self._number = len(_SPIED)
+        _SPIED.append([])
+
+    def append(self, item: Any) -> None:
+        _SPIED[self._number].append(item)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _SPIED[self._number][place]
+
+    def __len__(self) -> int:
+        return len(_SPIED[self._number])
+
+
 class ToyModel(torch.nn.Module):
     """Embedding and head; its loss is the mean, or the sum over `num_items_in_batch`."""
 

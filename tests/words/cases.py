@@ -226,6 +226,13 @@ WEIGHED = {
         attached("mean_of_means"),
         overrides=Overrides(STEP, calls_own=("training_step",), drops_count=("training_step",)),
     ),
+    "means, own step drops the count": lambda: told(
+        attached("mean_of_means"), overrides=Overrides(STEP, drops_count=("training_step",))
+    ),
+    "means, drops the count, said not to be scaled": lambda: told(
+        attached("mean_of_means"),
+        overrides=Overrides(compute_loss=LOSS, drops_count=("compute_loss",), loss_is_scaled_for_ga=False),
+    ),
     "means, own loss, said not to be scaled": lambda: told(
         attached("mean_of_means"),
         overrides=Overrides(compute_loss=LOSS, loss_is_scaled_for_ga=False, loss_is_scaled_set_by="train:MyTrainer"),

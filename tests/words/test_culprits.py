@@ -63,7 +63,8 @@ def verdict_of(name: str) -> Verdict:
             "said to be scaled",
             "SCALED_BY_ACCUMULATION",
             "MyTrainer.loss_is_scaled_for_ga = True tells the Trainer",
-            "Try  MyTrainer.loss_is_scaled_for_ga = False:",
+            "Return from MyTrainer.compute_loss the summed loss / num_items_in_batch, divided by nothing else.\n"
+            "Or try  MyTrainer.loss_is_scaled_for_ga = False:",
         ),
         (
             "said to be scaled, by nobody's class",
@@ -215,6 +216,18 @@ def verdict_of(name: str) -> Verdict:
             "MEAN_OF_MEANS",
             "MyTrainer.training_step does not hand num_items_in_batch on.",
             "Hand it on in MyTrainer.training_step:  super().training_step(model, inputs, num_items_in_batch)",
+        ),
+        (
+            "means, own step drops the count",
+            "MEAN_OF_MEANS",
+            "MyTrainer.training_step does not hand num_items_in_batch on.",
+            "Hand it on in MyTrainer.training_step, and do not divide by k in MyTrainer.training_step:  self.compute_l",
+        ),
+        (
+            "means, drops the count, said not to be scaled",
+            "MEAN_OF_MEANS",
+            "MyTrainer.compute_loss does not hand num_items_in_batch on.",
+            "Hand it on in MyTrainer.compute_loss, and take trainer.loss_is_scaled_for_ga = False out:  model(**inp",
         ),
         (
             "means, own loss, said not to be scaled",

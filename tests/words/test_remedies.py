@@ -116,7 +116,13 @@ def read_by_the_trainer() -> set[str]:
 
 
 # What a later release has, by which its name is read there; nobody is told of it who has an earlier one.
-LATER = {"loss_is_scaled_for_ga", "current_gradient_accumulation_steps", "loss_type"}
+LATER = {
+    "accepts_loss_kwargs",
+    "average_tokens_across_devices",
+    "current_gradient_accumulation_steps",
+    "loss_is_scaled_for_ga",
+    "loss_type",
+}
 OF_PEFT = {"get_base_model"}
 
 
@@ -134,6 +140,7 @@ def is_old() -> bool:
 
 def unknown_arguments(text: str) -> Iterator[str]:
     known = set(inspect.signature(TrainingArguments).parameters)
+    known |= LATER if is_old() else set()
     yield from (f"no training argument {name}" for name in ARGUMENT.findall(text) if name not in known)
 
 

@@ -18,7 +18,7 @@ import torch
 from gacheck.measure.text.rows import Collator
 from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, labels_are_inputs
+from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, repeats
 from gacheck.watch.cross_entropy import (
     align,
     find_alignment,
@@ -28,8 +28,10 @@ from gacheck.watch.cross_entropy import (
     row_sums,
     sum_nats,
 )
+from gacheck.watch.description import hooked_parameters
 from gacheck.watch.loss_location import ScalarTrace
-from gacheck.watch.own_loss import find_loss, own_loss, own_mean
+from gacheck.watch.overrides import read_overrides
+from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
@@ -90,6 +92,12 @@ class Oracle:
             step_sizes: Rows per first optimizer step of the passes.
             trainer: Asked for its own loss of a row, to see whether that is plain cross-entropy.
         """
+        with without_accumulation(trainer):
+            return self._answer(rows, micro_batch_sizes, step_sizes, trainer)
+
+    def _answer(
+        self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
+    ) -> OracleRecord:
         self._model.train()
         singles = [self.batch([row]) for row in rows]
         scores = [self._score(batch) for batch in singles]
@@ -121,7 +129,9 @@ class Oracle:
             shifts=shifts,
             shift_errors=shift_errors,
             model_shifts=model_shifts,
-            labels_are_inputs=labels_are_inputs(group),
+            overrides=read_overrides(trainer),
+            hooked_parameters=hooked_parameters(self._model),
+            labels_are_inputs=repeats(group["input_ids"], group["labels"]),
             noise=noise.model_copy(
                 update={
                     "gradient_norm": gradient_noise,

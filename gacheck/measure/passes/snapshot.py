@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from gacheck.watch.restoring import ObjectState
+from gacheck.watch.attributes import ObjectState
 
 
 class Snapshot:
@@ -22,13 +22,12 @@ class Snapshot:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
-        self._modules = [ObjectState(module) for module in model.modules()]
+        self._attributes = ObjectState(*model.modules())
         self._environment = dict(os.environ)
 
     def remove_traces(self) -> None:
         """Undo what a Trainer put on the model, on accelerate and into the environment; keep the weights."""
-        for module in self._modules:
-            module.restore()
+        self._attributes.restore()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         _restore_environment(self._environment)

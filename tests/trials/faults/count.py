@@ -108,12 +108,12 @@ class CountsAhead(_Counts):
 
 
 class CountsTheMicroBatch(Trainer):  # type: ignore[misc]
-    """Takes the count of the micro-batch times k, as if all were alike."""
+    """Takes the count of the micro-batch times their number, as if all were alike."""
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        count = inputs["labels"][:, 1:].ne(-100).sum().clamp(min=1) * self.args.gradient_accumulation_steps
+        count = inputs["labels"][:, 1:].ne(-100).sum().clamp(min=1) * self.current_gradient_accumulation_steps
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch=count)
 
 

@@ -304,7 +304,7 @@ def _gradient(name: str, mixin: type, *, group: str = GROUP, codes: frozenset[st
 
 
 FAULTS: tuple[Fault, ...] = (
-    _gradient("gradient × 2", Doubles, codes=GRADIENT | {"SCALED_BY_ACCUMULATION"}),
+    _gradient("gradient × 2", Doubles),
     _gradient("gradient × −1", Turns),
     _gradient("gradient × k", TimesKGradient, codes=GRADIENT | {"SCALED_BY_ACCUMULATION"}),
     _gradient("gradient ÷ k", OverKGradient, codes=GRADIENT | {"DIVIDED_TWICE"}),
@@ -320,7 +320,6 @@ FAULTS: tuple[Fault, ...] = (
     _gradient(
         "wrong backward behind the loss",
         WrongBackward,
-        codes=GRADIENT | {"SCALED_BY_ACCUMULATION"},
         needs=("cross-entropy",),
     ),
     _gradient("one parameter × 4", FavoursOne, group=PART),

@@ -113,7 +113,7 @@ FAULTS: tuple[Fault, ...] = (
     _log("log of the last micro-batch", LogsTheLast, needs=MEANS),
     _log("log of the micro-batch before", LogsTheOneBefore),
     _log("log of a running mean", LogsARunningMean),
-    _log("log of the perplexity", LogsPerplexity),
+    _log("log of the perplexity", LogsPerplexity, needs=("token mean",)),
     _log("log in bits", LogsBits),
     _log("log of the first micro-batch alone", LogsZero),
 )
