@@ -45,7 +45,7 @@ def smoke(
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
     """
-    given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 1}
+    given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 2}
     settings = load_config(config, given)
     require_stdout()
     check_transformers()
