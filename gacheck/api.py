@@ -116,7 +116,7 @@ def check(
 ) -> Analysis:
     """Check a model or a Trainer once; `assert gacheck.check(model).ok` is a test.
 
-    A model is trained for one step on text of Python's own, under the Trainer of the installed transformers, at
+    A model is trained for two steps on text of Python's own, under the Trainer of the installed transformers, at
     `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first two steps, on its own
     data, without their updates.
     Both are as they were afterwards: weights, random state, hooks, the Trainer's state.
@@ -160,7 +160,7 @@ def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -
             "model": model_name(model),
             "gradient_accumulation_steps": (gradient_accumulation_steps,),
             "effective_batch_size": 4 * gradient_accumulation_steps,
-            "max_steps": 1,
+            "max_steps": 2,
             "device": str(first.device),
             "dtype": str(first.dtype).removeprefix("torch."),
         }

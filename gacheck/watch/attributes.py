@@ -45,6 +45,7 @@ CLOSED = frozenset(getattr(sys, "stdlib_module_names", ())) - PLAIN_HOLDERS | {
     *("builtins", "functools", "logging", "threading", "concurrent", "asyncio", "multiprocessing"),
     *("queue", "weakref", "io", "_io", "_thread"),
 }
+TRAINED_OF_OURS = "gacheck.measure.selftest."  # planted Trainers and models
 OPEN_PARTS = ("torch.amp.", "torch.cuda.amp.")  # a GradScaler
 # Their objects change; their classes and functions have no attributes of a training's.
 LIBRARIES = frozenset({"transformers", "accelerate", "peft", "trl"})
@@ -373,4 +374,6 @@ def _content(cell: Any) -> dict[str, Any]:
 
 
 def _package(module: Any) -> str:
-    return str(module).partition(".")[0]
+    """Return the package of a module; of those of gacheck's own that train something, the module itself."""
+    name = str(module)
+    return name if name.startswith(TRAINED_OF_OURS) else name.partition(".")[0]

@@ -46,6 +46,9 @@ CLEARLY_WORSE = 5.0
 LEAST_DIFFERENCE = 1e-5
 MOST_ROWS_APART = 4
 
+# As it was when nobody watched what it is called on: a replay within a training's step is none of its backwards.
+_take_gradients = torch.autograd.backward
+
 # A scale that is no power of two, so that every product is rounded anew.
 OTHER_SCALE = 0.37
 
@@ -122,7 +125,6 @@ def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         for context in (undisturbed(model, start), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
             stack.enter_context(context)
-        stack.enter_context(_modes_kept(model))
         # What is asked is not logged.
         vars(trainer)["log"] = _log_nothing
         stack.enter_context(without_accumulation(trainer))
@@ -133,17 +135,6 @@ def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
 
 def _log_nothing(*args: Any, **kwargs: Any) -> None:
     """Stand in for `Trainer.log`."""
-
-
-@contextmanager
-def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
-    """Put back which modules train: a step of somebody's own may count on what it once set."""
-    held = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, is_training in held:
-            module.training = is_training
 
 
 @dataclass(frozen=True)
@@ -188,8 +179,8 @@ def replay(
     again = _ask(trainer, question, found, sketcher, scale)
     if again.plain is None:
         return again
-    told = {"is_aligned": asked.plain.is_aligned, "targets_are_read": asked.plain.targets_are_read}
-    return replace(again, plain=replace(again.plain, **told))
+    first, plain = asked.plain, again.plain
+    return replace(again, plain=replace(plain, is_aligned=first.is_aligned, targets_are_read=first.targets_are_read))
 
 
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
@@ -242,7 +233,7 @@ def _gradient(
     if not loss.requires_grad or not bool(torch.isfinite(loss.detach())):
         return sketcher.nothing()
     with sketcher.received(scale) as sketch:
-        torch.autograd.backward(loss * scale, retain_graph=keep_graph)
+        _take_gradients(loss * scale, retain_graph=keep_graph)
     return sketch
 
 

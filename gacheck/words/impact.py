@@ -43,8 +43,10 @@ def impact(case: Case) -> str:
 def _gradient_sentence(case: Case, worst: PassFigures) -> str:
     if case.affects == "log":
         return "Only the logged number is wrong: the gradients are right."
-    ratio = worst.grad_norm_ratio
-    size = f" (norm {ratio:.3f} of the right one at k={worst.accumulation_steps})" if ratio is not None else ""
+    ratio, place = worst.grad_norm_ratio, f"at k={worst.accumulation_steps}"
+    if case.telling is not None and case.telling.number:
+        ratio, place = case.telling.grad_norm_ratio, f"in step {case.telling.number + 1}"
+    size = f" (norm {ratio:.3f} of the right one {place})" if ratio is not None else ""
     if case.affects == "gradient":
         return f"The log looks right, the gradients are not{size}."
     if case.code == "SCALED_BY_ACCUMULATION":

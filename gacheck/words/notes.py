@@ -16,6 +16,8 @@ UNUSUAL_HALF = 1e-2
 
 def certainty(case: Case) -> str:
     """Say how well the rule fits, and how far off the next best is."""
+    if case.code == "UNEXPLAINED":
+        return ""  # that of the losses is not what the verdict speaks of
     found = case.auto.forward if case.auto else None
     if case.auto is not None and case.affects == "gradient":
         found = case.auto.backward

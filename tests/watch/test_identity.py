@@ -35,7 +35,7 @@ import gacheck
 from gacheck.measure.passes.snapshot import accelerate_kept
 
 # All of them, under every release: tests/releases/test_identity.py.
-NUM_TRAININGS = int(os.environ.get("NUM_TRAININGS", "18"))
+NUM_TRAININGS = int(os.environ.get("NUM_TRAININGS", "20"))
 NUM_STEPS = 3
 NUM_OBSERVED = 2
 VOCABULARY = 24
@@ -170,6 +170,21 @@ class Moody(Remembering):
         return out * (1 + 0.01 * self.config.calls)
 
 
+class Fused(Remembering):
+    """Gives no logits where it is handed labels, and changes a tensor that its graph then saves."""
+
+    def remember(self) -> None:
+        self.scale = torch.ones(WIDTH)
+
+    def changed(self, embedded: torch.Tensor) -> torch.Tensor:
+        self.scale.mul_(1.01)
+        return embedded * self.scale
+
+    def forward(self, input_ids: Any = None, labels: Any = None, **inputs: Any) -> Any:
+        outputs = super().forward(input_ids, labels=labels, **inputs)
+        return outputs if labels is None else type(outputs)(loss=outputs.loss)
+
+
 def counting_function() -> Callable[[], float]:
     """Return a function that counts its calls where nobody sees it."""
     calls = 0
@@ -183,7 +198,7 @@ def counting_function() -> Callable[[], float]:
 
 
 def hooked(model: Any) -> Any:
-    """Let hooks change the gradients and count them."""
+    """Let hooks change the gradients, count them and do the optimizer's work."""
     counts = {"hook": 0, "accumulated": 0, "backward": 0}
 
     def scaled(gradient: torch.Tensor) -> torch.Tensor:
@@ -198,9 +213,14 @@ def hooked(model: Any) -> Any:
     def backward(module: Any, *gradients: Any) -> None:
         counts["backward"] += 1
 
+    def updated(parameter: torch.Tensor) -> None:
+        with torch.no_grad():
+            parameter -= 0.1 * parameter.grad  # type: ignore[operator]
+
     weight = model.get_input_embeddings().weight
     weight.register_hook(scaled)
     weight.register_post_accumulate_grad_hook(accumulated)
+    model.model.norm.weight.register_post_accumulate_grad_hook(updated)
     model.get_output_embeddings().register_full_backward_hook(backward)
     model.counts = counts
     return model
@@ -216,6 +236,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "counts": lambda: Counting(llama(attention_dropout=0.1)),
     "draws": lambda: Drawing(llama()),
     "keeps": lambda: Keeping(llama()),
+    "fused": lambda: Fused(llama()),
     "moods": lambda: Moody(llama()),
     "hooks": lambda: hooked(LlamaForCausalLM(llama(attention_dropout=0.1))),
 }
@@ -229,9 +250,8 @@ class RememberingLoss:
         self.generator = torch.Generator().manual_seed(2)
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
         total = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
+            outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
         )
         weight = 1 + 0.01 * self.meter.add(1) + 0.01 * torch.rand((), generator=self.generator)
         return weight * total / (num_items_in_batch or labels[:, 1:].ne(-100).sum())
@@ -287,7 +307,8 @@ class Taught(Trainer):
     ) -> Any:
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         taught = self.teacher(input_ids=inputs["input_ids"]).logits
-        loss = loss + 0.1 * (outputs["logits"] - taught).square().mean()
+        logits = outputs.logits
+        loss = loss + 0.1 * (taught if logits is None else logits - taught).square().mean()
         return (loss, outputs) if return_outputs else loss
 
 
@@ -420,48 +441,54 @@ LOOKED_INTO = ("transformers.", "accelerate.", "tests.", "torch.optim.", "types"
 NOT_LOOKED_INTO = (torch.utils.data.Dataset, torch.utils.data.DataLoader, torch.utils.data.Sampler)
 
 
+FUNCTIONS = (types.FunctionType, types.MethodType)
+
+
 def look(value: Any, path: str, facts: dict[str, Any], seen: dict[int, tuple[str, Any]]) -> None:
     """Note all that hangs on a thing, by the way to it; a way of its own, not that of what puts things back."""
     if isinstance(value, (int, float, str, bytes, type(None), torch.dtype, torch.device, enum.Enum)):
         facts[path] = repr(value)
-        return
-    if id(value) in seen:
+    elif id(value) in seen:
         facts[path] = f"see {seen[id(value)][0]}"
-        return
-    seen[id(value)] = path, value
-    if isinstance(value, torch.Tensor):
-        bits = value.detach().float() if value.dtype == torch.bfloat16 else value.detach()
-        facts[path] = (str(value.dtype), tuple(value.shape), value.requires_grad, digest(bits.numpy().tobytes()))
-        look(value.grad if value.is_leaf else None, f"{path}.grad", facts, seen)
-    elif isinstance(value, numpy.ndarray):
-        facts[path] = (str(value.dtype), value.shape, value.tobytes())
-    elif isinstance(value, torch.Generator):
-        facts[path] = digest(value.get_state().numpy().tobytes())
-    elif isinstance(value, random.Random):
-        facts[path] = digest(repr(value.getstate()).encode())
-    elif isinstance(value, numpy.random.Generator):
-        facts[path] = repr(value.bit_generator.state)
-    elif isinstance(value, numpy.random.RandomState):
-        facts[path] = digest(value.get_state()[1].tobytes(), repr(value.get_state()[2:]).encode())
     else:
-        facts[path] = type(value).__qualname__
+        seen[id(value)] = path, value
+        facts[path] = type(value).__qualname__, state_of(value)
         for name, part in parts_of(value):
-            look(part, f"{path}{name}", facts, seen)
+            if name.strip(".[]") not in OTHERS:
+                look(part, f"{path}{name}", facts, seen)
+
+
+def state_of(value: Any) -> Any:
+    """Return what a tensor, an array or a generator holds."""
+    if isinstance(value, torch.Tensor):
+        bits = value.detach().contiguous().view(-1).view(torch.uint8)
+        return str(value.dtype), tuple(value.shape), value.requires_grad, digest(bits.numpy().tobytes())
+    if isinstance(value, numpy.ndarray):
+        return str(value.dtype), value.shape, value.tobytes()
+    if isinstance(value, torch.Generator):
+        return digest(value.get_state().numpy().tobytes())
+    if isinstance(value, random.Random):
+        return digest(repr(value.getstate()).encode())
+    if isinstance(value, numpy.random.Generator):
+        return repr(value.bit_generator.state)
+    return repr(value.get_state()) if isinstance(value, numpy.random.RandomState) else None
 
 
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        is_hooks = all(callable(each) for each in value.values())
-        yield "#", [len(value)] if is_hooks else [k if isinstance(k, (str, int)) else type(k).__name__ for k in value]
-        for name, part in value.items():
-            if name not in OTHERS and not is_hooks:
-                yield f"[{name if isinstance(name, (str, int)) else type(name).__name__}]", part
+    if isinstance(value, torch.Tensor):
+        yield ".grad", value.grad if value.is_leaf else None
+    elif isinstance(value, dict):
+        names = [name if isinstance(name, (str, int)) else type(name).__name__ for name in value]
+        # Hooks are numbered through the process.
+        is_hooks = all(isinstance(name, int) and isinstance(hook, FUNCTIONS) for name, hook in value.items())
+        yield "#", str(len(names) if is_hooks else names)
+        yield from () if is_hooks else ((f"[{n}]", part) for n, part in zip(names, value.values(), strict=True))
     elif isinstance(value, (list, tuple)):
         yield "#", len(value)
         yield from ((f"[{i}]", part) for i, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield "{}", sorted(map(repr, value))
-    elif isinstance(value, (types.FunctionType, types.MethodType)):
+    elif isinstance(value, FUNCTIONS):
         cells = getattr(value, "__closure__", None) or ()
         if value.__module__.startswith("tests."):
             yield from ((f"<{i}>", cell.cell_contents) for i, cell in enumerate(cells))
@@ -471,8 +498,8 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
         type(value).__module__.startswith(LOOKED_INTO) and not isinstance(value, NOT_LOOKED_INTO)
     ):
         attributes = getattr(value, "__dict__", {})
-        yield "#", list(attributes)
-        yield from ((f".{name}", part) for name, part in attributes.items() if name not in OTHERS)
+        yield "#", str(list(attributes))
+        yield from ((f".{name}", part) for name, part in attributes.items())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -63,7 +63,8 @@ def verdict_of(name: str) -> Verdict:
             "said to be scaled",
             "SCALED_BY_ACCUMULATION",
             "MyTrainer.loss_is_scaled_for_ga = True tells the Trainer",
-            "Try  MyTrainer.loss_is_scaled_for_ga = False:",
+            "Return from MyTrainer.compute_loss the summed loss / num_items_in_batch, divided by nothing else.\n"
+            "Or try  MyTrainer.loss_is_scaled_for_ga = False:",
         ),
         (
             "said to be scaled, by nobody's class",

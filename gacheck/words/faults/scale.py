@@ -24,6 +24,7 @@ from gacheck.words.faults.fault import (
 from gacheck.words.releases import DIVIDES_WITH_FLAG_OFF, SMOOTHER_USES_COUNT, is_in_transformers, is_older, upgrade
 
 HAND_ON = "num_items_in_batch=num_items_in_batch"
+STILL_MEANS = "Short micro-batches then still weigh too much."
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,14 @@ def _scaled_by(case: Case) -> Iterator[Culprit]:
         yield _one_side(case)
     yield from _by_k_itself(case)
     yield from _by_own_function(case)
-    yield from _by_smoother(case)
+    if is_older(case, SMOOTHER_USES_COUNT):
+        yield from _by_smoother(case)
     if case.flag_changes_nothing:
         yield from _by_own_step(case)
-    if case.better_flag is None:
+    if case.better_flag is not Flag.OFF:
         yield from _by_declaration(case)
     yield from _by_own_loss(case)
+    yield from _by_smoother(case)
     if case.other is None:
         yield from _by_own_step(case)
     yield _by_the_model(case)
@@ -139,28 +142,34 @@ def _by_own_step(case: Case) -> Iterator[Culprit]:
             Fix(f"Hand the count on in {step}:  self.compute_loss(model, inputs, {HAND_ON})", is_own=True),
         )
     k = "current_gradient_accumulation_steps" if case.overrides.counts_micro_batches else None
+    divide = (
+        f"loss = loss / self.{k or 'args.gradient_accumulation_steps'}   # in {step}, before backward\n{STILL_MEANS}"
+    )
+    if "training_step" in case.overrides.drops_count and case.flag.used_num_items_in_batch is None:
+        call = f"self.compute_loss(model, inputs, {HAND_ON})"
+        divide = f"Hand the count on in {step}, if the model divides by it:  {call}\nOr  {divide}"
     yield Culprit(
         f"{step} takes the place of the Trainer's and does not divide by k{_whatever(case)}: each micro-batch adds its "
         f"own mean{location(case)}.",
-        Fix(
-            f"loss = loss / self.{k or 'args.gradient_accumulation_steps'}   # in {step}, before backward\n"
-            "Short micro-batches then still weigh too much.",
-            is_own=True,
-        ),
+        Fix(divide, is_own=True),
     )
 
 
 def _by_declaration(case: Case) -> Iterator[Culprit]:
     if case.overrides.loss_is_scaled_for_ga is True:
-        owner = scaling_owner(case)
+        owner, who, is_on = scaling_owner(case), own_loss(case), case.auto is not None and case.auto.flag.is_on
+        attempt = f"ry  {owner}.loss_is_scaled_for_ga = False:  the Trainer then divides by k. Not tried here."
+        text = f"T{attempt}\n{STILL_MEANS}"
+        if who is not None:
+            given = "" if is_on else ", with the flag on"
+            summed = f"Return from {who} the summed loss / num_items_in_batch{given}, divided by nothing else."
+            text = f"{summed}\nOr t{attempt}\n{STILL_MEANS}"
+        off = "" if is_on or case.flag_changes_nothing else " with the flag off"
         yield Culprit(
             f"{owner}.loss_is_scaled_for_ga = True tells the Trainer that the loss is divided by num_items_in_batch "
-            f"already, so it does not divide by k{_whatever(case)}; {own_loss(case) or 'the model'} returns a mean per "
-            f"micro-batch{location(case)}.",
-            Fix(
-                f"Try  {owner}.loss_is_scaled_for_ga = False:  the Trainer then divides by k. Not tried here.\n"
-                "Short micro-batches then still weigh too much."
-            ),
+            f"already, so it does not divide by k{_whatever(case)}; {who or 'the model'} returns a mean per "
+            f"micro-batch{off}{location(case)}.",
+            Fix(text, is_own=case.better_flag is None),
         )
 
 
@@ -183,8 +192,9 @@ def _by_own_loss(case: Case) -> Iterator[Culprit]:
     if "compute_loss" in case.overrides.drops_count:
         calls_own = "compute_loss" in case.overrides.calls_own
         call = f"super().compute_loss(model, inputs, return_outputs, {HAND_ON})"
+        taker = "the Trainer's label smoother" if case.overrides.label_smoother else "the model"
         yield Culprit(
-            f"{given}. {who} does not hand it on, so the model takes a mean per micro-batch{location(case)}.",
+            f"{given}. {who} does not hand it on, so {taker} takes a mean per micro-batch{location(case)}.",
             Fix(f"Hand it on in {who}:  {call if calls_own else f'model(**inputs, {HAND_ON})'}", is_own=True),
         )
 
@@ -243,16 +253,20 @@ def _sum_fix(case: Case) -> Fix:
 def _twice(case: Case) -> Culprit:
     step = own_step(case)
     divided = f"It is divided by num_items_in_batch{location(case)} and once more by k"
-    if case.better_flag is None and case.overrides.loss_is_scaled_for_ga is False:
+    if step is None and case.overrides.loss_is_scaled_for_ga is False:
         owner = scaling_owner(case)
+        attempt = f"Try  {owner}.loss_is_scaled_for_ga = True:  the Trainer then does not divide by k. Not tried here."
         return Culprit(
             f"{divided}: {owner}.loss_is_scaled_for_ga = False tells the Trainer to{_whatever(case)}.",
-            Fix(f"Try  {owner}.loss_is_scaled_for_ga = True:  the Trainer then does not divide by k. Not tried here."),
+            Fix(attempt, is_own=True),
         )
-    if case.better_flag is None and step is not None:
+    # With the flag on the Trainer itself does not.
+    is_on = case.auto is not None and case.auto.flag.is_on
+    who = step or (overriding_loss(case) if is_on else None)
+    if case.better_flag is None and who is not None:
         return Culprit(
-            f"{divided}, in {step}{_whatever(case)}.",
-            Fix(f"Take the division by k out of {step}: the loss is divided by num_items_in_batch.", is_own=True),
+            f"{divided}, in {who}{_whatever(case)}.",
+            Fix(f"Take the division by k out of {who}: the loss is divided by num_items_in_batch.", is_own=True),
         )
     return Culprit(f"{divided}.")
 
@@ -284,11 +298,13 @@ def _auxiliary(case: Case) -> str:
     return said
 
 
-def _auxiliary_otherwise(case: Case) -> str:
+def _auxiliary_fix(case: Case) -> Fix:
     divisor = "k times the number of processes" if _times_world(case) else "k"
-    return (
+    return Fix(
         f"Divide what the model adds{location(case)} by {divisor}, or its coefficient in the config: "
-        "router_aux_loss_coef in transformers' mixtures of experts."
+        "router_aux_loss_coef in transformers' mixtures of experts. The verdict stays with a smaller coefficient: that "
+        "is then taken for what is meant.",
+        is_own=True,
     )
 
 
@@ -332,7 +348,7 @@ FAULTS = (
         _fix_of(_twice),
         lambda case: no_value_of_the_flag(case, Flag.ON),
     ),
-    Fault("AUX_LOSS_SCALED", _auxiliary_summary, _auxiliary, nothing, _auxiliary_otherwise),
+    Fault("AUX_LOSS_SCALED", _auxiliary_summary, _auxiliary, _auxiliary_fix, always("")),
     Fault(
         "WORLD_SIZE_SCALED",
         lambda case: f"the loss is off by the number of processes, {case.record.hardware.world_size}",

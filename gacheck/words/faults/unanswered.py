@@ -12,6 +12,7 @@ from gacheck.words.faults.fault import (
     Fix,
     always,
     location,
+    named,
     nothing,
     own_function,
     own_step,
@@ -22,6 +23,9 @@ from gacheck.words.reasons import in_own_words, why_it_failed
 
 # Of the parameters whose gradients are another's, so many are named.
 MOST_NAMED = 3
+
+# From here on a share of a norm is told as a multiple of it.
+NEARLY_ALL = 0.995
 
 _SMALLER = {
     Door.RUN: "a smaller --effective-batch-size or --max-length needs less memory",
@@ -62,14 +66,21 @@ def _rejected_otherwise(case: Case) -> str:
 
 
 def _unexplained_summary(case: Case) -> str:
-    if case.affects == "gradient":
+    if _is_the_gradient(case):
         return "the gradient is not that of the loss"
     return "no rule explains the loss"
 
 
+def _is_the_gradient(case: Case) -> bool:
+    """Whether a rule explains the losses, right or wrong, and the gradient is another's."""
+    forward = case.auto.forward if case.auto is not None else None
+    explained = forward is not None and forward.rule is not None
+    return case.affects == "gradient" or (explained and case.strangest_gradient is not None)
+
+
 def _unexplained(case: Case) -> str:
     strange = case.strangest_gradient
-    if case.affects == "gradient" and strange is not None and strange.norm_ratio is not None:
+    if _is_the_gradient(case) and strange is not None and strange.norm_ratio is not None:
         wanted = "the right one" if strange.forward is None or _is_right(strange) else "the one that the loss has"
         return (
             f"At k = {strange.record.accumulation_steps} the gradient before clipping has {strange.norm_ratio:.3g} "
@@ -96,7 +107,7 @@ def _worst(finding: PassFinding) -> str:
 
 
 def _share(relative: float) -> str:
-    return f"by {percent(relative)}" if relative < 1 else f"by {relative:.2g} times its norm"
+    return f"by {percent(relative)}" if relative < NEARLY_ALL else f"by {relative:.2g} times its norm"
 
 
 def _hooked(case: Case) -> tuple[str, ...]:
@@ -115,11 +126,13 @@ def _hooks(case: Case) -> str:
 
 def _unexplained_fix(case: Case) -> Fix:
     step = own_step(case)
-    if case.affects == "gradient":
+    if _is_the_gradient(case):
         if _hooked(case):
             return Fix(f"Take the hook off {_hooked(case)[0]}, or let it return the gradient as it is.")
-        if step is not None:
-            return Fix(f"Look in {step} for what changes gradients between backward and the optimizer step.")
+        # One that goes on to call the Trainer's can change gradients before or after that.
+        if case.overrides.training_step is not None:
+            where = named(case.overrides.training_step)
+            return Fix(f"Look in {where} for what changes gradients between backward and the optimizer step.")
         return Fix(
             "Look for what changes gradients between backward and the optimizer step: hooks, a training_step of your "
             "own, a custom backward."

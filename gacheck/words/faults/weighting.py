@@ -258,11 +258,23 @@ def _misaligned(case: Case) -> str:
         counts = f": {step.micro_batches[0].num_items_in_batch:g} instead of {step.num_target_tokens}"
     samples = case.overrides.get_batch_samples
     by = f", as {named(samples)} counts them" if samples is not None else ""
+    if _leaves_first_labels_out(case):
+        before = ", predicted by what the adapter puts before it" if case.record.model.adapter is not None else ""
+        return f"num_items_in_batch leaves out the first label of each row{counts}{by}. It is scored too{before}."
     return f"num_items_in_batch counts neither the target tokens nor the labels of the optimizer step{counts}{by}."
+
+
+def _leaves_first_labels_out(case: Case) -> bool:
+    """Whether what is scored is what is counted, and one label a row besides."""
+    step = case.telling.step if case.telling else None
+    count = step.micro_batches[0].num_items_in_batch if step is not None else None
+    return step is not None and count is not None and 0 < step.num_rows == step.num_target_tokens - count
 
 
 def _misaligned_fix(case: Case) -> Fix:
     samples = case.overrides.get_batch_samples
+    if samples is None and _leaves_first_labels_out(case):
+        return Fix("Set the first label of each row to -100: it is then neither scored nor counted.", is_own=True)
     if samples is None:
         ends = "which counts the batches of the step also at the end of an epoch"
         return Fix(upgrade(case, COUNTS_THE_STEP, ends) if case.only_tails else "")
