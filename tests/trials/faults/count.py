@@ -152,11 +152,12 @@ FAULTS: tuple[Fault, ...] = (
     _count("positions counted, padding too", CountsPositions, MISCOUNTED | UNSHIFTED),
     _count("tokens counted, prompts too", CountsTokens, MISCOUNTED | UNSHIFTED),
     _count("rows counted", CountsRows, MISCOUNTED | {"NOT_NORMALISED"}),
-    _count("one too many counted", CountsOneMore),
+    _count("one too many counted", CountsOneMore, MISCOUNTED | UNSHIFTED),
     _count(
         "count in bfloat16",
         CountsInHalfPrecision,
         data=("very long and very short", "rows of unequal length", "packed", "flattened"),
+        subtle=True,
     ),
     _count("count of the first micro-batch", CountsTheFirst),
     _count("count of the last micro-batch", CountsTheLast),

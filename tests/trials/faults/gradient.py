@@ -348,7 +348,7 @@ FAULTS: tuple[Fault, ...] = (
         needs=("cross-entropy",),
     ),
     _gradient("one parameter × 4", FavoursOne, group=PART),
-    _gradient("one parameter × 1.15", FavoursOneALittle, group=PART),
+    _gradient("one parameter × 1.15", FavoursOneALittle, group=PART, subtle=True),
     _gradient("one line of a parameter's gradient zero", DropsALine, group=PART),
     _gradient("gradients of two parameters swapped", SwapsTwo, group=PART),
     _gradient("one parameter's gradient None", DropsOne, group=PART),

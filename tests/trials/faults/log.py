@@ -122,6 +122,6 @@ FAULTS: tuple[Fault, ...] = (
     _log("log of a running mean", LogsARunningMean),
     _log("log of the perplexity", LogsPerplexity, needs=("token mean",)),
     _log("log in bits", LogsBits),
-    _log("log two per cent too large", LogsALittleMore),
+    _log("log two per cent too large", LogsALittleMore, subtle=True),
     _log("log of the first micro-batch alone", LogsZero),
 )
