@@ -90,7 +90,7 @@ class Bench:
 
 
 def bench(model: Any, **options: object) -> Bench:
-    config = small_config(**options)
+    config = small_config("tiny:llama", **options)
     rows = make_rows(open_text(config), stand_in_tokenizer(), config)
     collator = Collator(0)
     oracle = Oracle(model.train(), collator, torch.bfloat16 if config.bf16 else None)
