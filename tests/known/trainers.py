@@ -253,7 +253,7 @@ class CountsItsOwn(Trainer):  # type: ignore[misc]
 class Pairs(PreferenceTrainer):
     """Right with the flag off: says nothing of its scale."""
 
-    loss_is_scaled_for_ga = None  # type: ignore[assignment]
+    loss_is_scaled_for_ga = None
 
 
 # Functions and models.
