@@ -12,6 +12,6 @@
     doors      how gacheck is asked
     judging    what is asked of every wrong case
 
-`right`, `wrong` and `live` list cases and no more. Of every case the truth is told without gacheck, the verdict is asked
-at two doors, and of a wrong one the remedy is applied as the verdict words it, and its truth told again.
+`right`, `wrong` and `live` list cases and no more. Of every case the truth is told without gacheck, and the verdict is
+asked at two doors; of a wrong one the remedy is applied as the verdict words it, and its truth told again.
 """
