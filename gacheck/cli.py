@@ -36,7 +36,7 @@ COMMANDS = {
     ),
     "smoke": LazyCommand(
         "gacheck.commands.smoke:smoke",
-        "Check one optimizer step at k = 4, as the Trainer sets itself up; one line when fine, four when not.",
+        "Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.",
     ),
     "selftest": LazyCommand(
         "gacheck.commands.selftest:selftest",

@@ -419,7 +419,7 @@ def wrong_arithmetic(text: str) -> Iterator[str]:
 
 
 def given_step(step: OptimizerStep, given: str) -> tuple[OptimizerStep, int]:
-    """Give the two rows what a rule needs besides: k, c, a, r or W, as `a = 0.5, 0.3`; return W too."""
+    """Give the two rows what a rule needs besides: k, c, a, o, r or W, as `a = 0.5, 0.3`; return W too."""
     letter, _, values = given.partition(" = ")
     numbers = [float(value) for value in values.split(",")]
     rows = step.micro_batches
@@ -430,6 +430,9 @@ def given_step(step: OptimizerStep, given: str) -> tuple[OptimizerStep, int]:
     elif letter == "a":
         pairs = zip(rows, numbers, strict=True)
         step = replace(step, micro_batches=tuple(replace(m, auxiliary_nats=a) for m, a in pairs))
+    elif letter == "o":
+        pairs = zip(rows, numbers, strict=True)
+        step = replace(step, micro_batches=tuple(replace(m, own_count=count) for m, count in pairs))
     elif letter == "r":
         counted = zip(rows, numbers, strict=True)
         step = replace(step, micro_batches=tuple(replace(m, num_rows=int(r)) for m, r in counted))
@@ -470,6 +473,7 @@ def test_a_wrong_number_among_the_given_is_found() -> None:
         "| 2, 1.55 |": "| 2, 1.5 |",
         "| 1.1 |": "| 1.2 |",
         "r = 1, 3": "r = 2, 3",
+        "o = 6, 2": "o = 6, 3",
         "W = 4 | W": "W = 3 | W",
     }
     for right, wrong in wrongs.items():

@@ -19,7 +19,7 @@ from gacheck.words.analysis import Analysis, analyse
 # Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
 ACCUMULATION_STEPS = 4
 
-# What a check of one step has no use for.
+# What a check of two steps has no use for.
 LEFT_OUT = {
     "gradient_accumulation_steps",
     "loss_kwargs",
@@ -40,7 +40,7 @@ def smoke(
     config: Path | None = typer.Option(None, "--config", metavar="FILE", help="YAML file with any of these options"),
     **flags: Any,
 ) -> None:
-    """Check one optimizer step at k = 4, as the Trainer sets itself up; one line when fine, four when not.
+    """Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.
 
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.

@@ -183,7 +183,9 @@ class ObjectState:
         # However many are asked for, what they hold is looked into.
         self._most = MOST_THINGS + len(self._seen) + 4 * len(things)
         for thing in things:
-            self._note(thing, 0)
+            cls: Any = type(thing)
+            # What is asked for is looked into, whatever it is.
+            self._note_by(_noter_of(cls) or ObjectState._note_object, thing, 0)
         while self._waiting:
             noter, value, steps = self._waiting.popleft()
             with suppress(Exception):
@@ -204,7 +206,11 @@ class ObjectState:
         """Have a value noted, and then what it holds: what is near before what is far."""
         cls: Any = type(value)
         noter = _noter_of(cls)
-        if noter is not None and id(value) not in self._seen and steps <= MOST_STEPS and len(self._seen) < self._most:
+        if noter is not None:
+            self._note_by(noter, value, steps)
+
+    def _note_by(self, noter: _Noter, value: Any, steps: int) -> None:
+        if id(value) not in self._seen and steps <= MOST_STEPS and len(self._seen) < self._most:
             self._seen.add(id(value))
             self._waiting.append((noter, value, steps))
 

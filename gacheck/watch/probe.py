@@ -187,7 +187,7 @@ class Probe:
 
     def _repeat(self, model: Any, inputs: Any, args: Any, kwargs: Any) -> float | None:
         """Do the first micro-batch twice: what is not the same then proves nothing."""
-        if self.steps or self._micro_batches or self._is_distributed:
+        if self.steps or self._micro_batches or self._is_distributed or not self._locate:
             return None
         with self._guarded():
             return repeat(self._trainer, self._training_step, model, inputs, args, kwargs)
@@ -478,7 +478,10 @@ class Probe:
         """Return the gradients of the replays of all processes."""
         replays = [each.replayed for each in seen]
         plain = [None if each is None else each.plain_gradient for each in replays]
-        own = [None if each is None or not self._may_ask else each.own_gradient for each in replays]
+        # One micro-batch can come out as cross-entropy by chance; where all do, the loss is that.
+        is_plain = all(each is None or each.is_plain for each in replays)
+        asks = self._may_ask and not is_plain
+        own = [each.own_gradient if each is not None and asks else None for each in replays]
         if self._exchange is not None and self._sketcher is not None:
             told = self._exchange([[encode(each) for each in kind] for kind in (plain, own)])
             if told is None:
@@ -508,7 +511,8 @@ class Probe:
         replayed = seen.replayed
         if record.observation is None or replayed is None or seen.growth is None or self._sketcher is None:
             return record
-        own = replayed.own_gradient if self._may_ask else None
+        is_plain = all(each is None or each.replayed is None or each.replayed.is_plain for each in self._seen)
+        own = replayed.own_gradient if self._may_ask and not is_plain else None
         replays = ReplayGradients.of([replayed.plain_gradient], [own])
         if replays is None or seen.present is None:
             return record

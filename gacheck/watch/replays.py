@@ -39,6 +39,7 @@ PLAIN_SLACK = 10.0
 # … but for a loss in half a precision, which a few per cent cannot tell from another: of that the gradient tells.
 COARSE = 1e-4
 SAME_GRADIENT = 0.03
+SAME_EXACTLY = 1e-3
 
 # How the loss of several rows follows from those of each: nearly so, and no other way comes as near.
 UNIT_FITS = 1e-3
@@ -100,7 +101,7 @@ class Replay:
         noise_nats: By how much rounding may change the own loss.
         own_count: What somebody's own code counts in it; None where the Trainer counts.
         plain_gradient: Sketch of the gradient of the mean cross-entropy; None without.
-        own_gradient: Sketch of the gradient of the own loss; None where it is not to be taken, or has none.
+        own_gradient: Sketch of the gradient of the own loss; None where that is plain cross-entropy's.
     """
 
     own_mean_nats: float
@@ -204,13 +205,14 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         plain = _cross_entropy(logits, labels, alignments, loss, blur, kept.read)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
         plain_loss = _mean_cross_entropy(logits, labels, plain)
-        plain_gradient = _gradient(plain_loss, sketcher, scale, keep_graph=not is_plain or is_coarse)
-        own_gradient = None if is_plain and not is_coarse else _gradient(loss, sketcher, scale)
-        if is_plain and is_coarse and plain_gradient is not None and own_gradient is not None:
-            # A loss that was rounded so much can be another that happens to come out like it.
-            norm = float(plain_gradient.norm())
-            is_plain = float((own_gradient - plain_gradient).norm()) <= SAME_GRADIENT * norm
-            own_gradient = None if is_plain else own_gradient
+        differs = is_plain and _differs_at_logits(
+            loss, plain_loss, logits, SAME_GRADIENT if is_coarse else SAME_EXACTLY
+        )
+        # A loss that was rounded so much can be another that happens to come out like it.
+        is_plain = is_plain and not (is_coarse and differs)
+        takes_own = not is_plain or differs
+        plain_gradient = _gradient(plain_loss, sketcher, scale, keep_graph=takes_own)
+        own_gradient = _gradient(loss, sketcher, scale) if takes_own else None
         noise, by_rows = plain.noise_nats, not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
         if not is_plain and logits.dtype.itemsize < 4:
             # Code of its own may round in the precision of the logits, even where a wider loss comes out.
@@ -223,6 +225,16 @@ def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
         return not mean or mean != mean  # a mean over nothing
     allowed = resolution(dtype) * abs(plain.mean_nats) + PLAIN_SLACK * plain.noise_nats
     return abs(mean - plain.mean_nats) <= allowed
+
+
+def _differs_at_logits(loss: torch.Tensor, plain: torch.Tensor, logits: torch.Tensor, allowed: float) -> bool:
+    """Whether a loss that comes out as cross-entropy has another gradient at the logits: by chance, or by a fault."""
+    if not (loss.requires_grad and plain.requires_grad and logits.requires_grad):
+        return False
+    own, wanted = (torch.autograd.grad(each, logits, retain_graph=True, allow_unused=True)[0] for each in (loss, plain))
+    if own is None or wanted is None:
+        return False  # the loss was taken from other logits: those of a fused one, or before a cast
+    return float((own - wanted).float().norm()) > allowed * float(wanted.float().norm())
 
 
 def _gradient(

@@ -60,6 +60,12 @@ def of_rows(step: OptimizerStep) -> OptimizerStep:
     return replace(step, micro_batches=tuple(replace(m, num_rows=1 + i) for i, m in enumerate(step.micro_batches)))
 
 
+def of_counts(step: OptimizerStep) -> OptimizerStep:
+    """Let somebody's own code count something else than rows and tokens."""
+    counted = (replace(m, own_count=1.0 + (i * i) % 7) for i, m in enumerate(step.micro_batches))
+    return replace(step, micro_batches=tuple(counted))
+
+
 def foreign_count(rows: Sequence[tuple[float, int]]) -> float:
     """Return a count that is no N, no U and no multiple by 2, 4 or 8 of N."""
     return 2.0 * sum(n + 1 for _, n in rows) + 1
@@ -91,8 +97,8 @@ def test_every_rule_is_recovered_from_its_own_data(
     # One k alone can make k / N what another rule predicts, 1 / k at N = k².
     assume(len(ks) > 1 or sum(n for _, n in rows) != 64)
     steps = steps_of(rows, ks, short=short or rule.name == "short_step_over_k", count=foreign_count(rows))
-    if rule.name == "row_mean":
-        steps = [of_rows(step) for step in steps]
+    if rule.name in ("row_mean", "own_count_mean"):
+        steps = [(of_rows if rule.name == "row_mean" else of_counts)(step) for step in steps]
         assume(any(len(step.micro_batches) > 1 for step in steps))
 
     found = match([made_by(rule, step, backward=backward, errors=errors) for step in steps], TOLERANCE)
@@ -156,7 +162,7 @@ def test_every_combination_is_recovered_where_counts_differ(world_size: int) -> 
     rows = [(12.0, 3), (10.0, 5), (7.0, 2), (30.0, 9), (11.0, 4), (26.0, 7), (9.0, 3), (40.0, 11)]
     table = rule_table(world_size=world_size, auxiliary=True)
     whole, short = (
-        [of_rows(step) for step in steps_of(rows, [1, 2, 4, 8], short=short, count=101.0, auxiliary=0.5)]
+        [of_counts(of_rows(step)) for step in steps_of(rows, [1, 2, 4, 8], short=short, count=101.0, auxiliary=0.5)]
         for short in (False, True)
     )
 
@@ -224,6 +230,7 @@ def test_one_pass_is_enough_where_counts_differ(backward: bool) -> None:
         "short_step_over_k": replace(STEP, accumulation_steps=4),
         "misaligned_count": COUNTED,
         "row_mean": of_rows(STEP),
+        "own_count_mean": of_counts(STEP),
     }
 
     assert [r.name for r in RULES if not recovered(r, RULES, [steps.get(r.name, STEP)], backward=backward)] == []
@@ -326,11 +333,12 @@ def test_no_runner_up_where_all_rules_agree() -> None:
     found = match([made_by(RULES[0], same)], TOLERANCE)
 
     assert (found.runner_up, found.runner_up_error, found.separation) == (None, None, None)
-    # All that apply: the step is not short, no count was passed, and nothing is known of the rows.
+    # All that apply: the step is not short, no count was passed, nothing is known of rows or of counts of one's own.
     assert {rule.name for rule in RULES} - {RULES[0].name, *names(found)} == {
         "short_step_over_k",
         "misaligned_count",
         "row_mean",
+        "own_count_mean",
     }
 
 
@@ -405,7 +413,15 @@ def test_what_cannot_be_compared_fits_nothing(values: tuple[float, ...]) -> None
 def test_every_rule_of_several_processes_is_recovered(backward: bool) -> None:
     # Three processes with four micro-batches each, no two counts alike; three, lest W and k be mistaken.
     micro_batches = tuple(
-        MicroBatch(10.0 + 3 * i, 3 + i * i, 5 + i * i + i, 1001.0 + process, process=process, num_rows=1 + i % 5)
+        MicroBatch(
+            10.0 + 3 * i,
+            3 + i * i,
+            5 + i * i + i,
+            1001.0 + process,
+            process=process,
+            num_rows=1 + i % 5,
+            own_count=1.0 + i % 3,
+        )
         for process in range(3)
         for i in range(4 * process, 4 * process + 4)
     )

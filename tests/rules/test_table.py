@@ -37,13 +37,21 @@ OF_ROWS = OptimizerStep(
     (MicroBatch(12.0, 3, 4, num_rows=1), MicroBatch(10.0, 5, 6, num_rows=3)),
     2,
 )
-STEPS = {"short_step_over_k": SHORT, "misaligned_count": COUNTED, "row_mean": OF_ROWS}
+# The same where somebody's own code counts 1 and 4 of 5.
+OWN_COUNTS = OptimizerStep((MicroBatch(12.0, 3, 4, own_count=1.0), MicroBatch(10.0, 5, 6, own_count=4.0)), 2)
+STEPS = {
+    "short_step_over_k": SHORT,
+    "misaligned_count": COUNTED,
+    "row_mean": OF_ROWS,
+    "own_count_mean": OWN_COUNTS,
+}
 
 #                        weights             contributions: 12 × the first, 10 × the second
 EXPECTED = {
     "token_mean": ((1 / 8, 1 / 8), (1.5, 1.25)),  # 1/N; the sum is 22/8 = 2.75, the right answer
     "mean_of_means": ((1 / 6, 1 / 10), (2.0, 1.0)),  # 1/(2·3), 1/(2·5); the sum is (12/3 + 10/5)/2 = 3
     "row_mean": ((1 / 12, 3 / 20), (1.0, 1.5)),  # 1/(4·3), 3/(4·5); the sum is (1·12/3 + 3·10/5)/4 = 2.5
+    "own_count_mean": ((1 / 15, 4 / 25), (0.8, 1.6)),  # 1/(5·3), 4/(5·5); the sum is (1·12/3 + 4·10/5)/5 = 2.4
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
     "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
@@ -72,7 +80,10 @@ def fit(step: OptimizerStep, rule: Rule) -> OptimizerStep:
     if rule.name.startswith("short_step_over_k"):
         return replace(step, accumulation_steps=len(step.micro_batches) + 1)
     count = 2.0 * step.num_label_tokens + 1
-    changed = (replace(m, num_items_in_batch=count, num_rows=1 + i % 3) for i, m in enumerate(step.micro_batches))
+    changed = (
+        replace(m, num_items_in_batch=count, num_rows=1 + i % 3, own_count=1.0 + i % 2)
+        for i, m in enumerate(step.micro_batches)
+    )
     return replace(step, micro_batches=tuple(changed))
 
 
@@ -95,6 +106,9 @@ def test_by_hand(rule: Rule) -> None:
         ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 0.0),), 1)),  # nothing to divide by
         ("row_mean", BY_HAND),  # nothing is known of the rows
         ("row_mean", replace(OF_ROWS, micro_batches=(*OF_ROWS.micro_batches, MicroBatch(9.0, 3, 4)))),  # nor of all
+        ("own_count_mean", BY_HAND),  # the Trainer counts
+        ("own_count_mean", replace(OWN_COUNTS, micro_batches=(*OWN_COUNTS.micro_batches, MicroBatch(9.0, 3, 4)))),
+        ("own_count_mean", OptimizerStep((MicroBatch(12.0, 3, 4, own_count=0.0),), 1)),  # nothing to divide by
     ],
 )
 def test_a_rule_that_would_be_another_predicts_nothing(name: str, step: OptimizerStep) -> None:
@@ -235,7 +249,8 @@ def test_an_empty_micro_batch_weighs_nothing(rule: Rule) -> None:
     step = STEPS.get(rule.name, BY_HAND)
     count = step.micro_batches[0].num_items_in_batch
     rows = step.num_rows
-    empty = replace(step, micro_batches=(*step.micro_batches, MicroBatch(0.0, 0, 0, count, num_rows=rows)))
+    nothing = MicroBatch(0.0, 0, 0, count, num_rows=rows, own_count=0.0)
+    empty = replace(step, micro_batches=(*step.micro_batches, nothing))
 
     assert rule.contributions(empty)[2] == 0.0
     if rule.name == "row_mean":  # its divisor is how many rows came, whatever they held: 8 in place of 4

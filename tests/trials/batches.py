@@ -23,12 +23,14 @@ class Pads:
         positions: Give position_ids, counted from each row's first token.
         square: Give a 4-d attention mask instead of one a row.
         shifted: Give the labels shifted as well.
+        aligned: Give them shifted instead.
     """
 
     left: bool = False
     positions: bool = False
     square: bool = False
     shifted: bool = False
+    aligned: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Return a micro-batch."""
@@ -54,9 +56,9 @@ class Pads:
             seen = batch["attention_mask"][:, None, None, :].bool() & torch.ones(length, length).tril().bool()
             # A padded position sees itself, so that no softmax runs over nothing.
             batch["attention_mask"] = seen | torch.eye(length).bool()
-        if self.shifted:
+        if self.shifted or self.aligned:
             ends = torch.full((len(rows), 1), IGNORED)
-            batch["shift_labels"] = torch.cat([batch["labels"][:, 1:], ends], 1)
+            batch["labels" if self.aligned else "shift_labels"] = torch.cat([batch["labels"][:, 1:], ends], 1)
         return batch
 
 
@@ -185,6 +187,7 @@ class Data:
 FLATTENED = "flattened"
 MASKED = "masked at random"
 CLASSIFIED = "a class for a row"
+ALIGNED = "labels shifted already"
 
 DATA: dict[str, Data] = {
     data.name: data
@@ -204,5 +207,6 @@ DATA: dict[str, Data] = {
         Data(FLATTENED, unequal, Flattens()),
         Data(MASKED, masked),
         Data(CLASSIFIED, classified),
+        Data(ALIGNED, prompted, Pads(aligned=True)),
     )
 }

@@ -142,7 +142,7 @@ def _run(drawn: Draw) -> Analysis:
 
 
 DOORS: dict[str, Door] = {
-    CHECK: Door(1, _bare, _check),
+    CHECK: Door(2, _bare, _check),
     ATTACH: Door(2, _bare, _attach),
     CHECK_MODEL: Door(1, _bare, _check_model),
     RUN: Door(2, _bare_run, _run),

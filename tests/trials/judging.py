@@ -128,9 +128,8 @@ def _outcome(
         return RIGHT if code in named else MISS
     if code not in named and not fault.codes & alike:
         return WRONG_CAUSE
-    # Where a fault of both is felt in one of them alone, both may be named, not the other way round.
-    true = {truth.affects, "both"} if fault.affects == "both" else {truth.affects}
-    return RIGHT if affects in true else WRONG_CAUSE
+    # A fault of both may be felt in one of them alone; and weights that moved too early change the log as well.
+    return RIGHT if affects in (fault.affects, truth.affects) else WRONG_CAUSE
 
 
 def _in_effect(truth: Truth, k: int) -> frozenset[str]:

@@ -53,6 +53,44 @@ class OwnForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
         return summed_nats(logits, labels)
 
 
+class TupleForCausalLM(OwnForCausalLM):
+    """Returns a tuple."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the loss, if there are labels, and logits."""
+        named = super().forward(*args, **kwargs)
+        return (named.logits,) if named.loss is None else (named.loss, named.logits)
+
+
+class FusedForCausalLM(OwnForCausalLM):
+    """Returns no logits where it returns a loss, as a fused cross-entropy does."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the loss, or logits."""
+        named = super().forward(*args, **kwargs)
+        return named if named.loss is None else CausalLMOutput(loss=named.loss)
+
+
+class NextTokenModel(LlamaForCausalLM):  # type: ignore[misc]
+    """Takes labels that stand where they are predicted; its name says nothing of a shift."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return logits, and with labels the loss."""
+        logits = super().forward(input_ids=input_ids, attention_mask=attention_mask).logits
+        if labels is None:
+            return CausalLMOutput(logits=logits)
+        scored = logits if logits.dtype == torch.float64 else logits.float()
+        count = kwargs.get("num_items_in_batch")
+        nats = cross_entropy(scored.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+        return CausalLMOutput(loss=nats / (labels.ne(-100).sum() if count is None else count), logits=logits)
+
+
 class WarmsUpForCausalLM(OwnForCausalLM):
     """Counts its training forwards, and with them raises the weight of a penalty."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.trials import models, right_steps, trainers
-from tests.trials.batches import CLASSIFIED, DATA, FLATTENED, MASKED
+from tests.trials.batches import ALIGNED, CLASSIFIED, DATA, FLATTENED, MASKED
 from tests.trials.building import BODIES, CLASSES, Build, make_model
 from tests.trials.draw import Draw
 from tests.trials.right_steps import RightPart
@@ -23,7 +23,7 @@ NAMED = (*LLAMAS, "GPT-2", "GPT-2, dropout", "Qwen2", "Gemma3")
 ANY = (*NAMED, OWN, "recurrent network")
 HEART = "known by heart"
 # Where nothing is left to learn, a focal loss vanishes in rounding, and distillation learns from another teacher.
-ALL_DATA = tuple(name for name in DATA if name not in (MASKED, CLASSIFIED))
+ALL_DATA = tuple(name for name in DATA if name not in (MASKED, CLASSIFIED, ALIGNED))
 NOT_BY_HEART = tuple(name for name in ALL_DATA if name != HEART)
 IN_ROWS = tuple(name for name in ALL_DATA if name != FLATTENED)
 PADDED = ("rows of unequal length", "prompts masked", "one target a row", "packed", "rows without targets")
@@ -154,6 +154,22 @@ def _warming_up_in_a_buffer(build: Build) -> None:
     build.model_class = models.WarmsUpInABufferForCausalLM
 
 
+def _of_class(model_class: Any) -> Callable[[Build], object]:
+    def plan(build: Build) -> None:
+        build.model_class = model_class
+
+    return plan
+
+
+def _remembering(build: Build) -> None:
+    build.loss_func = trainers.Remembers()
+
+
+def _preferring_to_base(build: Build) -> None:
+    build.trainer_class = trainers.AdapterPreferenceTrainer
+    build.paired = True
+
+
 def _contrasting(build: Build) -> None:
     build.trainer_class = trainers.ContrastTrainer
     build.paired = True
@@ -211,6 +227,75 @@ OBJECTIVES: dict[str, Objective] = {
             _traits("cross-entropy, token mean, in compute_loss, flag on, keeps the count"),
             _with_trainer(trainers.KeptCountTrainer),
             lambda draw: right_steps.cross_entropy,
+        ),
+        Objective(
+            "cross-entropy of a model that returns a tuple",
+            _traits("cross-entropy, token mean, in the model, flag on, the Trainer's step"),
+            _of_class(models.TupleForCausalLM),
+            lambda draw: right_steps.cross_entropy,
+            bodies=(OWN,),
+        ),
+        Objective(
+            "cross-entropy of a model that returns no logits",
+            _traits("cross-entropy, token mean, in the model, flag on, the Trainer's step"),
+            _of_class(models.FusedForCausalLM),
+            lambda draw: right_steps.cross_entropy,
+            bodies=(OWN,),
+        ),
+        Objective(
+            "labels shifted by the collator",
+            _traits("aligned by the collator, token mean, in the model, flag on, the Trainer's step"),
+            _of_class(models.NextTokenModel),
+            lambda draw: right_steps.aligned,
+            bodies=(OWN,),
+            data=(ALIGNED,),
+        ),
+        Objective(
+            "cross-entropy, told at the end of the step",
+            _traits("told late, token mean, in the model, flag on, the Trainer's step"),
+            lambda build: build.mix_trainer(trainers.TellsAtTheEnd),
+            lambda draw: right_steps.cross_entropy,
+        ),
+        Objective(
+            "cross-entropy, gradients added at the end of the step",
+            _traits("added late, token mean, in the model, flag on, the Trainer's step"),
+            lambda build: build.mix_trainer(trainers.AddsAtTheEnd),
+            lambda draw: right_steps.cross_entropy,
+        ),
+        Objective(
+            "two forwards",
+            _traits("twice, token mean, in compute_loss, flag on"),
+            _with_trainer(trainers.TwiceTrainer),
+            lambda draw: right_steps.twice,
+            bodies=("Llama, attention dropout", "GPT-2, dropout"),
+            data=NOT_BY_HEART,
+        ),
+        Objective(
+            "weight by chance",
+            _traits("chance, in compute_loss, flag on"),
+            _with_trainer(trainers.ChanceTrainer),
+            lambda draw: right_steps.by_chance,
+        ),
+        Objective(
+            "penalty that falls with the steps",
+            _traits("penalty by the step, token mean, in compute_loss, flag on"),
+            _with_trainer(trainers.AnnealingTrainer),
+            lambda draw: right_steps.annealed(trainers.PenaltyTrainer.penalty),
+        ),
+        Objective(
+            "compute_loss_func that counts its calls",
+            _traits("memory, token mean, in compute_loss_func, flag on"),
+            _remembering,
+            lambda draw: right_steps.warmed_up(models.PENALTY, models.WARM_UP_CALLS),
+            calls_matter=True,
+        ),
+        Objective(
+            "pairs, the reference without the adapter",
+            _traits("pairs, in compute_loss, flag on"),
+            _preferring_to_base,
+            lambda draw: right_steps.preferred_to_base(trainers.PreferenceTrainer.beta),
+            bodies=("Llama under LoRA",),
+            data=IN_ROWS,
         ),
         Objective(
             "cross-entropy with NEFTune",

@@ -6,10 +6,12 @@ loss, and their gradients to the gradient. Written anew beside `models` and `tra
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 
 Batch = dict[str, Any]
@@ -22,10 +24,11 @@ class NoTruth(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """The micro-batches of one optimizer step, and how the model is run."""
+    """The micro-batches of one optimizer step, how the model is run, and how many steps went before."""
 
     batches: Sequence[Batch]
     autocast: bool = False
+    number: int = 0
 
     @property
     def num_targets(self) -> int:
@@ -48,7 +51,7 @@ class Step:
     def logits(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return what scores the next token, in double precision."""
         outputs = self.outputs(model, batch)
-        logits: torch.Tensor = outputs["logits"]
+        logits: torch.Tensor = outputs[-1] if isinstance(outputs, tuple) else outputs["logits"]
         return logits[:, :-1].double()
 
 
@@ -124,6 +127,29 @@ def with_penalty(weight: float) -> RightPart:
     return token_mean(_with_penalty(weight))
 
 
+def annealed(weight: float) -> RightPart:
+    """The penalty's weight falls with the steps."""
+
+    def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        return with_penalty(weight / (1 + step.number))(model, batch, step)
+
+    return part
+
+
+def by_chance(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+    """Cross-entropy whose weight is drawn anew for every micro-batch."""
+    return cross_entropy(model, batch, step) * (0.5 + random.random() + numpy.random.rand())
+
+
+def twice(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+    """Mean cross-entropy of two forwards, and KL(second ‖ first), as token means."""
+    labels = batch["labels"][:, 1:]
+    first, second = step.logits(model, batch), step.logits(model, batch)
+    shares, wanted = torch.log_softmax(first, -1), torch.log_softmax(second, -1)
+    losses = (_picked(first, labels) + _picked(second, labels)) / 2 + (wanted.exp() * (wanted - shares)).sum(-1)
+    return torch.where(labels != -100, losses, 0.0).sum() / step.num_targets
+
+
 def warmed_up(weight: float, calls: int) -> RightPart:
     """The penalty's weight grows with the forwards that the model has counted."""
 
@@ -177,6 +203,18 @@ def preferred(beta: float) -> RightPart:
         nats = torch.where(labels != -100, _picked(step.logits(model, batch), labels), 0.0).sum(1)
         chosen, rejected = (-nats - batch["reference_logps"].double()).chunk(2)
         return -torch.nn.functional.logsigmoid(beta * (chosen - rejected)).sum() * 2 / step.num_rows
+
+    return part
+
+
+def preferred_to_base(beta: float) -> RightPart:
+    """The same, where the reference is the model without its adapter."""
+
+    def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        labels = batch["labels"][:, 1:]
+        with torch.no_grad(), model.disable_adapter():
+            nats = torch.where(labels != -100, _picked(step.logits(model, batch), labels), 0.0).sum(1)
+        return preferred(beta)(model, {**batch, "reference_logps": -nats}, step)
 
     return part
 

@@ -90,7 +90,9 @@ def test_a_fault_is_wrong_where_it_is_said_to_be(seed: int) -> None:
     assert drawn.fault is not None
     fault = FAULTS[drawn.fault]
 
-    assert truth.affects == fault.affects or (fault.affects == "both" and truth.affects in ("log", "gradient"))
+    # Weights that moved too early change the log as well.
+    also = "both" if drawn.fault == "an optimizer step at every micro-batch" else fault.affects
+    assert truth.affects in (fault.affects, also) or fault.affects == "both"
     if fault.late:
         assert truth.first(1).label == "right"
 

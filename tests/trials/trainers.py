@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, logsigmoid, softplus
 from transformers import Trainer
+
+from tests.trials.models import PENALTY, WARM_UP_CALLS
 
 FORWARD_INPUTS = ("input_ids", "attention_mask", "position_ids")
 
@@ -59,6 +63,41 @@ class PenaltyTrainer(OwnLossTrainer):
 
     def per_token(self, logits: torch.Tensor, labels: torch.Tensor, inputs: Any) -> torch.Tensor:
         return super().per_token(logits, labels, inputs) + self.penalty * logits.logsumexp(-1) ** 2
+
+
+class AnnealingTrainer(PenaltyTrainer):
+    """The same; the penalty becomes less with every step."""
+
+    @property
+    def penalty(self) -> float:  # type: ignore[override]
+        """The weight at this step."""
+        return PenaltyTrainer.penalty / (1 + int(self.state.global_step))
+
+
+class ChanceTrainer(OwnLossTrainer):
+    """Weighs every micro-batch by chance, drawn from Python and numpy."""
+
+    def per_token(self, logits: torch.Tensor, labels: torch.Tensor, inputs: Any) -> torch.Tensor:
+        return super().per_token(logits, labels, inputs) * (0.5 + random.random() + numpy.random.rand())
+
+
+class TwiceTrainer(OwnLossTrainer):
+    """Does two forwards, and wants them alike though dropout differs."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the micro-batch's part of the step's mean."""
+        given = {name: inputs[name] for name in FORWARD_INPUTS if name in inputs}
+        first, second = model(**given), model(**given)
+        labels = inputs["labels"][:, 1:]
+        logits = [each["logits"][:, :-1] for each in (first, second)]
+        logits = [each if each.dtype == torch.float64 else each.float() for each in logits]
+        nats = sum(self.per_token(each, labels, inputs) for each in logits)
+        shares = [log_softmax(each, -1) for each in logits]
+        unlike = kl_div(shares[0], shares[1], reduction="none", log_target=True).sum(-1)
+        loss = self.reduced(nats / 2 + unlike, labels, num_items_in_batch)
+        return (loss, first) if return_outputs else loss
 
 
 class DistillationTrainer(OwnLossTrainer):
@@ -131,6 +170,23 @@ class PlainPreferenceTrainer(PreferenceTrainer):
 
     loss_is_scaled_for_ga = None
     labels = "targets"
+
+
+class AdapterPreferenceTrainer(PreferenceTrainer):
+    """The same; what it is held against is the model without its adapter."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean over the pairs of the micro-batch."""
+        with torch.no_grad(), self.model.disable_adapter():
+            outputs = model(**{name: inputs[name] for name in FORWARD_INPUTS if name in inputs})
+        logits = outputs["logits"][:, :-1]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        labels = inputs["labels"][:, 1:]
+        nats = cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none").sum(1)
+        inputs = {**inputs, "reference_logps": -nats}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
 
 class RouterTrainer(Trainer):  # type: ignore[misc]
@@ -230,6 +286,62 @@ class AlignedTrainer(Trainer):  # type: ignore[misc]
         count = labels.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
         loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum") / count
         return (loss, outputs) if return_outputs else loss
+
+
+class TellsAtTheEnd(Trainer):  # type: ignore[misc]
+    """Returns the step's whole loss with its last micro-batch."""
+
+    so_far: Any = 0.0
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Do one forward and backward."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self.so_far = self.so_far + loss
+        if not self.accelerator.sync_gradients:
+            return torch.zeros_like(loss)
+        whole: torch.Tensor
+        whole, self.so_far = self.so_far, 0.0
+        return whole
+
+
+class AddsAtTheEnd(Trainer):  # type: ignore[misc]
+    """Keeps gradients aside until the step's last micro-batch."""
+
+    aside: Any = None
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Do one forward and backward."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        kept = self.aside or {}
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                before = kept.get(parameter)
+                kept[parameter] = parameter.grad if before is None else before + parameter.grad
+                parameter.grad = None
+        self.aside = kept
+        if self.accelerator.sync_gradients:
+            for parameter, gradient in kept.items():
+                parameter.grad = gradient
+            self.aside = None
+        return loss
+
+
+class Remembers:
+    """A `compute_loss_func` that counts how often it was called, and with that raises the weight of a penalty."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Return the micro-batch's part of the step's mean."""
+        logits = outputs["logits"][:, :-1]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        penalty = (logits.logsumexp(-1).square() * labels[:, 1:].ne(-100)).sum()
+        count = labels[:, 1:].ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
+        weight = PENALTY * min(1.0, self.calls / WARM_UP_CALLS)
+        self.calls += 1
+        loss: torch.Tensor = summed_over_count(outputs, labels, count) + weight * penalty / count
+        return loss
 
 
 def summed_over_count(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:

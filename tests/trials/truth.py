@@ -7,9 +7,11 @@ stands in `.grad` when the last `training_step` of the step returns, before clip
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy
 import torch
 
 from tests.trials.right_steps import Batch, NoTruth, RightPart, Step
@@ -124,6 +126,20 @@ def _worst(labels: list[Label]) -> Label:
     return next((label for label in ("wrong", "between") if label in labels), "right")
 
 
+Chance = tuple[torch.Tensor, Any, Any]
+
+
+def _chance() -> Chance:
+    """Return the state of everything that draws."""
+    return torch.get_rng_state(), random.getstate(), numpy.random.get_state()
+
+
+def _set_chance(state: Chance) -> None:
+    torch.set_rng_state(state[0])
+    random.setstate(state[1])
+    numpy.random.set_state(state[2])
+
+
 class _Beside:
     """Notes what a bare Trainer does, and does the right step beside it."""
 
@@ -144,7 +160,7 @@ class _Beside:
 
     def _begin(self) -> None:
         self._batches: list[Batch] = []
-        self._states: list[torch.Tensor] = []
+        self._states: list[Chance] = []
         self._returned: list[float] = []
 
     def _step(self, model: Any, inputs: Batch, *more: Any, **named: Any) -> torch.Tensor:
@@ -155,7 +171,7 @@ class _Beside:
             self._reference.load_state_dict(self._trainer.model.state_dict())
         # A copy: a Trainer takes the labels out of its inputs.
         self._batches.append({name: value.clone() for name, value in inputs.items()})
-        self._states.append(torch.get_rng_state())
+        self._states.append(_chance())
         loss: torch.Tensor = self._training_step(model, inputs, *more, **named)
         self._returned.append(float(loss))
         if self._trainer.accelerator.sync_gradients:
@@ -163,24 +179,24 @@ class _Beside:
         return loss
 
     def _end(self) -> None:
-        now = torch.get_rng_state()
+        now = _chance()
         trained = {n: p.grad for n, p in self._trainer.model.named_parameters() if p.requires_grad}
         loss, right = self._right_step()
         self.steps.append(_compared(sum(self._returned), loss, trained, right, len(self._batches)))
-        torch.set_rng_state(now)
+        _set_chance(now)
         self._begin()
 
     def _right_step(self) -> tuple[float, dict[str, torch.Tensor]]:
-        step = Step(self._batches, self._autocast)
+        step = Step(self._batches, self._autocast, len(self.steps))
         parameters = {n: p for n, p in self._reference.named_parameters() if p.requires_grad}
         total = 0.0
         gradients = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
         for batch, state in zip(self._batches, self._states, strict=True):
             # The same dropout.
-            torch.set_rng_state(state)
+            _set_chance(state)
             if self._calls_matter:
                 # A number, or a buffer of one.
-                self._reference.calls = self._reference.calls * 0 + self._calls
+                self._reference.calls = getattr(self._reference, "calls", 0) * 0 + self._calls
             self._calls += 1
             part = self._part(self._reference, batch, step)
             total += float(part)

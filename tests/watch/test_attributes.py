@@ -380,6 +380,19 @@ def test_what_feeds_a_training_or_steps_it_goes_on(other: Any) -> None:
     assert other.taken == 1
 
 
+def test_what_is_asked_for_is_looked_into_whatever_it_is() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
+    states = [ObjectState(each) for each in (optimizer, scheduler)]
+    optimizer.step = scheduler.step = lambda *_: None  # type: ignore[method-assign]
+    optimizer.param_groups[0]["lr"] = 2.0
+    scheduler.last_epoch += 1
+    for state in states:
+        state.restore()
+    assert (optimizer.param_groups[0]["lr"], scheduler.last_epoch, "step" in vars(scheduler)) == (0.5, 0, False)
+    assert optimizer.step.__name__ != "<lambda>"
+
+
 def test_a_parameter_is_not_copied_and_a_tensor_beyond_the_bounds_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attributes, "MOST_ELEMENTS", 3)
     monkeypatch.setattr(attributes, "MOST_ELEMENTS_IN_ALL", 4)

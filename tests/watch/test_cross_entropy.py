@@ -287,7 +287,11 @@ def test_the_direction_of_a_loss_s_gradient_tells_whether_it_shifts(
 ) -> None:
     logits = watched_logits(dtype)
     loss = scoring(logits, shifts=shifts, smoothing=smoothing)
-    assert find_alignment(loss, logits, LABELS) == FoundAlignment(shifts, is_clear=True)
+    found = find_alignment(loss, logits, LABELS)
+    assert (found.shifts, found.is_clear) == (shifts, True)
+    # It depends on the logits of these positions.
+    assert found.supported is not None
+    assert torch.equal(found.supported, align(logits, LABELS, shifts=shifts).positions)
     loss.backward()  # its graph was kept
 
 
@@ -296,7 +300,10 @@ def test_a_penalty_on_all_logits_does_not_mislead(shifts: bool) -> None:
     # By the mere positions that have a gradient it would not shift.
     logits = watched_logits()
     loss = scoring(logits, shifts=shifts) + 0.01 * logits.logsumexp(-1).square().mean()
-    assert find_alignment(loss, logits, LABELS) == FoundAlignment(shifts, is_clear=True)
+    found = find_alignment(loss, logits, LABELS)
+    assert (found.shifts, found.is_clear) == (shifts, True)
+    assert found.supported is not None
+    assert bool(found.supported.all())
 
 
 def test_a_loss_of_another_kind_is_not_said_to_be_aligned() -> None:

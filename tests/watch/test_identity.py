@@ -182,9 +182,7 @@ class Fused(Remembering):
 
     def forward(self, input_ids: Any = None, labels: Any = None, **inputs: Any) -> Any:
         outputs = super().forward(input_ids, labels=labels, **inputs)
-        if labels is not None:
-            outputs.logits = None
-        return outputs
+        return outputs if labels is None else type(outputs)(loss=outputs.loss)
 
 
 def counting_function() -> Callable[[], float]:

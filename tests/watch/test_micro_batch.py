@@ -202,21 +202,6 @@ def test_noise_counts_that_other_logits_are_blurred() -> None:
     assert noises[0] < 1e-5 < noises[1]
 
 
-@pytest.mark.parametrize("asks", [True, False])
-def test_whether_compute_loss_asked_for_the_forward_is_seen(asks: bool) -> None:
-    model = Open()
-    watch = MicroBatchReader(model, INPUTS, (True,))
-
-    def compute_loss() -> Any:
-        return model(**INPUTS)
-
-    with watch.watching():
-        compute_loss() if asks else model(**INPUTS)
-
-    assert watch.asked_by_compute_loss is asks
-    assert MicroBatchReader(model, INPUTS, (True,)).asked_by_compute_loss is None
-
-
 def test_the_trainer_may_take_the_labels_out() -> None:
     inputs = dict(INPUTS)
     watch = MicroBatchReader(Open(), inputs, (True,))

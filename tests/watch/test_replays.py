@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gacheck.watch.backward import watching_backward
 from gacheck.watch.batches import rows_of
 from gacheck.watch.cross_entropy import find_logits, sum_nats
 from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
     NotRepeatableError,
+    Question,
     Replay,
     TriedStep,
     Unit,
@@ -28,8 +30,9 @@ from gacheck.watch.replays import (
     returns_k_times,
     step_at_other_flag,
 )
+from gacheck.watch.restoring import RandomState
 from gacheck.watch.sketches import Sketcher
-from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, Inputs, ToyModel, ToyTrainer, same_state, state_of
+from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, Inputs, Spied, ToyModel, ToyTrainer, same_state, state_of
 
 INPUTS = BATCHES[0]
 NUM_TARGETS = 3
@@ -47,7 +50,7 @@ def smoothed(**options: Any) -> ToyTrainer:
 
 def replayed(trainer: ToyTrainer, inputs: Inputs = INPUTS, shifts: bool | None = True, scale: float = 1.0) -> Replay:
     torch.manual_seed(1)
-    return replay(trainer, inputs, shifts, Sketcher(trainer.model), scale)
+    return replay(trainer, Question(inputs), shifts, Sketcher(trainer.model), scale)
 
 
 def sketched(trainer: ToyTrainer, loss: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -121,7 +124,7 @@ def test_of_another_objective_both_gradients_are_told() -> None:
 def test_without_a_sketcher_it_takes_no_gradients() -> None:
     trainer = smoothed()
     torch.manual_seed(1)
-    found = replay(trainer, INPUTS, True, None)
+    found = replay(trainer, Question(INPUTS), True, None)
 
     assert (found.plain_gradient, found.own_gradient) == (None, None)
     assert found.own_mean_nats == replayed(smoothed()).own_mean_nats
@@ -159,6 +162,146 @@ def test_of_a_coarse_loss_the_gradient_tells_whether_it_is_plain(model: type[Toy
     assert (found.own_gradient is None) is is_plain
 
 
+class ByTheirCount(ToyTrainer):
+    """Counts in a way of its own: rows, and twice the targets."""
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any = None) -> Any:
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(len(b["labels"]) for b in batches) + 2 * self.count_of(batches)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "is_counted", "given", "own_count"),
+    [
+        (ByTheirCount, True, 3 + 2 * 6, 15.0),
+        (ByTheirCount, False, None, None),
+        # By transformers' own, or where there is none, it is the targets.
+        (ToyTrainer, False, None, None),
+    ],
+)
+def test_the_count_of_the_micro_batch_alone_is_that_of_the_code_that_counts(
+    trainer: type[ToyTrainer], is_counted: bool, given: int | None, own_count: float | None
+) -> None:
+    counts = Spied()
+
+    class Asked(trainer):  # type: ignore[misc, valid-type]
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            counts.append(kwargs.get("num_items_in_batch"))
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+
+    torch.manual_seed(1)
+    found = replay(Asked(), Question(ROWS, is_counted=is_counted), True, None)
+
+    assert counts[:] == [given]
+    assert found.own_count == own_count
+    # The own loss is the sum over what was counted.
+    assert found.plain is not None
+    assert found.own_mean_nats == pytest.approx(found.plain.sum_nats / (given or 6), rel=1e-6)
+    assert found.is_plain is (given is None)
+
+
+def test_of_transformers_own_count_the_targets_are_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = Spied()
+
+    class Asked(ToyTrainer):
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            counts.append(int(kwargs["num_items_in_batch"]))
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+
+    monkeypatch.setattr(ToyTrainer.get_batch_samples, "__module__", "transformers.trainer")
+    found = replay(Asked(), Question(ROWS, is_counted=True), None, None)
+
+    assert counts[:] == [6]
+    assert (found.own_count, found.is_plain) == (None, True)
+
+
+def test_it_is_asked_with_the_inputs_that_the_training_prepared_from_the_state_then() -> None:
+    class Preparing(ToyTrainer):
+        def _prepare_inputs(self, inputs: Inputs) -> Inputs:
+            raise AssertionError("they are prepared already")
+
+    trainer = Preparing(ToyModel(dropout=0.5))
+    torch.manual_seed(1)
+    start = RandomState.now(trainer.model)
+    wanted = float(trainer.model(**INPUTS).loss.detach())
+    prepared = dict(INPUTS)
+    found = replay(trainer, Question(BATCHES[1], prepared, start=start), True, None)
+
+    assert found.own_mean_nats == wanted
+    assert prepared.keys() == INPUTS.keys()
+
+
+def test_code_may_take_apart_what_it_is_given() -> None:
+    class Popping(ToyTrainer):
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            labels = inputs.pop("labels")
+            inputs["input_ids"] = inputs.pop("input_ids")
+            return super().compute_loss(model, {**inputs, "labels": labels}, **kwargs)
+
+    inputs = dict(INPUTS)
+
+    assert replayed(Popping(), inputs).is_plain
+    assert list(inputs) == ["input_ids", "labels"]
+
+
+@pytest.mark.parametrize(
+    ("over", "is_plain", "by_rows"), [("tokens", True, False), ("rows", False, True), ("sum", False, False)]
+)
+def test_a_mean_over_rows_is_cross_entropy_too(over: str, is_plain: bool, by_rows: bool) -> None:
+    found = replayed(ByRow(over), ROWS)
+
+    assert (found.is_plain, found.is_mean_over_rows) == (is_plain, by_rows)
+    # Of one row both are the same.
+    alone = replayed(ByRow(over), rows_of(ROWS, 0, 1))
+    assert (alone.is_plain, alone.is_mean_over_rows) == (over != "sum", False)
+
+
+@pytest.mark.parametrize(
+    ("labels", "are_read"),
+    [
+        # The labels are what the model reads there; or they are tags of another kind.
+        (INPUTS["input_ids"], True),
+        (torch.tensor([[0, 0, 1, 0]]), False),
+    ],
+)
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_whether_the_model_reads_its_targets_is_seen(labels: torch.Tensor, are_read: bool, smoothing: float) -> None:
+    trainer = ToyTrainer(ToyModel(shifts=False, smoothing=smoothing))
+    found = replayed(trainer, {**INPUTS, "labels": labels}, None)
+
+    assert found.plain is not None
+    assert (found.plain.shifts, found.plain.is_aligned, found.plain.targets_are_read) == (False, True, are_read)
+
+
+def test_nothing_is_logged_by_a_question() -> None:
+    logged = Spied()
+
+    class Logging(ToyTrainer):
+        def log(self, what: str) -> None:  # type: ignore[override]
+            logged.append(what)
+
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            self.log("a loss")
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+
+    trainer = Logging.__new__(Logging)
+    ToyTrainer.__init__(trainer)
+    del vars(trainer)["log"]
+    replayed(trainer)
+    assert logged[:] == []
+    trainer.training_step(trainer.model, INPUTS)
+    assert logged[:] == ["a loss"]
+
+
+def test_a_replay_is_none_of_the_backwards_of_the_step_that_it_is_done_in() -> None:
+    with watching_backward() as watched:
+        replayed(smoothed())
+        assert watched.roots == []
+        torch.ones((), requires_grad=True).mul(3).backward()
+
+    assert watched.loss == 3
+
+
 @pytest.mark.parametrize("mode", ["is_fsdp_enabled", "is_deepspeed_enabled"])
 def test_weights_that_are_spread_over_processes_give_no_gradient(mode: str) -> None:
     trainer = ToyTrainer()
@@ -166,7 +309,7 @@ def test_weights_that_are_spread_over_processes_give_no_gradient(mode: str) -> N
 
     with pytest.raises(NotRepeatableError, match="spread over several processes"):
         replayed(trainer)
-    assert replay(trainer, INPUTS, True, None).plain is not None
+    assert replay(trainer, Question(INPUTS), True, None).plain is not None
 
 
 # --- which logits score which labels ------------------------------------------------------------------------------
@@ -210,10 +353,10 @@ class ByCount(ToyTrainer):
 def test_a_function_of_one_s_own_is_given_the_micro_batch_s_own_count(
     shifts: bool, given: bool | None, counts: list[int]
 ) -> None:
-    seen: list[int] = []
+    seen = Spied()
     found = replayed(ByCount(shifts, seen.append), shifts=given)
 
-    assert seen == counts
+    assert seen[:] == counts
     assert found.plain is not None
     assert (found.plain.shifts, found.plain.num_targets, found.is_plain) == (shifts, counts[-1], True)
 
@@ -411,7 +554,7 @@ def test_a_gradient_that_is_nothing_has_no_noise() -> None:
 
 @pytest.mark.parametrize("count", [None, 4])
 def test_the_first_micro_batch_is_done_as_the_training_does_it(count: int | None) -> None:
-    trainer, counts = smoothed(scale=1.5), []
+    trainer, counts = smoothed(scale=1.5), Spied()
 
     def step(model: Any, inputs: Inputs, num_items_in_batch: Any) -> torch.Tensor:
         counts.append((trainer.args.gradient_accumulation_steps, num_items_in_batch))
@@ -422,7 +565,7 @@ def test_the_first_micro_batch_is_done_as_the_training_does_it(count: int | None
     loss = step(trainer.model, INPUTS, count)
 
     assert first == float(loss)
-    assert counts == [(K, count)] * 2
+    assert counts[:] == [(K, count)] * 2
 
 
 # --- a step at the other value of the flag ------------------------------------------------------------------------
@@ -478,11 +621,12 @@ def read(trainer: ToyTrainer) -> MicroBatchReader:
     return MicroBatchReader(trainer.model, ROWS, (True,))
 
 
-Question = Callable[[ToyTrainer], Any]
+Asking = Callable[[ToyTrainer], Any]
 
-QUESTIONS: dict[str, Question] = {
-    "replay": lambda t: replay(t, ROWS, None, Sketcher(t.model)),
-    "replay without gradients": lambda t: replay(t, ROWS, None, None),
+QUESTIONS: dict[str, Asking] = {
+    "replay": lambda t: replay(t, Question(ROWS), None, Sketcher(t.model)),
+    "replay without gradients": lambda t: replay(t, Question(ROWS), None, None),
+    "replay, counted": lambda t: replay(t, Question(ROWS, is_counted=True), None, Sketcher(t.model)),
     "repeat": lambda t: repeat(t, t.training_step, t.model, ROWS, (), {}),
     "gradient_noise": lambda t: gradient_noise(t, ROWS, Sketcher(t.model), 1.0),
     "find_unit": lambda t: find_unit(t, [ROWS], shifts=True),
@@ -600,7 +744,7 @@ def test_an_optimizer_within_backward_does_not_act(question: str) -> None:
 def test_hooks_that_wait_for_gradients_do_not_act() -> None:
     trainer = ToyTrainer()
     wanted = replayed(trainer).plain_gradient
-    acted: list[str] = []
+    acted = Spied()
 
     def work(parameter: torch.Tensor) -> None:
         acted.append("update")
@@ -615,12 +759,12 @@ def test_hooks_that_wait_for_gradients_do_not_act() -> None:
     trainer.model.embedding.register_full_backward_hook(lambda *args: acted.append("module"))
     found = replayed(trainer)
 
-    assert acted == []
+    assert acted[:] == []
     assert wanted is not None
     assert off_by(found.plain_gradient, wanted) == 0
     # The control: the training's own backward calls them.
     trainer.training_step(trainer.model, INPUTS)
-    assert set(acted) == {"update", "twice", "module"}
+    assert set(acted[:]) == {"update", "twice", "module"}
 
 
 def test_a_gradient_that_is_whole_stays_the_same_tensor() -> None:

@@ -136,15 +136,36 @@ def test_the_budget_is_shared(num: int, buckets: int) -> None:
     assert sketch.numel() <= max(BUDGET, num * FEWEST_BUCKETS)
 
 
-def test_frozen_parameters_have_no_sketch() -> None:
+def test_frozen_parameters_have_nothing_until_they_are_trained() -> None:
+    # Some are let go of only when the training begins.
     model = net()
-    model.get_parameter("0.weight").requires_grad_(False)
+    frozen = model.get_parameter("0.weight").requires_grad_(False)
     sketcher = Sketcher(model)
-    model(random(8, 40)).sum().backward()
+    with sketcher.received() as first:
+        model(random(8, 40)).sum().backward()
+    frozen.requires_grad_(True)
+    with sketcher.received() as second:
+        model(random(8, 40)).sum().backward()
 
-    assert sketcher.names == ["0.bias", "2.weight", "2.bias"]
-    assert bool((sketcher.present().norm(dim=1) > 0).all())
-    assert [id(p) for p in sketcher.parameters] == [id(model.get_parameter(name)) for name in sketcher.names]
+    assert sketcher.names == [name for name, _ in model.named_parameters()]
+    assert [id(p) for p in sketcher.parameters] == [id(p) for p in model.parameters()]
+    assert [bool(row.norm() > 0) for row in first] == [False, True, True, True]
+    assert [bool(row.norm() > 0) for row in second] == [True] * 4
+
+
+def test_what_the_optimizer_trains_besides_is_sketched_too() -> None:
+    # A head that is not in the model, and whole numbers that nobody trains.
+    model, head = net(), torch.nn.Linear(30, 2)
+    model.packed = torch.nn.Parameter(torch.ones(3, dtype=torch.int8), requires_grad=False)
+    optimizer = torch.optim.SGD([{"params": model[0].parameters()}, {"params": head.parameters()}])
+    sketcher = Sketcher(model, optimizer)
+    with sketcher.received() as sketch:
+        head(model(random(8, 40))).sum().backward()
+
+    assert sketcher.names[-2:] == ["optimizer.param_groups[1][0]", "optimizer.param_groups[1][1]"]
+    assert len(sketcher.names) == 6
+    assert bool((sketch.norm(dim=1) > 0).all())
+    assert head.weight.grad is None
 
 
 def test_tied_parameters_are_one() -> None:

@@ -136,40 +136,41 @@ def test_another_column(ending: str, tmp_path: Path) -> None:
     assert "--text-column" in raised.value.fix
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("empty.txt", b"", "is empty"),
-        ("empty.parquet", b"", "is empty"),
-        ("latin1.txt", "ok\nna\xefve\n".encode("latin1"), "is not UTF-8 in line 2 (from byte 3)"),
-        ("latin1.csv", "text\nok\nna\xefve\n".encode("latin1"), "is not UTF-8 in line 3 (from byte 8)"),
-        (
-            "latin1.jsonl",
-            '{"text": "ok"}\n{"text": "\xef"}\n'.encode("latin1"),
-            "is not UTF-8 in line 2 (from byte 15)",
-        ),
-        ("latin1.txt.gz", gzip.compress("ok\nna\xefve\n".encode("latin1")), "is not UTF-8 in line 2 (from byte 3)"),
-        ("broken.jsonl", b'{"text": "a"}\n{"text": "b"}\n{"text":\n', "is not valid JSON in line 3 (from byte 28)"),
-        ("broken.json", b'[{"text": "a"},', "cannot be read as json"),
-        ("number.json", b"3", "cannot be read as json"),
-        ("spaces.json", b"  ", "has no rows"),
-        ("nothing.json", b"[]", "has no rows"),
-        ("list.json", b'{"text": ["a", "b"]}', "Row 1 of {path} holds a value of type list"),
-        ("null.jsonl", b'{"text": "a"}\n{"text": null}\n', "Row 2 of {path} holds nothing"),
-        ("missing.jsonl", b'{"text": "a"}\n{"n": 1}\n', "Row 2 of {path} holds nothing"),
-        ("blank.jsonl", b'{"text": "a"}\n{"text": "b"}\n{"text": " "}\n', "Row 3 of {path} holds an empty text"),
-        ("number.jsonl", b'{"text": 1}\n', "Row 1 of {path} holds a value of type int"),
-        ("mixed.jsonl", b'{"text": "a"}\n{"text": 2}\n', "Row 2 of {path} holds a value of type int"),
-        ("blank.csv", b"text,n\na,1\n,2\n", "Row 2 of {path} holds an empty text"),
-        ("short.csv", b"n,text\n1,a\n2\n", "Row 2 of {path} holds an empty text"),
-        ("long.csv", b"text,n\na,1\nb,2,3\n", "Expected 2 fields in line 3, saw 3"),
-        ("unquoted.csv", b"text\nHello, world\nBye, all\n", "Length of header or names does not match"),
-        ("open.csv", b'text\na\n"b\n', "EOF inside string"),
-        ("no.txt.gz", b"plain\n", "Not a gzipped file"),
-        ("cut.txt.gz", gzip.compress(os.urandom(3000).hex().encode())[:-500], "ended before"),
-        ("no.parquet", b"PAR1 not really", "cannot be read as parquet"),
-    ],
-)
+WRONG_FILES = [
+    ("empty.txt", b"", "is empty"),
+    ("empty.parquet", b"", "is empty"),
+    ("latin1.txt", "ok\nna\xefve\n".encode("latin1"), "is not UTF-8 in line 2 (from byte 3)"),
+    ("latin1.csv", "text\nok\nna\xefve\n".encode("latin1"), "is not UTF-8 in line 3 (from byte 8)"),
+    (
+        "latin1.jsonl",
+        '{"text": "ok"}\n{"text": "\xef"}\n'.encode("latin1"),
+        "is not UTF-8 in line 2 (from byte 15)",
+    ),
+    ("latin1.txt.gz", gzip.compress("ok\nna\xefve\n".encode("latin1")), "is not UTF-8 in line 2 (from byte 3)"),
+    ("broken.jsonl", b'{"text": "a"}\n{"text": "b"}\n{"text":\n', "is not valid JSON in line 3 (from byte 28)"),
+    ("broken.json", b'[{"text": "a"},', "cannot be read as json"),
+    ("number.json", b"3", "cannot be read as json"),
+    ("spaces.json", b"  ", "has no rows"),
+    ("nothing.json", b"[]", "has no rows"),
+    ("list.json", b'{"text": ["a", "b"]}', "Row 1 of {path} holds a value of type list"),
+    ("null.jsonl", b'{"text": "a"}\n{"text": null}\n', "Row 2 of {path} holds nothing"),
+    ("missing.jsonl", b'{"text": "a"}\n{"n": 1}\n', "Row 2 of {path} holds nothing"),
+    ("blank.jsonl", b'{"text": "a"}\n{"text": "b"}\n{"text": " "}\n', "Row 3 of {path} holds an empty text"),
+    ("number.jsonl", b'{"text": 1}\n', "Row 1 of {path} holds a value of type int"),
+    ("mixed.jsonl", b'{"text": "a"}\n{"text": 2}\n', "Row 2 of {path} holds a value of type int"),
+    ("blank.csv", b"text,n\na,1\n,2\n", "Row 2 of {path} holds an empty text"),
+    ("short.csv", b"n,text\n1,a\n2\n", "Row 2 of {path} holds an empty text"),
+    ("long.csv", b"text,n\na,1\nb,2,3\n", "Expected 2 fields in line 3, saw 3"),
+    ("unquoted.csv", b"text\nHello, world\nBye, all\n", "Length of header or names does not match"),
+    ("open.csv", b'text\na\n"b\n', "EOF inside string"),
+    ("no.txt.gz", b"plain\n", "Not a gzipped file"),
+    ("cut.txt.gz", gzip.compress(os.urandom(3000).hex().encode())[:-500], "ended before"),
+    ("no.parquet", b"PAR1 not really", "cannot be read as parquet"),
+]
+
+
+# Named by their files: what gzip writes holds the time, and the names have to be the same in all workers.
+@pytest.mark.parametrize(("name", "content", "said"), WRONG_FILES, ids=[name for name, _, _ in WRONG_FILES])
 def test_what_is_wrong_with_a_file(
     name: str, content: bytes, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

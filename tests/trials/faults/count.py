@@ -60,6 +60,20 @@ class CountsRows(_Counts):
         return torch.tensor(sum(len(batch["labels"]) for batch in samples))
 
 
+class CountsOneMore(_Counts):
+    """Counts one too many."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return count + 1
+
+
+class CountsInHalfPrecision(_Counts):
+    """Keeps the count in bfloat16, which knows no 257."""
+
+    def counted(self, samples: list[Any], count: torch.Tensor) -> torch.Tensor:
+        return count.to(torch.bfloat16)
+
+
 class CountsTheFirst(_Counts):
     """Counts the first micro-batch alone."""
 
@@ -138,6 +152,13 @@ FAULTS: tuple[Fault, ...] = (
     _count("positions counted, padding too", CountsPositions, MISCOUNTED | UNSHIFTED),
     _count("tokens counted, prompts too", CountsTokens, MISCOUNTED | UNSHIFTED),
     _count("rows counted", CountsRows, MISCOUNTED | {"NOT_NORMALISED"}),
+    _count("one too many counted", CountsOneMore, MISCOUNTED | UNSHIFTED),
+    _count(
+        "count in bfloat16",
+        CountsInHalfPrecision,
+        data=("very long and very short", "rows of unequal length", "packed", "flattened"),
+        subtle=True,
+    ),
     _count("count of the first micro-batch", CountsTheFirst),
     _count("count of the last micro-batch", CountsTheLast),
     _count("count of the step before", CountsBefore, late=True),

@@ -29,6 +29,7 @@ class Fault:
         bodies: The models that it goes with; those of the objective by default.
         data: The data that it goes with; those of the objective by default.
         late: The first step is right.
+        subtle: It is lost in half precision.
         tail: It shows in a short last step alone.
     """
 
@@ -41,6 +42,7 @@ class Fault:
     bodies: tuple[str, ...] | None = None
     data: tuple[str, ...] | None = None
     late: bool = False
+    subtle: bool = False
     tail: bool = False
 
     def goes_with(self, traits: frozenset[str]) -> bool:

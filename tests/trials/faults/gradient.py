@@ -149,6 +149,31 @@ class FavoursOne(_OneParameter):
         parameter.grad.mul_(4.0)
 
 
+class FavoursOneALittle(_OneParameter):
+    def change(self, parameter: Any) -> None:
+        parameter.grad.mul_(1.15)
+
+
+class DropsALine(_OneParameter):
+    """Drops the gradient of one row of a matrix, that of a single token say."""
+
+    def change(self, parameter: Any) -> None:
+        lines = parameter.grad.reshape(len(parameter.grad), -1)
+        lines[lines.norm(dim=1).argmax()] = 0
+
+
+class SwapsTwo(_AfterBackward):
+    """Swaps the gradients of two parameters of one shape."""
+
+    def after_step(self) -> None:
+        of_shape: dict[Any, list[Any]] = {}
+        for parameter in sorted(self.with_gradient(), key=lambda each: -float(each.grad.norm())):
+            of_shape.setdefault(parameter.shape, []).append(parameter)
+        first, second = next((found for found in of_shape.values() if len(found) > 1), (None, None))[:2]
+        if first is not None and second is not None:
+            first.grad, second.grad = second.grad, first.grad
+
+
 class DropsOne(_OneParameter):
     def change(self, parameter: Any) -> None:
         parameter.grad = None
@@ -323,6 +348,9 @@ FAULTS: tuple[Fault, ...] = (
         needs=("cross-entropy",),
     ),
     _gradient("one parameter × 4", FavoursOne, group=PART),
+    _gradient("one parameter × 1.15", FavoursOneALittle, group=PART, subtle=True),
+    _gradient("one line of a parameter's gradient zero", DropsALine, group=PART),
+    _gradient("gradients of two parameters swapped", SwapsTwo, group=PART),
     _gradient("one parameter's gradient None", DropsOne, group=PART),
     _gradient("one parameter's gradient zero", ZeroesOne, group=PART),
     _gradient("one parameter climbs", TurnsOne, group=PART),
@@ -343,7 +371,7 @@ FAULTS: tuple[Fault, ...] = (
         "an optimizer step at every micro-batch",
         GROUP,
         GRADIENT,
-        "both",
+        "gradient",
         trainer_mixin(StepsAtOnce),
     ),
     Fault("a hook scales one parameter", PART, GRADIENT, "gradient", _hook(4.0)),

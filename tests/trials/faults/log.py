@@ -90,6 +90,13 @@ class LogsBits(_Returns):
         return loss / 0.6931471805599453
 
 
+class LogsALittleMore(_Returns):
+    """Reports two per cent too much."""
+
+    def returned(self, loss: torch.Tensor, model: Any, inputs: Any) -> torch.Tensor:
+        return loss * 1.02
+
+
 class LogsZero(_Returns):
     """Reports nothing but the first micro-batch."""
 
@@ -115,5 +122,6 @@ FAULTS: tuple[Fault, ...] = (
     _log("log of a running mean", LogsARunningMean),
     _log("log of the perplexity", LogsPerplexity, needs=("token mean",)),
     _log("log in bits", LogsBits),
+    _log("log two per cent too large", LogsALittleMore, subtle=True),
     _log("log of the first micro-batch alone", LogsZero),
 )
