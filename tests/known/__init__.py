@@ -1,5 +1,6 @@
 """The trainings of the field that are known to be right, or wrong, each with its truth from a bare script.
 
+    cases      what a case is: right, or wrong with a verdict and remedies
     training   what a Trainer is made of, the same every time; what its first steps are beside plain torch's
     rows       two steps of 2 rows × k = 4, of the counts for which the field's figures hold
     parts      the right step, and what is left over once a remedy is applied, in closed form
@@ -8,7 +9,9 @@
     right      right ones that are easily accused
     wrong      wrong ones: the verdict that names the fault, and the remedy that it gives
     live       classes of the newest release of transformers that are wrong by default
+    doors      how gacheck is asked
+    judging    what is asked of every wrong case
 
-The last three list cases and no more. Of every case the truth is told without gacheck, the verdict is asked at two
-doors, and of a wrong one the remedy is applied as the verdict words it, and its truth told again.
+`right`, `wrong` and `live` list cases and no more. Of every case the truth is told without gacheck, and the verdict is
+asked at two doors; of a wrong one the remedy is applied as the verdict words it, and its truth told again.
 """

@@ -69,8 +69,11 @@ class Remedy:
 
     def applied(self, training: Training, fix: str) -> Training:
         """Do what the advice says."""
-        line = next((each for each in lines_of(fix) if self.says in f"{each.where}:  {each.code}"), None)
-        return self.apply(training, line)
+        return self.apply(training, next(filter(self.is_in, lines_of(fix)), None))
+
+    def is_in(self, line: Line) -> bool:
+        """Whether a line of the advice is this remedy's."""
+        return self.says in f"{line.where}:  {line.code}"
 
     def leaving_means(self, leaves: RightPart) -> Remedy:
         """Return the same, of a step that is a mean of means once it is applied."""
@@ -120,7 +123,7 @@ class Wrong:
         late: The first step is right.
         other_flag: The figures at the other value of the flag, where they are known.
         reference: Makes the model of the right step, where the training's own is to blame.
-        pending: Why the verdict is not yet as it ought to be; empty where it is.
+        pending: Why the cause is not yet told as it ought to be; empty where it is.
     """
 
     name: str

@@ -22,11 +22,13 @@ class Scored:
         logits: Leaves out those that predict nothing.
         labels: Leaves out those that nothing predicts.
         streams: The outputs that predict the same labels, whose mean is the loss.
+        smoothing: Share of the loss that is the mean over the vocabulary.
     """
 
     logits: Callable[[torch.Tensor], torch.Tensor]
     labels: Callable[[torch.Tensor], torch.Tensor]
     streams: tuple[str, ...] = ("logits",)
+    smoothing: float = 0.0
 
     def nats(self, model: Any, batch: Batch, step: Step) -> torch.Tensor:
         """Sum the cross-entropy of a micro-batch."""
@@ -36,8 +38,10 @@ class Scored:
         for name in self.streams:
             given = outputs[name].double()
             logits = self.logits(given[:, 0] if given.dim() > 3 else given)
-            picked = -torch.log_softmax(logits[:, -labels.shape[1] :], -1).gather(-1, labels.clamp(min=0)[..., None])
-            total = total + torch.where(labels != -100, picked[..., 0], 0.0).sum() / len(self.streams)
+            losses = -torch.log_softmax(logits[:, -labels.shape[1] :], -1)
+            picked = losses.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+            smoothed = (1 - self.smoothing) * picked + self.smoothing * losses.mean(-1)
+            total = total + torch.where(labels != -100, smoothed, 0.0).sum() / len(self.streams)
         return total
 
     def count(self, batch: Batch) -> int:

@@ -298,7 +298,7 @@ def verdict_of(name: str) -> Verdict:
             "count, own",
             "MISALIGNED_COUNT",
             "120 instead of 100, as MyTrainer.get_batch_samples counts them",
-            "Count in MyTrainer.get_batch_samples the labels of the batches that it returns",
+            "Count in MyTrainer.get_batch_samples labels[..., 1:] of the batches that it returns",
         ),
         ("count at the end, 4.46.0", "MISALIGNED_COUNT", "120 instead of", "Upgrade transformers to 5.24.0 or later"),
         ("count at the end, newest", "MISALIGNED_COUNT", "120 instead of", "Choose the rows so that k micro-batches"),

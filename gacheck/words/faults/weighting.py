@@ -278,7 +278,8 @@ def _misaligned_fix(case: Case) -> Fix:
     if samples is None:
         ends = "which counts the batches of the step also at the end of an epoch"
         return Fix(upgrade(case, COUNTS_THE_STEP, ends) if case.only_tails else "")
-    return Fix(f"Count in {named(samples)} the labels of the batches that it returns, and no others.", is_own=True)
+    labels = "labels[..., 1:]" if case.record.oracle.shifts else "the labels"
+    return Fix(f"Count in {named(samples)} {labels} of the batches that it returns, and no others.", is_own=True)
 
 
 def _misaligned_otherwise(case: Case) -> str:
