@@ -61,11 +61,10 @@ def test_logits_of_a_fused_loss_come_from_a_forward_of_their_own(trained: Any, o
     assert {o.weight for o in seen} == {None}
 
 
-def test_only_another_objective_is_asked_for_its_own_loss(trained: Any) -> None:
-    asked = {o: [s.own_mean_nats is not None for s in trained(o).watched.observations] for o in EXPECTED}
-    assert {options: set(answers) for options, answers in asked.items()} == {
-        options: {code == "OTHER_OBJECTIVE"} for options, code in EXPECTED.items()
-    }
+@pytest.mark.parametrize("options", EXPECTED)
+def test_every_micro_batch_is_repeated_with_its_gradient(trained: Any, options: tuple[str, ...]) -> None:
+    seen = trained(options).watched.observations
+    assert all(each.own_mean_nats is not None and each.gradient is not None for each in seen)
 
 
 def test_command_line(material: Callable[[str], Path], trained: Any, tmp_path: Path) -> None:
