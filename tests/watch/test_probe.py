@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from gacheck.core.findings import GRADIENT_AGREES, agrees
 from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.rules.explain import Explanation, explain
 from gacheck.rules.facts import StepRecord
@@ -315,6 +316,28 @@ def test_a_single_parameter_s_gradient_is_named(name: str) -> None:
         assert [error.parameter for error in off] == [name]
         assert off[0].norm_ratio == pytest.approx(3, rel=1e-4)
         assert off[0].cosine == pytest.approx(1, rel=1e-4)
+
+
+def test_a_parameter_that_outweighs_all_others_is_named_too() -> None:
+    # What comes nearest to such a gradient is off at the others: it is held against the rule of the losses.
+    probe = watched(Tampered(times(300.0, "head.weight")))
+    _, [_, *single] = judged(probe.steps[0], 2, probe)
+
+    assert "head.weight" in [error.parameter for error in single if error.relative > 1e-3]
+
+
+def test_in_half_a_precision_rounding_is_measured() -> None:
+    # The gradient is a few thousandths off, as it is when the same is computed twice; a wrong one is off by more.
+    def half(after: Tamper | None = None) -> Probe:
+        trainer = Tampered(after)
+        trainer.model.bfloat16()
+        return watched(trainer)
+
+    right, wrong = half(), half(times(1.1))
+    for probe, is_right in ((right, True), (wrong, False)):
+        whole, *single = judged(probe.steps[0], 2, probe)[1]
+        assert whole.relative > GRADIENT_AGREES
+        assert all(map(agrees, (whole, *single))) is is_right
 
 
 def test_gradients_that_are_zeroed_before_each_micro_batch() -> None:
