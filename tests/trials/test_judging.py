@@ -77,9 +77,10 @@ def test_what_the_data_cannot_tell_apart_is_no_wrong_cause_but_may_be_a_miss() -
 def test_a_seed_repeats_its_trial(seed: int) -> None:
     first, again = try_seed(seed), try_seed(seed)
 
-    assert replace(first, seconds=0) == replace(again, seconds=0)
+    # In words: NaN equals nothing.
+    assert repr(replace(first, seconds=0)) == repr(replace(again, seconds=0))
     assert (first.draw.fault is None) == (seed == 0)
-    assert (first.draw, first.truth, first.attempts) == drawn_with_truth(seed)
+    assert repr((first.draw, first.truth, first.attempts)) == repr(drawn_with_truth(seed))
 
 
 @cache

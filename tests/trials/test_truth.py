@@ -51,6 +51,12 @@ def truth_of(drawn: Draw) -> Truth:
         )
 
 
+def small(drawn: Draw) -> Draw:
+    """Let a training be shorter."""
+    k, rows = min(drawn.k, 3), min(drawn.rows, 2)
+    return replace(drawn, k=k, rows=rows, tail=k if drawn.tail == drawn.k else 1, missing=min(drawn.missing, rows - 1))
+
+
 def clear_truth_of(seed: int, precision: str) -> tuple[Draw, Truth]:
     """Draw until the truth is clear, as a trial does, through doors that bring no data of their own."""
     for attempt in range(40):
@@ -58,7 +64,7 @@ def clear_truth_of(seed: int, precision: str) -> tuple[Draw, Truth]:
         if drawn.vocabulary != PLAIN.vocabulary or (drawn.body == "Mixtral" and precision == "float64 weights"):
             continue
         try:
-            truth = truth_of(replace(drawn, precision=precision))
+            truth = truth_of(replace(small(drawn), precision=precision))
         except NoTruth:
             continue
         if truth.label == "right" if drawn.fault is None else truth.label == "wrong":
