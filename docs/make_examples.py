@@ -75,7 +75,7 @@ RUNS = (
     example("smoothing-4.50.3", "4.50.3", SMOOTH),
     example("aux-newest", NEWEST, AUXILIARY),
     example("loss-func-newest", NEWEST, f"{OWN_LOSS} my_loss:batch_mean"),
-    example("unexplained-newest", NEWEST, f"{OWN_LOSS} my_loss:fixed_count"),
+    example("unexplained-newest", NEWEST, "run --model tiny:llama --trainer-class my_trainer:ForgetfulTrainer"),
     example("rejected-newest", NEWEST, "run --model tiny:llama --model-class my_model:StrictLlamaForCausalLM"),
     example("nonfinite-newest", NEWEST, "run --model tiny:llama --learning-rate 1e30"),
     example("inconclusive-newest", NEWEST, "run --model tiny:llama --loss-kwargs off"),

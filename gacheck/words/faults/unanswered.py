@@ -78,12 +78,18 @@ def _is_the_gradient(case: Case) -> bool:
     return case.affects == "gradient" or (explained and case.strangest_gradient is not None)
 
 
+def _norm(strange: PassFinding) -> float:
+    """Return its norm over the right one's: where that was measured by itself, no sketch of it is told."""
+    exact = strange.grad_norm_ratio if strange.log_is_right else None
+    return exact if exact is not None else strange.norm_ratio or 0.0
+
+
 def _unexplained(case: Case) -> str:
     strange = case.strangest_gradient
     if _is_the_gradient(case) and strange is not None and strange.norm_ratio is not None:
         wanted = "the right one" if strange.forward is None or _is_right(strange) else "the one that the loss has"
         return (
-            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {strange.norm_ratio:.3g} "
+            f"At k = {strange.record.accumulation_steps} the gradient before clipping has {_norm(strange):.3g} "
             f"times the norm of {wanted} and a cosine of {strange.cosine:.3f} to it.{_worst(strange)}{_hooks(case)}"
         )
     found = case.auto.forward if case.auto else None
