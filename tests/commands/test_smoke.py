@@ -66,7 +66,7 @@ def test_one_pass_and_one_line_when_fine(smoke: Smoke, capsys: pytest.CaptureFix
     assert FakeSession.ran == ["k4-on"]
     assert capsys.readouterr() == (FINE, "")
     (config,) = FakeSession.configs
-    assert (config.gradient_accumulation_steps, config.max_steps) == ((4,), 1)
+    assert (config.gradient_accumulation_steps, config.max_steps) == ((4,), 2)
 
 
 def test_two_passes_and_four_lines_when_not(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> None:

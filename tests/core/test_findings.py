@@ -820,6 +820,14 @@ def test_too_coarse_by_hand(noise: float, rule: str, fine: str, coarse: str) -> 
     assert told.forward.ambiguous is (noise > 0.02)
 
 
+def test_a_gradient_of_which_rounding_may_make_anything_tells_nothing_apart() -> None:
+    # It agrees with every rule that the losses allow.
+    passes = passes_of("token_mean", backward=None, gradient=Gradient("token_mean", noise=1.0))
+
+    assert found(passes).codes == ("OK",)
+    assert found(passes, noisy_oracle(0.021)).codes == ("INCONCLUSIVE",)
+
+
 def test_a_gradient_that_is_none_of_those_that_the_losses_allow_says_so() -> None:
     # Of losses that are right or counted before the shift, a gradient that is k times too large.
     passes = passes_of("token_mean", backward="sum_of_means", gradient=Gradient("sum_of_means"))

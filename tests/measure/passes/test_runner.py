@@ -98,18 +98,28 @@ class Planted(LlamaForCausalLM):  # type: ignore[misc]
     ) -> Any:
         outputs = super().forward(input_ids=input_ids, attention_mask=attention_mask)
         nats = functional.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
-        self.counted = num_items_in_batch is not None
-        outputs["loss"] = self.normalise(nats, int(labels[:, 1:].ne(-100).sum()))
+        count = int(labels[:, 1:].ne(-100).sum())
+        passed = count if num_items_in_batch is None else int(num_items_in_batch)
+        # Some releases pass U.
+        self.is_step = passed in (self.num_targets, self.num_labels)
+        outputs["loss"] = self.normalise(nats, count, self.num_targets if self.is_step else passed)
         return outputs
 
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        """Return the loss.
+
+        Args:
+            nats: The sum over the micro-batch.
+            count: Its targets.
+            total: Those of the step, where it was told them; else those of the micro-batch.
+        """
         raise NotImplementedError
 
 
 class Mean(Planted):
     """Drops num_items_in_batch: the fault that was reported."""
 
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
         return nats / count
 
 
@@ -118,53 +128,60 @@ class DeclaredMean(Mean):
 
 
 class OverTargets(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        return nats / total
+
+
+class OverTheFirst(Planted):
+    """Divides by the first step's count, whatever it is told: by itself a micro-batch has no mean."""
+
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
         return nats / self.num_targets
 
 
 class OverLabels(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
-        return nats / self.num_labels
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        return nats / (self.num_labels if self.is_step else total)
 
 
 class Twice(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
-        return nats / self.num_targets / K
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        return nats / total / K
 
 
 class MeanOfMeans(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
         return nats / count / K
 
 
 class WrongLogAlone(Planted):
     """Reports its own mean, but its gradient is right."""
 
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
-        right, reported = nats / self.num_targets, nats / count
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        right, reported = nats / total, nats / count
         return right + (reported - right).detach()
 
 
 class WrongGradientAlone(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
-        right, trained = nats / self.num_targets, nats / count
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        right, trained = nats / total, nats / count
         return trained + (right - trained).detach()
 
 
 class NoRule(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
-        return nats / self.num_targets * (1 + count / 100) if self.counted else nats / count
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        return nats / total * (1 + count / 100 * self.is_step)
 
 
 class Penalised(Planted):
     """Right at every k, but meant to be more than cross-entropy."""
 
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
-        return (nats + 0.1 * count) / (self.num_targets if self.counted else count)
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        return (nats + 0.1 * count) / total
 
 
 class NotANumber(Planted):
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
         return nats / count * torch.tensor(float("nan"))
 
 
@@ -205,12 +222,10 @@ def test_planted_fault_is_told(
     assert (analysis.verdict.code, analysis.verdict.affects) == (code, affects)
 
 
-@pytest.mark.parametrize("model_class", [OverTargets, Penalised])
-def test_what_is_right_in_the_first_step_alone_is_not_right(model_class: type[Planted]) -> None:
-    # The first step's count in the second, too: by itself each micro-batch has no mean, but a sum over a constant.
-    analysis = read([plant(model_class).run(K, "on")], oracle_of(2))
-    assert analysis.verdict.severity == "fail"
-    assert analysis.verdict.code in {"NOT_NORMALISED", "UNEXPLAINED"}
+def test_what_is_right_in_the_first_step_alone_is_not_right() -> None:
+    first, both = (read([plant(OverTheFirst, steps).run(K, "on")], oracle_of(steps)) for steps in (1, 2))
+    assert first.ok
+    assert both.verdict.severity == "fail"
 
 
 def test_not_a_number_is_told() -> None:
@@ -222,7 +237,7 @@ def test_flag_off_divides_as_this_release_does() -> None:
     # 4.46 divides by nothing, later releases by k: llama tells which this is.
     off, _ = rule_names(analysed("tiny:llama"), "off")
     expected = {"mean_of_means": "token_mean_over_k", "sum_of_means": "token_mean"}[off or ""]
-    for model_class, wanted in ((Mean, off), (OverTargets, expected)):
+    for model_class, wanted in ((Mean, off), (OverTheFirst, expected)):
         made = plant(model_class, max_steps=1)
         assert rule_names(read([made.run(K, "off")], oracle_of(1)), "off") == (wanted, wanted)
 
@@ -246,11 +261,11 @@ class Breaking(Mean):
     broken: ClassVar[type[BaseException] | None] = None
     calls: ClassVar[int] = 0
 
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
         Breaking.calls += 1
         if self.broken and Breaking.calls > 3:
             raise self.broken("first line\n   second line")
-        return super().normalise(nats, count)
+        return super().normalise(nats, count, total)
 
 
 def without_time(record: PassRecord) -> PassRecord:
@@ -280,7 +295,7 @@ def test_failure_is_recorded_and_harms_no_later_pass(
 class Exiting(Mean):
     """Ends the program where it is trained, as a script may that is done."""
 
-    def normalise(self, nats: torch.Tensor, count: int) -> torch.Tensor:
+    def normalise(self, nats: torch.Tensor, count: int, total: int) -> torch.Tensor:
         sys.exit(0)
 
 
