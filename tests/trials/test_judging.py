@@ -10,8 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.trials import judging
-from tests.trials.doors import Door
+from tests.trials.doors import DOORS, Door
 from tests.trials.draw import Draw
 from tests.trials.drawing import draw
 from tests.trials.judging import (
@@ -72,9 +71,9 @@ def test_a_training_that_breaks_is_told_and_ends_nothing(monkeypatch: pytest.Mon
     def broken(drawn: Draw) -> Truth:
         raise ValueError("no gradient")
 
-    monkeypatch.setitem(judging.DOORS, draw(0).door, Door(2, broken, lambda drawn: None))
+    monkeypatch.setitem(DOORS, draw(0).door, Door(2, broken, lambda drawn: None))
 
-    with pytest.raises(UnsoundTrial, match="seed 0: .* cannot be trained: ValueError: no gradient"):
+    with pytest.raises(UnsoundTrial, match=r"seed 0: .* cannot be trained: ValueError: no gradient"):
         try_seed(0)
     assert "no gradient" in maker().try_or_tell(0)
 
