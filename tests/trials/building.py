@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,8 +158,10 @@ def make_trainer(build: Build, model: Any = None) -> Trainer:
 
 @cache
 def _folder() -> str:
-    """Return the folder of this process; nothing is saved there."""
-    return tempfile.mkdtemp(prefix="trials-")
+    """Return the folder of this process; nothing is saved there, and it goes with the process."""
+    folder = tempfile.mkdtemp(prefix="trials-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def llama_config(draw: Draw, **more: Any) -> LlamaConfig:

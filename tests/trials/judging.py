@@ -31,7 +31,7 @@ KINDS = (RIGHT, FALSE_ALARM, MISS, WRONG_CAUSE, INCONCLUSIVE, EXCEPTION)
 
 
 class UnsoundTrial(Exception):
-    """The trial contradicts itself: what was drawn as right is not, or a fault that never has an effect."""
+    """The trial is none: what was drawn as right is not, a fault never has an effect, or the training breaks."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def drawn_with_truth(seed: int) -> tuple[Draw, Truth, int]:
                 truth = DOORS[drawn.door].truth(drawn)
         except NoTruth:
             continue
+        except Exception as error:  # of the training itself: thousands of others are not to be lost for it
+            raise UnsoundTrial(f"seed {seed}: {drawn} cannot be trained: {type(error).__name__}: {error}") from error
         if drawn.fault is not None:
             truth = truth.first(DOORS[drawn.door].num_steps)
         if truth.label == "wrong" and drawn.fault is None:

@@ -10,7 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from tests.trials.doors import DOORS, Door
 from tests.trials.draw import Draw
+from tests.trials.drawing import draw
 from tests.trials.judging import (
     EXCEPTION,
     FALSE_ALARM,
@@ -19,6 +21,7 @@ from tests.trials.judging import (
     RIGHT,
     WRONG_CAUSE,
     Trial,
+    UnsoundTrial,
     _outcome,
     drawn_with_truth,
     try_seed,
@@ -62,6 +65,17 @@ def outcome(fault: str | None, step: StepTruth, code: str, affects: str, severit
 )
 def test_outcomes(fault: str | None, step: StepTruth, code: str, affects: str, severity: str, expected: str) -> None:
     assert outcome(fault, step, code, affects, severity) == expected
+
+
+def test_a_training_that_breaks_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(drawn: Draw) -> Truth:
+        raise ValueError("no gradient")
+
+    monkeypatch.setitem(DOORS, draw(0).door, Door(2, broken, lambda drawn: None))
+
+    with pytest.raises(UnsoundTrial, match=r"seed 0: .* cannot be trained: ValueError: no gradient"):
+        try_seed(0)
+    assert "no gradient" in maker().try_or_tell(0)
 
 
 def test_what_the_data_cannot_tell_apart_is_no_wrong_cause_but_may_be_a_miss() -> None:

@@ -131,14 +131,16 @@ class _OneParameter(_AfterBackward):
     """Does something to the gradient of one parameter."""
 
     def chosen(self) -> Any:
-        """Return one in the middle of those with a gradient that is felt."""
+        """Return one in the middle of those with a gradient that is felt; None where there is none, or NaN."""
         parameters = self.with_gradient()
         whole = sum(float(p.grad.norm()) ** 2 for p in parameters) ** 0.5
         felt = [p for p in parameters if float(p.grad.norm()) > 0.02 * whole]
-        return felt[len(felt) // 2]
+        return felt[len(felt) // 2] if felt else None
 
     def after_step(self) -> None:
-        self.change(self.chosen())
+        chosen = self.chosen()
+        if chosen is not None:
+            self.change(chosen)
 
     def change(self, parameter: Any) -> None:
         raise NotImplementedError
