@@ -54,6 +54,11 @@ class AttachRecord(TrainingRecord):
         return (*self.passes, *self.tried)
 
     @property
+    def num_steps(self) -> int:
+        """Optimizer steps that the training did; what was tried is none of them."""
+        return sum(len(p.steps) for p in self.passes)
+
+    @property
     def flags(self) -> tuple[Flag, ...]:
         """The value in force, and the one that was tried."""
         return tuple(dict.fromkeys(p.loss_kwargs for p in self.all_passes))
