@@ -308,13 +308,13 @@ def test_figures_of_the_faults_are_those_of_the_examples() -> None:
     (tokens,) = taken(r"([\d,]+) target tokens", example("llama-4.57.6"))
     (share,) = taken(r"the loss is (\S+ %) too small", example("llama-4.57.6"))
     labels = int(tokens) + 16  # the first label of each of the 16 rows
-    (fixed,) = taken(r"([\d,]+) target tokens", example("unexplained-newest"))
+    left = row("unexplained-newest", 8)[2]
 
     assert f"its norm is {1 - norm:.0%} off at k = 8".replace("%", " %") in text
     assert f"16 rows with {labels} label tokens give {share}" in text
     assert share == f"{16 / labels:.1%}".replace("%", " %")
-    assert f"divides by 1,000, and {fixed} would be right" in text
-    assert max(row("unexplained-newest", k)[1] for k in (1, 2, 4, 8)) < 0.5, "less than half of what it should be"
+    assert f"at k = 8, {left:.3f} of the right norm" in text
+    assert {row("unexplained-newest", k)[1] for k in (1, 2, 4, 8)} == {1.0}, "every loss is right"
     assert "8 of 8 micro-batches" in example("llama-4.46.0"), "the step takes an eighth from the next epoch"
     assert "7 of 8 micro-batches" in example("bart-4.50.3")
     assert "Also: MEAN_OF_MEANS" in example("bart-4.50.3"), "its whole steps are a mean of means, says the note"

@@ -187,7 +187,7 @@ class Probe:
 
     def _repeat(self, model: Any, inputs: Any, args: Any, kwargs: Any) -> float | None:
         """Do the first micro-batch twice: what is not the same then proves nothing."""
-        if self.steps or self._micro_batches or self._is_distributed or not self._locate:
+        if self.steps or self._micro_batches or self._is_distributed:
             return None
         with self._guarded():
             return repeat(self._trainer, self._training_step, model, inputs, args, kwargs)

@@ -208,11 +208,14 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         differs = is_plain and _differs_at_logits(
             loss, plain_loss, logits, SAME_GRADIENT if is_coarse else SAME_EXACTLY
         )
-        # A loss that was rounded so much can be another that happens to come out like it.
-        is_plain = is_plain and not (is_coarse and differs)
-        takes_own = not is_plain or differs
+        takes_own = not is_plain or differs or is_coarse
         plain_gradient = _gradient(plain_loss, sketcher, scale, keep_graph=takes_own)
         own_gradient = _gradient(loss, sketcher, scale) if takes_own else None
+        if is_plain and is_coarse and plain_gradient is not None and own_gradient is not None:
+            # A loss that was rounded so much can be another that happens to come out like it.
+            off = float((own_gradient - plain_gradient).norm())
+            is_plain = not differs and off <= SAME_GRADIENT * float(plain_gradient.norm())
+            own_gradient = None if is_plain else own_gradient
         noise, by_rows = plain.noise_nats, not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
         if not is_plain and logits.dtype.itemsize < 4:
             # Code of its own may round in the precision of the logits, even where a wider loss comes out.

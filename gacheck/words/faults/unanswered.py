@@ -78,10 +78,15 @@ def _is_the_gradient(case: Case) -> bool:
     return case.affects == "gradient" or (explained and case.strangest_gradient is not None)
 
 
+# What a sketch of a model's gradients may make of a norm.
+NEAR = 0.1
+
+
 def _norm(strange: PassFinding) -> float:
-    """Return its norm over the right one's: where that was measured by itself, no sketch of it is told."""
-    exact = strange.grad_norm_ratio if strange.log_is_right else None
-    return exact if exact is not None else strange.norm_ratio or 0.0
+    """Return its norm over the right one's: as it was measured by itself, where a sketch is near that."""
+    sketched, exact = strange.norm_ratio or 0.0, strange.grad_norm_ratio
+    is_near = exact is not None and abs(exact - sketched) <= NEAR * sketched
+    return exact if exact is not None and is_near else sketched
 
 
 def _unexplained(case: Case) -> str:
