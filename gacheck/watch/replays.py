@@ -192,12 +192,13 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         batch = fresh(question.prepared)
         if batch is None:
             batch = trainer._prepare_inputs(fresh(question.inputs))
+        start = RandomState.now(trainer.model)
         with _forwards_kept(trainer.model) as kept:
             loss = own_mean(trainer, batch, shifts=shifts is not False, count=count)
         loss = loss.mean() if loss.numel() != 1 else loss
         counted = float(count) if is_own and count is not None else None
         labels, collated = _labels(batch)
-        logits, blur = _logits(trainer, kept.logits, batch) if labels is not None else (None, 0.0)
+        logits, blur = _logits(trainer, kept.logits, batch, start) if labels is not None else (None, 0.0)
         mean = float(loss.detach())
         if labels is None or logits is None or len(logits) != len(labels):
             return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
@@ -284,7 +285,9 @@ def _forwards_kept(model: torch.nn.Module) -> Iterator[_Forwards]:
         handle.remove()
 
 
-def _logits(trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, float]:
+def _logits(
+    trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any], start: RandomState
+) -> tuple[torch.Tensor | None, float]:
     """Return the logits of the own loss's forward, or where a fused loss gave none, of a forward without labels.
 
     The latter may have multiplied its matrices in another order: the second value is their relative error for that.
@@ -293,8 +296,11 @@ def _logits(trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any]) ->
         kept = [each for each in kept if each.requires_grad]
     if kept:
         return kept[-1], 0.0
+    given = {name: value for name, value in batch.items() if name not in CAUSAL_LM.for_the_loss}
     try:
-        logits = find_logits(trainer.model(**{n: v for n, v in batch.items() if n not in CAUSAL_LM.for_the_loss}))
+        # From the same state: dropout is to be that of the loss.
+        with undisturbed(trainer.model, start):
+            logits = find_logits(trainer.model(**given))
     except TypeError:  # inputs that are not the model's own
         return None, 0.0
     return logits, 0.0 if logits is None else resolution(logits.dtype)
