@@ -111,7 +111,7 @@ class ExperimentConfig(BaseModel):
         False, "also train on the tail of an epoch, a step of fewer than k micro-batches", panel=RARE
     )
     seed: int = option(0, "seed of weights, data order and Trainer", panel=RARE)
-    dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "dtype of the weights", panel=RARE)
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = option("float32", "dtype of the weights", panel=RARE)
     gradients: bool = option(
         True, "compare the gradient with those of the repeated micro-batches; costs a backward for each", panel=RARE
     )

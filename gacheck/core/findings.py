@@ -63,6 +63,7 @@ class PassFinding:
         backward: The rule that explains by how much the gradient grew in each micro-batch.
         log_is_right: The rule of the losses is right for what the training is taken to minimise.
         gradient_rule: The rule whose gradient it is that reached the parameters; None where it is that of none.
+        gradient_is_right: That rule is right for what the training is taken to minimise.
         gradients: The gradient against that of the rule of the losses: of all parameters, then of single ones; none
             where that was not measured.
         grad_norm_ratio: The gradient's norm before clipping over the right one's.
@@ -80,6 +81,7 @@ class PassFinding:
     wrong_norm: bool
     log_is_right: bool = False
     gradient_rule: Rule | None = None
+    gradient_is_right: bool = False
     gradients: tuple[GradientError, ...] = ()
     right_gradient: GradientError | None = None
     number: int = 0
@@ -215,7 +217,9 @@ def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
     if set(finding.codes) <= RIGHT and (failed or missing or unseen):
         return replace(finding, codes=("INCONCLUSIVE",))
     asked = any(p.record.own_loss.is_asked is not False for p in finding.passes)
-    if finding.codes == ("UNEXPLAINED",) and not asked and _unexplained(finding):
+    # Where the gradient is cross-entropy's, that is what is meant.
+    is_known = any(p.gradient_rule is not None for p in finding.passes)
+    if finding.codes == ("UNEXPLAINED",) and not asked and not is_known and _unexplained(finding):
         return replace(finding, codes=("INCONCLUSIVE",))
     return finding
 
@@ -240,9 +244,9 @@ def _num_matched(finding: FlagFinding) -> int:
 
 def _unexplained(finding: FlagFinding) -> bool:
     """Whether some pass's loss fits no rule; a gradient that fits none does not ask for another objective."""
-    single = [p.forward for p in finding.passes if p.forward is not None]
     joint = finding.forward is not None and finding.forward.explained
-    return not joint and any(not found.explained for found in single)
+    single = [p.forward for p in finding.passes if p.forward is not None and (p.apart or not joint)]
+    return any(not found.explained for found in single)
 
 
 @dataclass(frozen=True)
@@ -318,16 +322,20 @@ class _Reader:
         behind_rules = [m.rule for m in (grown, finding.backward) if m is not None and m.rule is not None]
         candidates = (*fitting, *behind_rules, *self._right_rules(step))
         followed = [each for each in candidates if self._follows(finding.record, number, step, each)]
-        if not followed or _differ([each for each in followed if each in fitting], step):
+        if not followed:
+            return self._with_sum(found, self._right_rules(step)[0]) if _told_at_the_end(finding) else found
+        if _differ([each for each in followed if each in fitting], step):
             return found
-        return self._with_sum(replace(found, gradient_rule=followed[0]), followed[0])
+        is_right = self._codes_of_rule(followed[0], finding) <= RIGHT
+        found = replace(found, gradient_rule=followed[0], gradient_is_right=is_right)
+        return self._with_sum(found, followed[0])
 
     def _follows(self, record: PassRecord, number: int, step: OptimizerStep, rule: Rule) -> bool:
         errors = self._compare(record, number, step, rule)
         return bool(errors) and all(map(agrees, errors))
 
     def _with_sum(self, finding: PassFinding, rule: Rule) -> PassFinding:
-        """Take losses for right whose sum is, with the gradient: some Trainers return a step's loss all at its end."""
+        """Take losses for right whose sum is: some Trainers return a step's loss all at its end."""
         losses, step = finding.forward, finding.step
         measured = reported_losses(finding.record, step, finding.number)
         if losses is None or losses.explained or measured is None or rule not in self._right_rules(measured.step):
@@ -471,6 +479,12 @@ class _Reader:
             return _same_shares(rule, RULES_BY_NAME["row_mean"], step)
         near = _nearly_cross_entropy(finding)
         return not near and any(_same_shares(rule, RULES_BY_NAME[n], step) for n in ("row_mean", "mean_of_means"))
+
+
+def _told_at_the_end(finding: PassFinding) -> bool:
+    """Whether the micro-batches report nothing but for the last."""
+    *earlier, last = [m.reported_loss_nats for m in observed_step(finding.record, finding.number)] or [0.0]
+    return bool(earlier and last) and not any(earlier)
 
 
 def _differ(rules: Sequence[Rule], step: OptimizerStep) -> bool:

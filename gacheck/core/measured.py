@@ -9,7 +9,7 @@ from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.rules.facts import MicroBatchRecord
 from gacheck.rules.gradients import multiple
 from gacheck.rules.matching import Measurement
-from gacheck.rules.steps import Hypothesis, num_units
+from gacheck.rules.steps import Hypothesis
 from gacheck.rules.steps import optimizer_step as read_step
 from gacheck.rules.table import OptimizerStep
 
@@ -72,7 +72,9 @@ def backward(
         return None
     seen = observed_step(record, number)
     if hypothesis != "auxiliary":
-        grown = [_growth(m, own=hypothesis == "own", is_sum=own_is_sum) for m in seen]
+        own = hypothesis == "own"
+        counts = [m.num_target_tokens for m in step.micro_batches]
+        grown = [_growth(m, count, own=own, is_sum=own_is_sum) for m, count in zip(seen, counts, strict=True)]
         known = [each for each in grown if each is not None]
         if len(known) == len(grown):
             weights = tuple(weight / step.num_processes for weight, _ in known)
@@ -89,12 +91,11 @@ def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backwar
     return Measurement(step, known, backward) if len(known) == len(values) else None
 
 
-def _growth(micro_batch: MicroBatchRecord, *, own: bool, is_sum: bool) -> tuple[float, float] | None:
+def _growth(micro_batch: MicroBatchRecord, count: int, *, own: bool, is_sum: bool) -> tuple[float, float] | None:
     """Return the weight of a unit in what the gradients grew by, and its error; None where that is no multiple."""
     seen = micro_batch.observation
     if seen is None or seen.gradient is None:
         return None
-    count = num_units(seen) if own else seen.num_target_tokens
     if not count:
         return 0.0, 0.0
     found = multiple(seen.gradient, len(seen.gradient.with_replays) - 1 if own else 0)

@@ -265,7 +265,7 @@ def _shows_rule(code: str, rule: Rule) -> bool:
 def _gradient_shows(code: str, finding: PassFinding, auto: FlagFinding) -> bool:
     if finding.gradients:
         rule, right = finding.gradient_rule, finding.right_gradient
-        if rule is not None and right is not None and agrees(right):
+        if finding.gradient_is_right or (rule is not None and right is not None and agrees(right)):
             return False  # at k = 1 it is that of most rules, the right one among them
         # Of losses that nothing explains, the gradient is what nothing explains either.
         return code == "UNEXPLAINED" if rule is None else _shows_rule(code, rule)

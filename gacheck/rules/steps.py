@@ -40,27 +40,29 @@ def optimizer_step(
         row_sums: Fingerprint of a row → its S, nats, where an oracle knows it.
         own_is_sum: What the same code returns for a micro-batch is no mean, but a sum.
     """
-    read = [_micro_batch(each, hypothesis, row_sums or {}, own_is_sum) for each in micro_batches]
+    counts = _num_units(micro_batches) if hypothesis == "own" else _num_targets(micro_batches)
+    read = [
+        _micro_batch(each, hypothesis, row_sums or {}, own_is_sum, count) for each, count in zip(micro_batches, counts)
+    ]
     known = tuple(each for each in read if each is not None)
     return OptimizerStep(known, accumulation_steps) if known and len(known) == len(read) else None
 
 
 def _micro_batch(
-    record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float], own_is_sum: bool
+    record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float], own_is_sum: bool, count: int
 ) -> MicroBatch | None:
     seen = record.observation
     if seen is None:
         return None
-    count = num_units(seen) if hypothesis == "own" else seen.num_target_tokens
     plain, own = _plain_sum(seen, row_sums), seen.own_mean_nats
     total, auxiliary = plain, 0.0
     if hypothesis == "own":
         # A mean over nothing is not a number; it adds nothing.
         total = None if own is None else own * (1 if own_is_sum else count) if count else 0.0
     if hypothesis == "auxiliary":
-        if own is None or plain is None or not count:
+        if own is None or plain is None or not math.isfinite(own):
             return None
-        auxiliary = own - plain / count
+        auxiliary = own - (plain / count if count else 0.0)
     if total is None:
         return None
     mean = own if hypothesis == "own" else plain / count if plain and count else None
@@ -78,10 +80,20 @@ def _micro_batch(
     )
 
 
-def num_units(seen: Observation) -> int:
-    """Return the target tokens of a micro-batch; its rows where the training has no labels."""
-    has_labels = seen.num_label_tokens or seen.sum_nats is not None
-    return seen.num_target_tokens if has_labels else seen.num_rows
+def _num_targets(micro_batches: Sequence[MicroBatchRecord]) -> list[int]:
+    return [0 if m.observation is None else m.observation.num_target_tokens for m in micro_batches]
+
+
+def _num_units(micro_batches: Sequence[MicroBatchRecord]) -> list[int]:
+    """Return what an objective may be a mean over: target tokens, or rows where a loss needs none of them."""
+    targets = _num_targets(micro_batches)
+    seen = [m.observation for m in micro_batches]
+    # A training without labels has no targets; and pairs, say, have a loss of their own also where none is scored.
+    needs_none = any(
+        o is not None and not count and o.own_mean_nats and math.isfinite(o.own_mean_nats)
+        for o, count in zip(seen, targets)
+    )
+    return [0 if o is None else o.num_rows for o in seen] if needs_none else targets
 
 
 def _plain_sum(seen: Observation, row_sums: Mapping[str, float]) -> float | None:

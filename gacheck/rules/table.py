@@ -130,6 +130,9 @@ class OptimizerStep:
         return _over(sum(m.sum_nats for m in self.micro_batches), self.num_target_tokens) + auxiliary
 
 
+Weight = Callable[[OptimizerStep, MicroBatch], float]
+
+
 @dataclass(frozen=True)
 class Rule:
     """One way of normalising.
@@ -146,7 +149,7 @@ class Rule:
 
     name: str
     label: str
-    weight: Callable[[OptimizerStep, MicroBatch], float]
+    weight: Weight
     code: str
     auxiliary: Auxiliary = "absent"
     further_codes: tuple[str, ...] = ()
@@ -224,17 +227,29 @@ def _per_process(step: OptimizerStep, num_tokens: int) -> float:
     return _over(1, step.num_processes * num_tokens)
 
 
+def _mean_of_means(step: OptimizerStep, m: MicroBatch) -> float:
+    return _over(1, len(step.micro_batches) * m.num_target_tokens)
+
+
+def _scaled_by_k(name: str, label: str, weight: Weight, power: int) -> Rule:
+    """Return a mean over something else than targets that is k times too large, or too small."""
+    code, suffix, words = _BY_K[power]
+    return Rule(name + suffix, label + words, lambda step, m: weight(step, m) * step.accumulation_steps**power, code)
+
+
+_BY_K = {1: ("SCALED_BY_ACCUMULATION", "*k", " × k"), -1: ("DIVIDED_TWICE", "_over_k", " / k")}
+
+# Right for what is meant so. The first times k is the sum of means.
+_MEANS: tuple[tuple[str, str, Weight], ...] = (
+    ("mean_of_means", "mean of means", _mean_of_means),
+    ("row_mean", "mean over rows", _row_mean),
+    ("own_count_mean", "mean over a count of its own", _own_count_mean),
+)
+
 # Mildest first: where the data cannot tell two rules apart, the first is taken (and a note says so).
 RULES: tuple[Rule, ...] = (
     Rule("token_mean", "right", lambda step, m: _over(1, step.num_target_tokens), "OK"),
-    Rule(
-        "mean_of_means",
-        "mean of means",
-        lambda step, m: _over(1, len(step.micro_batches) * m.num_target_tokens),
-        "MEAN_OF_MEANS",
-    ),
-    Rule("row_mean", "mean over rows", _row_mean, "MEAN_OF_MEANS"),
-    Rule("own_count_mean", "mean over a count of its own", _own_count_mean, "MEAN_OF_MEANS"),
+    *(Rule(*each, "MEAN_OF_MEANS") for each in _MEANS),
     Rule(
         "unshifted_token_mean",
         "counted before the shift",
@@ -249,6 +264,7 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(1, step.accumulation_steps * step.num_target_tokens),
         "DIVIDED_TWICE",
     ),
+    *(_scaled_by_k(*each, -1) for each in _MEANS),
     Rule(
         "sum_of_means",
         "sum of means",
@@ -261,6 +277,7 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(step.accumulation_steps, step.num_target_tokens),
         "SCALED_BY_ACCUMULATION",
     ),
+    *(_scaled_by_k(*each, 1) for each in _MEANS[1:]),
     Rule("sum_over_k", "sum over the tokens / k", lambda step, m: 1 / len(step.micro_batches), "NOT_NORMALISED"),
     Rule("sum", "sum over the tokens", lambda step, m: 1 / step.num_processes, "NOT_NORMALISED"),
     Rule("misaligned_count", "counted over another step", _misaligned_count, "MISALIGNED_COUNT"),

@@ -145,13 +145,25 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "device": str(first.device),
         "device_name": torch.cuda.get_device_name(first.device) if cuda else first.device.type,
         "dtype": str(first.dtype).removeprefix("torch."),
-        "autocast": PRECISIONS.get(str(getattr(trainer.accelerator, "mixed_precision", "no"))),
+        "autocast": autocast_of(trainer),
         "overrides": read_overrides(trainer),
         "hooked_parameters": hooked_parameters(model),
         "loss_type": described.loss_type,
         "has_loss_type": described.has_loss_type,
         "built_by_auto_class": described.built_by_auto_class,
     }
+
+
+def autocast_of(trainer: Any) -> str | None:
+    """Return the precision that a Trainer's forwards are cast to; None where they are not."""
+    return PRECISIONS.get(str(getattr(trainer.accelerator, "mixed_precision", "no")))
+
+
+def autocast_unit(trainer: Any) -> float:
+    """Return half a unit in the last place of that precision, relative; 0 where nothing is cast."""
+    precision = autocast_of(trainer)
+    # The eight bits of fp8 are rounded to from bfloat16, whatever makes them.
+    return 0.0 if precision is None else torch.finfo(getattr(torch, precision, torch.bfloat16)).eps / 2
 
 
 def kind_of(trainer: Any) -> tuple[Any, ...]:

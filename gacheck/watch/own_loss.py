@@ -107,7 +107,8 @@ def own_count(trainer: Any, inputs: Any, *, shifts: bool) -> tuple[Any, bool]:
         return batch_samples(trainer, [fresh(inputs)])[1], True
     labels = inputs.get("labels")
     has_targets = isinstance(labels, torch.Tensor) and labels.dim() == CAUSAL_LM.label_dims
-    return (_target_count(inputs, shifts=shifts) if has_targets else None), False
+    # Where nothing is scored a sum of nothing over 1 leaves what the code adds besides; over 0 it would leave nothing.
+    return (_target_count(inputs, shifts=shifts).clamp_min(1) if has_targets else None), False
 
 
 def batch_samples(trainer: Any, batches: list[Any]) -> tuple[list[Any], Any]:

@@ -32,6 +32,7 @@ from gacheck.rules.table import RULES_BY_NAME
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, fresh, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
+from gacheck.watch.description import autocast_unit, hooked_parameters
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
 from gacheck.watch.replays import (
@@ -394,8 +395,7 @@ class Probe:
             return known, ()
         names, gradient = self._sketcher.names, present / self._loss_scale
         suspects = self._suspects(known, found, len(replays))
-        noise = self._rounding(seen, gradient, suspects)
-        products = replays.products(gradient, noise, names, suspects)
+        products = replays.products(gradient, self._rounding(seen, gradient), names, suspects)
         if self._locate and not is_right and self.tried is None and not self._is_distributed:
             with suppress(Exception):
                 self.tried = self._try_other_flag(known, seen, replays)
@@ -403,8 +403,7 @@ class Probe:
             # That with most targets: one without any has no gradient.
             most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
             self._noise = gradient_noise(self._trainer, seen[most].inputs, self._sketcher, self._loss_scale)
-            noise = self._rounding(seen, gradient, suspects)
-            products = replays.products(gradient, noise, names, suspects)
+            products = replays.products(gradient, self._rounding(seen, gradient), names, suspects)
         if not self._is_distributed:
             known = [self._with_growth(m, s) for m, s in zip(known, seen)]
         return known, products
@@ -450,10 +449,12 @@ class Probe:
         trainer, sketcher = self._trainer, self._sketcher
         if sketcher is None or not hasattr(trainer, "model_accepts_loss_kwargs"):
             return None
+        if hooked_parameters(trainer.model):
+            return None  # those hooks sleep while a step is tried, so that it would not be the training's
         tried = step_at_other_flag(
             trainer, self._training_step, self._model, [s.inputs for s in seen], sketcher, self._loss_scale
         )
-        noise = self._rounding(seen, tried.gradient, [])
+        noise = self._rounding(seen, tried.gradient)
         products = replays.products(tried.gradient, noise, sketcher.names, [])
         micro_batches = [
             replace(
@@ -493,16 +494,18 @@ class Probe:
             own = [decode(text, like) for process in told for text in process[1]]
         return ReplayGradients.of(plain, own)
 
-    def _rounding(self, seen: list[_Seen], gradient: torch.Tensor, suspects: list[tuple[float, ...]]) -> torch.Tensor:
+    def _rounding(self, seen: list[_Seen], gradient: torch.Tensor) -> torch.Tensor:
         """Return by how much rounding may change the step's gradient: a norm a parameter.
 
-        Adding up rounds once a micro-batch, by half a unit in the last place of what has come together.
+        Adding up rounds once a micro-batch, by half a unit in the last place of what has come together. Under autocast
+        each gradient was rounded to that precision before.
         """
         assert self._sketcher is not None
         units = [torch.finfo(p.dtype).eps / 2 if p.dtype.is_floating_point else 0.0 for p in self._sketcher.parameters]
         whole = [each.present.norm(dim=1) / self._loss_scale for each in seen if each.present is not None]
         largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
-        rounding = torch.tensor(units, dtype=torch.float64) * largest * (len(seen) + 1)
+        steps = torch.tensor(units, dtype=torch.float64) * (len(seen) + 1)
+        rounding = largest * (steps + autocast_unit(self._trainer))
         if self._noise is None:
             return rounding
         return rounding + self._noise * float(gradient.norm())
@@ -516,7 +519,7 @@ class Probe:
         replays = ReplayGradients.of([replayed.plain_gradient], [own])
         if replays is None or seen.present is None:
             return record
-        noise = self._rounding([seen], seen.growth, [])
+        noise = self._rounding([seen], seen.growth)
         (whole, *_) = replays.products(seen.growth, noise, self._sketcher.names, [])
         return replace(record, observation=replace(record.observation, gradient=whole))
 

@@ -28,8 +28,9 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
+from gacheck.watch.overrides import runs_own_code
 from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
-from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
+from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 from gacheck.watch.sketches import Sketcher
 
 Unit = Literal["tokens", "rows", "sum"]
@@ -122,15 +123,26 @@ def aside(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
         trainer: Whose code runs.
         start: What it draws from; by default the present state.
     """
+    with untouched(trainer, start), without_accumulation(trainer), trainer.compute_loss_context_manager():
+        # What is asked is not logged.
+        vars(trainer)["log"] = _log_nothing
+        yield
+
+
+@contextmanager
+def untouched(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
+    """Let a training's code run within the block, and leave everything as it was.
+
+    Args:
+        trainer: Whose code runs.
+        start: What it draws from; by default the present state.
+    """
     model = trainer.model
     with ExitStack() as stack:
         for context in (undisturbed(model, start), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
             stack.enter_context(context)
-        # What is asked is not logged.
-        vars(trainer)["log"] = _log_nothing
-        stack.enter_context(without_accumulation(trainer))
-        stack.enter_context(trainer.compute_loss_context_manager())
-        model.train()
+        if runs_own_code(trainer):
+            stack.enter_context(weights_kept(model.parameters()))
         yield
 
 
@@ -369,8 +381,7 @@ def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) 
 
 def repeat(trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any, kwargs: Any) -> float:
     """Do a micro-batch exactly as the training is about to do it, and return its loss."""
-    inner = trainer.model
-    with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
+    with untouched(trainer):
         loss = training_step(model, fresh(inputs), *args, **kwargs)
         return float(loss.detach().mean())
 
@@ -397,8 +408,7 @@ def step_at_other_flag(
         sketcher: Of its model.
         scale: Factor by which mixed precision scales the loss before backward.
     """
-    inner = trainer.model
-    with undisturbed(inner), books_kept(trainer), gradients_aside(inner), hooks_muted(inner):
+    with untouched(trainer):
         trainer.model_accepts_loss_kwargs = not trainer.model_accepts_loss_kwargs
         samples, count = batch_samples(trainer, [fresh(each) for each in batches])
         with sketcher.received(scale) as gradient:
@@ -462,7 +472,7 @@ def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
 def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> bool:
     """Whether the own code returns k times as much when it is asked with k as configured."""
     k = trainer.args.gradient_accumulation_steps
-    with torch.no_grad(), undisturbed(trainer.model), books_kept(trainer), trainer.compute_loss_context_manager():
+    with torch.no_grad(), untouched(trainer), trainer.compute_loss_context_manager():
         batch = trainer._prepare_inputs(fresh(inputs))
         configured = float(own_mean(trainer, batch, shifts=shifts).mean())
     with torch.no_grad(), aside(trainer):
@@ -472,9 +482,8 @@ def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) ->
 
 def ask_location(trainer: Any, reader: MicroBatchReader, *, shifts: bool) -> tuple[CodeLocation, ...]:
     """Look from which line the loss of a micro-batch comes, by computing it once more."""
-    context = trainer.compute_loss_context_manager()
-    with torch.no_grad(), undisturbed(trainer.model, reader.start), books_kept(trainer), context:
-        inputs = trainer._prepare_inputs(dict(reader.inputs))
+    with torch.no_grad(), untouched(trainer, reader.start), trainer.compute_loss_context_manager():
+        inputs = trainer._prepare_inputs(fresh(reader.inputs))
         watching = ScalarTrace(trainer.model, trainer)
         with watching:
             loss = own_mean(trainer, inputs, shifts=shifts)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gacheck.watch.attributes import ObjectState
 
@@ -124,6 +125,63 @@ def gradients_aside(*models: torch.nn.Module, without: Iterable[torch.nn.Module]
     finally:
         for parameter, gradient in held:
             parameter.grad = gradient
+
+
+class _CopyOnWrite(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps what parameters hold before the first operation that writes to them.
+
+    Attributes:
+        kept: Storage → a tensor of it and a copy.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._parameters = {key: p for p in parameters if (key := _storage(p)) is not None}
+        self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for place, argument in enumerate(func._schema.arguments):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    written = args[place] if place < len(args) else kwargs.get(argument.name)
+                    for each in written if isinstance(written, (list, tuple)) else (written,):
+                        self._keep(each)
+        return func(*args, **kwargs)
+
+    def _keep(self, tensor: Any) -> None:
+        key = _storage(tensor)
+        if key is not None and key in self._parameters and key not in self.kept:
+            whole = self._parameters[key].data
+            self.kept[key] = whole, whole.clone()
+
+
+def _storage(tensor: Any) -> int | None:
+    """Name the memory that a tensor lies in; None for what has none of its own, as one spread over devices."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except Exception:
+        return None
+
+
+@contextmanager
+def weights_kept(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Put back the weights that somebody's code changes within the block; those that it does not cost no memory.
+
+    Such code looks ahead before it takes a gradient, say, or lets a second model follow the first.
+    Source: Foret et al., "Sharpness-aware minimization" (2021), for the first.
+    """
+    held = [(parameter, parameter.data) for parameter in parameters]
+    mode = _CopyOnWrite(parameter for parameter, _ in held)
+    try:
+        with mode:
+            yield
+    finally:
+        for parameter, data in held:
+            if _storage(parameter) != _storage(data):
+                parameter.data = data
+        for tensor, before in mode.kept.values():
+            tensor.copy_(before)
 
 
 @contextmanager

@@ -42,8 +42,8 @@ OWN_COUNTS = OptimizerStep((MicroBatch(12.0, 3, 4, own_count=1.0), MicroBatch(10
 STEPS = {
     "short_step_over_k": SHORT,
     "misaligned_count": COUNTED,
-    "row_mean": OF_ROWS,
-    "own_count_mean": OWN_COUNTS,
+    **dict.fromkeys(("row_mean", "row_mean_over_k", "row_mean*k"), OF_ROWS),
+    **dict.fromkeys(("own_count_mean", "own_count_mean_over_k", "own_count_mean*k"), OWN_COUNTS),
 }
 
 #                        weights             contributions: 12 × the first, 10 × the second
@@ -55,8 +55,13 @@ EXPECTED = {
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
     "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
+    "mean_of_means_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # half of 1/6, 1/10
+    "row_mean_over_k": ((1 / 24, 3 / 40), (0.5, 0.75)),  # half of 1/12, 3/20
+    "own_count_mean_over_k": ((1 / 30, 2 / 25), (0.4, 0.8)),  # half of 1/15, 4/25
     "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
     "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
+    "row_mean*k": ((1 / 6, 3 / 10), (2.0, 3.0)),  # twice 1/12, 3/20
+    "own_count_mean*k": ((2 / 15, 8 / 25), (1.6, 3.2)),  # twice 1/15, 4/25
     "sum_over_k": ((1 / 2, 1 / 2), (6.0, 5.0)),  # the 2 that came
     "sum": ((1.0, 1.0), (12.0, 10.0)),  # 22 is 8 times 2.75
     "misaligned_count": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/c
@@ -253,9 +258,13 @@ def test_an_empty_micro_batch_weighs_nothing(rule: Rule) -> None:
     empty = replace(step, micro_batches=(*step.micro_batches, nothing))
 
     assert rule.contributions(empty)[2] == 0.0
-    if rule.name == "row_mean":  # its divisor is how many rows came, whatever they held: 8 in place of 4
+    if rule.name.startswith("row_mean"):  # its divisor is how many rows came, whatever they held: 8 in place of 4
         assert rule.contributions(empty)[:2] == close([each / 2 for each in rule.contributions(step)])
-    elif rule.name not in ("mean_of_means", "sum_over_k"):  # likewise how many micro-batches came
+    elif rule.name not in (
+        "mean_of_means",
+        "mean_of_means_over_k",
+        "sum_over_k",
+    ):  # likewise how many micro-batches came
         assert rule.contributions(empty)[:2] == close(rule.contributions(step))
 
 

@@ -112,8 +112,10 @@ def try_seed(seed: int) -> Trial:
 
 def _alike(analysis: Analysis) -> frozenset[str]:
     """Return the codes of what these data cannot tell from what was found: with one target a row a sum is a mean."""
-    found = analysis.findings[0].forward if analysis.findings else None
-    return frozenset(code for rule in (found.equivalent if found else ()) for code in rule.codes)
+    passes = analysis.findings[0].passes if analysis.findings else ()
+    joint = [analysis.findings[0].forward] if analysis.findings else []
+    found = [each for each in (*joint, *(p.forward for p in passes)) if each is not None]
+    return frozenset(code for each in found for rule in (*each.equivalent, *each.fitting) for code in rule.codes)
 
 
 def _outcome(

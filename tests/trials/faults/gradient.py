@@ -239,7 +239,8 @@ class HalfTheTargets(Trainer):  # type: ignore[misc]
         with self.compute_loss_context_manager():
             outputs = model(**{name: inputs[name] for name in FORWARD_INPUTS if name in inputs})
         labels = inputs["labels"][:, 1:].flatten()
-        logits = outputs["logits"][:, :-1]
+        # Not every model names its outputs.
+        logits = (outputs["logits"] if isinstance(outputs, dict) else next(o for o in outputs if o.dim() == 3))[:, :-1]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         nats = cross_entropy(logits.flatten(0, 1), labels, ignore_index=-100, reduction="none")
         self.accelerator.backward(nats[::2].sum() / num_items_in_batch)
