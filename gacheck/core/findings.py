@@ -214,6 +214,9 @@ def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
     """
     failed = any(p.record.status == "failed" for p in finding.passes)
     unseen = any(p.gradient_unseen for p in finding.passes)
+    if any(p.record.own_loss.repeats is False for p in finding.passes):
+        codes = tuple(code for code in finding.codes if code != "UNEXPLAINED")
+        finding = replace(finding, codes=codes or ("INCONCLUSIVE",))
     if set(finding.codes) <= RIGHT and (failed or missing or unseen):
         return replace(finding, codes=("INCONCLUSIVE",))
     asked = any(p.record.own_loss.is_asked is not False for p in finding.passes)

@@ -195,6 +195,9 @@ class OwnLossFacts:
     """Whether the code returns k times as much when it is asked with k as configured."""
     is_asked: bool | None = None
     """Whether the training's step asks `compute_loss`, so that its own loss is what that says."""
+    repeats: bool | None = None
+    """Whether a micro-batch that the training does twice gives the same loss and gradient; else repeating one proves
+    nothing."""
 
 
 @dataclass(frozen=True)

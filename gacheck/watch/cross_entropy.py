@@ -19,6 +19,9 @@ ROUNDINGS = 4
 # An alignment is clear where the gradient has a cosine above this to that of its cross-entropy, and twice the other's.
 MOST_OF_IT = 0.5
 CLEARLY_MORE = 2.0
+# … or above this, where the other's is negative: of rows that are known by heart any loss climbs along the label that
+# follows, also one that scores another.
+NEARLY_ALL = 0.9
 
 # By how much the gradient of half-precision logits differs from that of their float32 copy, by rounding.
 SAME_AS_ITS_COPY = 0.02
@@ -165,19 +168,22 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
     seen = next((gradient for gradient in gradients if gradient is not None), None)
     if seen is None:
         return FoundAlignment(shifts=True, is_clear=False)
-    shares = {}
+    shares, signed = {}, {}
     for shifts in (True, False):
-        along = sizes = 0.0
+        along = whole = sizes = 0.0
         for row, gradient, chosen, targets in zip(
             logits.detach(), seen, *_by_row(align(logits, labels, shifts=shifts))
         ):
             direction = torch.softmax(row[chosen].float(), -1)
             direction[torch.arange(len(targets)), targets] -= 1
-            along += abs(float((gradient[chosen].float() * direction).sum()))
+            product = float((gradient[chosen].float() * direction).sum())
+            along, whole = along + abs(product), whole + product
             sizes += float(gradient.float().norm() * direction.norm())
-        shares[shifts] = along / sizes if sizes else 0.0
-    is_clear = max(shares.values()) > MOST_OF_IT and max(shares.values()) > CLEARLY_MORE * min(shares.values())
-    return FoundAlignment(shares[True] >= shares[False] or not is_clear, is_clear, seen.ne(0).any(-1))
+        shares[shifts], signed[shifts] = (along / sizes, whole / sizes) if sizes else (0.0, 0.0)
+    best = shares[True] >= shares[False]
+    is_clear = shares[best] > MOST_OF_IT and shares[best] > CLEARLY_MORE * shares[not best]
+    is_clear = is_clear or (signed[best] > NEARLY_ALL and signed[not best] < 0)
+    return FoundAlignment(best or not is_clear, is_clear, seen.ne(0).any(-1))
 
 
 def _by_row(alignment: Alignment) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

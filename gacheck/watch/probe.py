@@ -9,6 +9,7 @@ how much the training's own backward let the gradients grow.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -53,6 +54,9 @@ from gacheck.watch.sketches import Sketcher
 
 # A gradient that is as near as this to a rule's needs no measured noise to be called that.
 EXACT = 1e-4
+
+# A micro-batch that is done twice proves nothing where it differs by more: so little the atomics of an accelerator do.
+NOT_REPEATED = 0.03
 
 Exchange = Callable[[Any], "list[Any] | None"]
 
@@ -121,6 +125,7 @@ class Probe:
         self._micro_batches: list[MicroBatchRecord] = []
         self._sketcher: Sketcher | None = None
         self._noise: torch.Tensor | None = None
+        self._repeat_noise: torch.Tensor | None = None
         self._model: Any = None
         self._is_replaying = False
         self._training_step = trainer.training_step
@@ -161,6 +166,8 @@ class Probe:
         num_items = args[0] if args else kwargs.get("num_items_in_batch")
         self._model = model
         is_observed = len(self.steps) < self._observed_steps
+        if is_observed:
+            self._make_sketcher()
         again = self._repeat(model, inputs, args, kwargs) if is_observed else None
         try:
             with ExitStack() as stack:
@@ -174,8 +181,8 @@ class Probe:
             raise
         # DataParallel returns one loss for every device.
         value = float(loss.detach() if loss.numel() == 1 else loss.detach().mean())
-        if again is not None and value:
-            self.repeat_error = abs(again - value) / abs(value)
+        if again is not None:
+            self._compare(*again, value, seen)
         if seen is not None and seen.num_asked != 1:
             # What its step means by the whole micro-batch is not asked of `compute_loss`: its cross-entropy may tell.
             start = seen.reader.start if seen.reader is not None else None
@@ -186,13 +193,34 @@ class Probe:
             self._close_step()
         return loss
 
-    def _repeat(self, model: Any, inputs: Any, args: Any, kwargs: Any) -> float | None:
+    def _make_sketcher(self) -> None:
+        if self._sketcher is None and self._gradients:
+            with self._guarded():
+                self._sketcher = Sketcher(self._trainer.model, getattr(self._trainer, "optimizer", None))
+
+    def _repeat(self, model: Any, inputs: Any, args: Any, kwargs: Any) -> tuple[float, torch.Tensor | None] | None:
         """Do the first micro-batch twice: what is not the same then proves nothing."""
         if self.steps or self._micro_batches or self._is_distributed:
             return None
         with self._guarded():
-            return repeat(self._trainer, self._training_step, model, inputs, args, kwargs)
+            return repeat(self._trainer, self._training_step, model, inputs, args, kwargs, self._sketcher)
         return None
+
+    def _compare(self, loss: float, gradient: torch.Tensor | None, value: float, seen: _Seen | None) -> None:
+        """Note by how much the first micro-batch was not the same when the training did it twice."""
+        self.repeat_error = abs(loss - value) / abs(value) if value else None
+        errors = [self.repeat_error or 0.0]
+        # The hooks on a gradient slept when it was done for the first time.
+        is_whole = not hooked_parameters(self._trainer.model)
+        if gradient is not None and seen is not None and seen.growth is not None and is_whole:
+            norm = float(seen.growth.norm())
+            if norm and math.isfinite(norm):
+                self._repeat_noise = (gradient / self._loss_scale - seen.growth).norm(dim=1) / norm
+                errors.append(float(self._repeat_noise.norm()))
+        repeats = all(error <= NOT_REPEATED for error in errors if math.isfinite(error))
+        self.own_loss = replace(self.own_loss, repeats=repeats)
+        if not repeats:
+            self.trouble.append(RuntimeError("a micro-batch that the training did twice was not the same"))
 
     @property
     def _is_distributed(self) -> bool:
@@ -218,8 +246,6 @@ class Probe:
                 seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, alignments)
                 stack.enter_context(seen.reader.watching())
         with self._guarded():
-            if self._sketcher is None and self._gradients:
-                self._sketcher = Sketcher(self._trainer.model, getattr(self._trainer, "optimizer", None))
             self._watch_growth(seen, stack)
         return seen
 
@@ -266,7 +292,7 @@ class Probe:
     def _align(self, inputs: Mapping[str, Any], plain: CrossEntropy) -> None:
         """Note whether the loss shifts the labels; where it does not, whether the model's own would."""
         self.shifts = plain.shifts
-        if not plain.shifts and plain.is_aligned and CAUSAL_LM.shifted_labels not in inputs:
+        if not plain.shifts and plain.is_aligned and not plain.is_collated:
             with suppress(Exception):
                 self.model_shifts = model_alignment(self._trainer, inputs)
             self.labels_are_inputs = plain.targets_are_read
@@ -278,9 +304,12 @@ class Probe:
         # What changes them between two micro-batches counts with the later one.
         earlier = next((each.present for each in reversed(self._seen) if each is not None), None)
         before, scale = sketcher.present() if earlier is None else earlier, self._loss_scale
+        versions = [p._version for p in sketcher.parameters]
 
         def after() -> None:
             with self._guarded():
+                if any(p.grad is None and p._version != v for p, v in zip(sketcher.parameters, versions)):
+                    raise RuntimeError("weights are updated within backward, which leaves no gradients to compare")
                 seen.present = sketcher.present()
                 seen.growth = (seen.present - before) / scale
 
@@ -383,11 +412,10 @@ class Probe:
         seen = [each for each in self._seen if each is not None]
         if any(m.observation is None for m in known) or len(seen) < len(self._seen):
             return known, ()
-        replays = self._replay_gradients(seen)
+        replays = self._replay_gradients(seen) if self.own_loss.repeats is not False else None
         found = self._explain(known)
         is_right = found is not None and found.hypothesis == "plain" and found.rule.right
-        if not is_right:
-            self._ask_more(seen)
+        self._ask_more(seen, is_right=is_right)
         if replays is None or self._sketcher is None:
             return known, ()
         present = seen[-1].present
@@ -425,22 +453,36 @@ class Probe:
         multiplied = [multipliers(*each, num_replays) for each in readings]
         return [each for each in multiplied if each is not None]
 
-    def _ask_more(self, seen: list[_Seen]) -> None:
+    def _ask_more(self, seen: list[_Seen], *, is_right: bool) -> None:
         """Ask what explains a loss that is not the right one of plain cross-entropy: once a training."""
+        if is_right:
+            return
         shifts, last = self.shifts is not False, seen[-1]
         is_other = any(s.replayed is not None and not s.replayed.is_plain for s in seen)
-        if self.own_loss.times_k is None and self._may_ask:
+        is_single = all(num_rows(each.inputs) == 1 for each in seen)
+        asks_k, asks_unit, asks_location = self._anywhere(
+            self.own_loss.times_k is None and self._may_ask,
+            (is_other or is_single) and self.own_loss.unit is None and self._may_ask,
+            self._locate and last.reader is not None and not self.location,
+        )
+        if asks_k:
             with suppress(Exception):
                 times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
                 self.own_loss = replace(self.own_loss, times_k=times_k)
-        is_single = all(num_rows(each.inputs) == 1 for each in seen)
-        if (is_other or is_single) and self.own_loss.unit is None and self._may_ask:
+        if asks_unit:
             # What cannot be told apart is not known: pairs have no loss of one row.
             with suppress(Exception):
                 self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
-        if self._locate and last.reader is not None and not self.location:
+        if asks_location and last.reader is not None:
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.reader, shifts=shifts)
+
+    def _anywhere(self, *here: bool) -> tuple[bool, ...]:
+        """Return what holds in any process: what one asks all have to."""
+        if self._exchange is None:
+            return here
+        everywhere = self._exchange(list(here))
+        return tuple(map(any, zip(*everywhere))) if everywhere is not None else (False,) * len(here)
 
     def _try_other_flag(
         self, known: list[MicroBatchRecord], seen: list[_Seen], replays: ReplayGradients
@@ -506,9 +548,10 @@ class Probe:
         largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
         steps = torch.tensor(units, dtype=torch.float64) * (len(seen) + 1)
         rounding = largest * (steps + autocast_unit(self._trainer))
-        if self._noise is None:
-            return rounding
-        return rounding + self._noise * float(gradient.norm())
+        for measured in (self._noise, self._repeat_noise):
+            if measured is not None:
+                rounding = rounding + measured * float(gradient.norm())
+        return rounding
 
     def _with_growth(self, record: MicroBatchRecord, seen: _Seen) -> MicroBatchRecord:
         replayed = seen.replayed

@@ -68,6 +68,7 @@ class CrossEntropy:
         noise_nats: By how much rounding may change the mean.
         row_mean_nats: The mean over the rows of each row's own mean.
         is_aligned: It is clear that the loss scores these targets.
+        is_collated: The collator has shifted them, so that nothing else has to.
         targets_are_read: The model reads the targets at their own positions; None where that was not seen.
     """
 
@@ -77,6 +78,7 @@ class CrossEntropy:
     shifts: bool
     noise_nats: float
     is_aligned: bool = True
+    is_collated: bool = False
     targets_are_read: bool | None = None
 
     @property
@@ -214,8 +216,10 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         mean = float(loss.detach())
         if labels is None or logits is None or len(logits) != len(labels):
             return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
+        if collated and _scores_the_unshifted(loss, logits, batch):
+            labels, collated = batch[CAUSAL_LM.labels], False
         alignments = (False,) if collated else CAUSAL_LM.alignments if shifts is None else (shifts,)
-        plain = _cross_entropy(logits, labels, alignments, loss, blur, kept.read)
+        plain = replace(_cross_entropy(logits, labels, alignments, loss, blur, kept.read), is_collated=collated)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
         plain_loss = _mean_cross_entropy(logits, labels, plain)
         differs = is_plain and _differs_at_logits(
@@ -270,6 +274,15 @@ def _labels(batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, bool]:
         return scored_labels(dict(batch))
     except ValueError:
         return None, False
+
+
+def _scores_the_unshifted(loss: torch.Tensor, logits: torch.Tensor, batch: Mapping[str, Any]) -> bool:
+    """Whether a loss passes labels by that the collator has shifted, and scores each label at its own position."""
+    labels = batch.get(CAUSAL_LM.labels)
+    if not isinstance(labels, torch.Tensor) or not loss.requires_grad or len(labels) != len(logits):
+        return False
+    found = find_alignment(loss, logits, labels)
+    return found.is_clear and not found.shifts
 
 
 class _Forwards:
@@ -379,11 +392,13 @@ def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) 
     return difference / norm if norm else difference
 
 
-def repeat(trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any, kwargs: Any) -> float:
-    """Do a micro-batch exactly as the training is about to do it, and return its loss."""
+def repeat(
+    trainer: Any, training_step: Any, model: Any, inputs: Any, args: Any, kwargs: Any, sketcher: Sketcher | None
+) -> tuple[float, torch.Tensor | None]:
+    """Do a micro-batch exactly as the training is about to do it; return its loss and its gradient's sketch."""
     with untouched(trainer):
-        loss = training_step(model, fresh(inputs), *args, **kwargs)
-        return float(loss.detach().mean())
+        loss = float(training_step(model, fresh(inputs), *args, **kwargs).detach().mean())
+        return loss, None if sketcher is None else sketcher.present()
 
 
 @dataclass(frozen=True)

@@ -561,10 +561,10 @@ def test_the_first_micro_batch_is_done_as_the_training_does_it(count: int | None
         return trainer.training_step(model, inputs, num_items_in_batch)
 
     torch.manual_seed(1)
-    first = repeat(trainer, step, trainer.model, INPUTS, (count,), {})
+    first = repeat(trainer, step, trainer.model, INPUTS, (count,), {}, None)
     loss = step(trainer.model, INPUTS, count)
 
-    assert first == float(loss)
+    assert first == (float(loss), None)
     assert counts[:] == [(K, count)] * 2
 
 
@@ -627,7 +627,7 @@ QUESTIONS: dict[str, Asking] = {
     "replay": lambda t: replay(t, Question(ROWS), None, Sketcher(t.model)),
     "replay without gradients": lambda t: replay(t, Question(ROWS), None, None),
     "replay, counted": lambda t: replay(t, Question(ROWS, is_counted=True), None, Sketcher(t.model)),
-    "repeat": lambda t: repeat(t, t.training_step, t.model, ROWS, (), {}),
+    "repeat": lambda t: repeat(t, t.training_step, t.model, ROWS, (), {}, None),
     "gradient_noise": lambda t: gradient_noise(t, ROWS, Sketcher(t.model), 1.0),
     "find_unit": lambda t: find_unit(t, [ROWS], shifts=True),
     "returns_k_times": lambda t: returns_k_times(t, ROWS, shifts=True),

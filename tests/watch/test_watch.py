@@ -392,7 +392,8 @@ def test_all_tell_each_other_the_same_number_of_times(
     told = of_two(monkeypatch, exchange, ToyTrainer(ToyModel(smoothing=smoothing), counted=counted))
     seen = [m.observation for m in told.facts[0].steps[0].micro_batches]
 
-    assert exchange.num_asked == 2
+    is_right = smoothing == 0.0 and counted
+    assert exchange.num_asked == (2 if is_right else 3)  # whether any of them asks more
     assert [o is not None and o.own_mean_nats is not None for o in seen] == [True] * 4
 
 

@@ -327,7 +327,7 @@ def verdict_of(name: str) -> Verdict:
         (
             "not asked",
             "INCONCLUSIVE",
-            "MyTrainer.training_step does not call compute_loss",
+            "MyTrainer.training_step does not ask compute_loss once for each micro-batch",
             "Let MyTrainer.training_step call self.compute_loss",
         ),
         ("failed, run", "INCONCLUSIVE", "k4-on ran out of memory.", "See above why it failed; a smaller --effective-b"),

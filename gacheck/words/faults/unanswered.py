@@ -181,11 +181,17 @@ def _inconclusive(case: Case) -> tuple[str, str]:
     failed = _failed(case)
     if failed and case.auto.forward is None:
         return "no pass came to its end", f"{failed[0].id} {why_it_failed(failed[0])}."
+    if not _repeats(case):
+        return (
+            "the training is not the same twice",
+            "A micro-batch that it did twice from the same state did not give the same loss and gradient, so repeating "
+            "micro-batches proves nothing here.",
+        )
     if not _is_asked(case):
         return (
             "what the training means to minimise could not be asked",
-            f"Its losses are no plain cross-entropy, and {own_step(case) or 'its training_step'} does not call "
-            "compute_loss, which would say what they are.",
+            f"Its losses are no plain cross-entropy, and {own_step(case) or 'its training_step'} does not ask "
+            "compute_loss once for each micro-batch, which would say what they are.",
         )
     if case.auto.forward is None or case.auto.forward.rule is not None:
         return _in_part(case, unseen)
@@ -206,6 +212,10 @@ def _in_part(case: Case, unseen: str) -> tuple[str, str]:
     return "not all could be measured", f"What was measured is right. {unseen}".strip()
 
 
+def _repeats(case: Case) -> bool:
+    return case.auto is None or all(p.record.own_loss.repeats is not False for p in case.auto.passes)
+
+
 def _is_asked(case: Case) -> bool:
     asked = [p.record.own_loss.is_asked for p in case.auto.passes] if case.auto is not None else []
     explained = case.auto is not None and case.auto.forward is not None and case.auto.forward.explained
@@ -215,8 +225,11 @@ def _is_asked(case: Case) -> bool:
 def _inconclusive_otherwise(case: Case) -> str:
     door = door_of(case)
     failed = _failed(case)
+    if not _repeats(case):
+        return "Let what is random in it draw from torch's, NumPy's or Python's own generator: those are put back."
     if not _is_asked(case):
-        return f"Let {own_step(case) or 'training_step'} call self.compute_loss, and it can be asked."
+        own = own_step(case) or "training_step"
+        return f"Let {own} call self.compute_loss once for each micro-batch, and it can be asked."
     if case.auto is None and case.record.passes:
         return "add  --loss-kwargs on,off" if door is Door.RUN else "Measure the value that the Trainer chooses."
     if not case.record.complete:
