@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gacheck.attached.record import record_of
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError, FaultError, NothingSeenError
+from gacheck.errors import ConfigError, FaultError, ModelError, NothingSeenError
 from gacheck.record.journal import save_record
 from gacheck.reporters.reporter import View
 from gacheck.reporters.terminal import render_verdict
@@ -154,6 +154,12 @@ def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -
     from gacheck.measure.session import Session
     from gacheck.watch.description import model_name
 
+    if not hasattr(getattr(model, "config", None), "get_text_config"):
+        raise ModelError(
+            f"{type(model).__name__} has no config of transformers.",
+            why="How long its rows may be and which tokens it knows is read from that.",
+            fix="train it with a Trainer on data of its own, and hand that over:  gacheck.check(trainer)",
+        )
     first = next(model.parameters())
     config = ExperimentConfig.model_validate(
         {

@@ -237,7 +237,9 @@ def _affects(auto: FlagFinding | None) -> Affects:
     code = auto.codes[0]
     if severity_of(code) == "ok":
         return "none"
-    if code in ("NONFINITE", "LABELS_NOT_SHIFTED"):
+    if code == "NONFINITE":
+        return "both" if any(p.nonfinite for p in auto.passes) else "gradient"
+    if code == "LABELS_NOT_SHIFTED":
         return "both"
     explained = auto.forward is not None and auto.forward.rule is not None
     in_log = any(_log_shows(code, p, p.forward if p.apart or not explained else auto.forward) for p in auto.passes)

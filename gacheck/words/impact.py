@@ -21,12 +21,12 @@ def impact(case: Case) -> str:
     if worst is None or auto is None or worst.ratio is None:
         return "Not measured."
     if case.code == "NONFINITE":
-        return "The gradients are not finite either, or not to be trusted."
+        return "The gradients are not finite either, or not to be trusted." if _is_loss(case) else _SPOILED
     if case.code == "LABELS_NOT_SHIFTED":
         return "Gradients follow the log: both are of the wrong targets."
     if case.only_tails:
         return "Only the steps at the end of an epoch have this fault, in the log and in the gradient."
-    if case.attached is not None and auto.backward is None:
+    if case.attached is not None and auto.backward is None and not any(p.gradients for p in auto.passes):
         return "The gradient was not seen."
     if case.code == "INCONCLUSIVE" and not case.gradient_unseen:
         return "Not judged."
@@ -40,13 +40,22 @@ def impact(case: Case) -> str:
     return " ".join(part for part in parts if part)
 
 
+_SPOILED = "The losses are finite; the optimizer is handed gradients that are not."
+
+
+def _is_loss(case: Case) -> bool:
+    return any(f.nonfinite for f in case.figures if case.auto is None or f.loss_kwargs == case.auto.flag)
+
+
 def _gradient_sentence(case: Case, worst: PassFigures) -> str:
     if case.affects == "log":
         return "Only the logged number is wrong: the gradients are right."
     ratio, place = worst.grad_norm_ratio, f"at k={worst.accumulation_steps}"
     if case.telling is not None and case.telling.number:
         ratio, place = case.telling.grad_norm_ratio, f"in step {case.telling.number + 1}"
-    size = f" (norm {ratio:.3f} of the right one {place})" if ratio is not None else ""
+    # A sketch has a norm to a per cent or two.
+    digits = 3 if case.attached is None else 2
+    size = f" (norm {ratio:.{digits}f} of the right one {place})" if ratio is not None else ""
     if case.affects == "gradient":
         return f"The log looks right, the gradients are not{size}."
     if case.code == "SCALED_BY_ACCUMULATION":

@@ -51,9 +51,21 @@ def _rejected(case: Case) -> str:
 
 
 def _nonfinite(case: Case) -> str:
-    first = next((f for f in case.figures if f.nonfinite and case.auto and f.loss_kwargs == case.auto.flag), None)
-    place = f" at k = {first.accumulation_steps}" if first else ""
+    first = _first_nonfinite(case)
+    if first is None:
+        return "training_step returned finite losses, and left gradients that are NaN or infinite behind."
+    place = f" at k = {first.accumulation_steps}"
     return f"training_step returned NaN or infinity{place}. The Trainer's logging_nan_inf_filter hides that in its log."
+
+
+def _first_nonfinite(case: Case) -> PassFigures | None:
+    return next((f for f in case.figures if f.nonfinite and case.auto and f.loss_kwargs == case.auto.flag), None)
+
+
+def _nonfinite_otherwise(case: Case) -> str:
+    if _first_nonfinite(case) is None:
+        return "Look at what has a gradient that is not finite where the loss is: a root or a norm at zero, say."
+    return "Set logging_nan_inf_filter=False to see it in the log; then look at the learning rate, the dtype, the data."
 
 
 def _rejected_otherwise(case: Case) -> str:
@@ -260,13 +272,10 @@ FAULTS = (
     ),
     Fault(
         "NONFINITE",
-        always("the loss is not a finite number"),
+        lambda case: f"{'a gradient' if _first_nonfinite(case) is None else 'the loss'} is not a finite number",
         _nonfinite,
         nothing,
-        always(
-            "Set logging_nan_inf_filter=False to see it in the log; then look at the learning rate, the dtype, "
-            "the data."
-        ),
+        _nonfinite_otherwise,
     ),
     Fault("UNEXPLAINED", _unexplained_summary, _unexplained, _unexplained_fix, always("")),
     Fault(
