@@ -452,8 +452,13 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
         rows = min(num_rows(batch), MOST_ROWS_APART)
         if rows < 2:
             return None
-        together = float(own_mean(trainer, rows_of(batch, 0, rows), shifts=shifts).mean())
-        alone = [float(own_mean(trainer, rows_of(batch, i, i + 1), shifts=shifts).mean()) for i in range(rows)]
+        start = RandomState.now(trainer.model)
+
+        def loss_of(first: int, end: int) -> float:
+            start.restore()  # whatever is left to chance is to be the same each time
+            return float(own_mean(trainer, rows_of(batch, first, end), shifts=shifts).mean())
+
+        together, alone = loss_of(0, rows), [loss_of(i, i + 1) for i in range(rows)]
         labels, collated = _labels(batch)
         counts = [1] * rows
         if labels is not None:
