@@ -22,7 +22,7 @@ import pytest
 import typer
 
 from gacheck.cli import app
-from gacheck.core.findings import GRADIENT_AGREES
+from gacheck.core.finding import GRADIENT_AGREES
 from gacheck.rules.facts import GradientProducts
 from gacheck.rules.gradients import GradientError, gradient_error, multiple, multipliers
 from gacheck.rules.matching import relative_error

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gacheck.core.findings import FlagFinding, PassFinding
+from gacheck.core.finding import FlagFinding, PassFinding
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec

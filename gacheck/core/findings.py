@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from gacheck.core.finding import GRADIENT_AGREES, FlagFinding, PassFinding, Tolerance, agrees
 from gacheck.core.measured import (
     backward,
     is_nonfinite,
@@ -18,13 +18,11 @@ from gacheck.core.measured import (
 )
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.rules.facts import Flag
+from gacheck.rules.facts import Flag, Unit
 from gacheck.rules.gradients import GradientError, gradient_error, multipliers
 from gacheck.rules.matching import SLACK, Match, Measurement, match, relative_error
 from gacheck.rules.steps import HYPOTHESES, Hypothesis
 from gacheck.rules.table import RULES_BY_NAME, OptimizerStep, Rule, gravest_first, rule_table
-
-Unit = Literal["tokens", "rows", "sum"]
 
 RIGHT = frozenset({"OK", "OTHER_OBJECTIVE"})
 """The codes of what is right."""
@@ -36,126 +34,11 @@ NORM_DIFFERS = 0.01
 # A router's loss changes by a few per mille with the grouping, a sum by a factor.
 MEANS_AGREE = 0.1
 
-# A gradient that follows a rule is that rule's own to this, or to what rounding was measured to change.
-GRADIENT_AGREES = 0.001
-
 # Multiples of a gradient are read to this at best: what rounds in float32 adds up over many terms.
 LEAST_OF_GRADIENT = 1e-6
 
 # A loss as near to cross-entropy as this is cross-entropy and something besides: it is meant per target token.
 NEARLY_CROSS_ENTROPY = 0.2
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Relative errors that correct arithmetic shows in this run."""
-
-    loss: float
-    gradient: float | None
-
-
-@dataclass(frozen=True)
-class PassFinding:
-    """An observed optimizer step of a pass against the rules; all None for a failed or non-finite pass.
-
-    Attributes:
-        forward: The rule that explains its losses by themselves.
-        backward: The rule that explains by how much the gradient grew in each micro-batch.
-        log_is_right: The rule of the losses is right for what the training is taken to minimise.
-        gradient_rule: The rule whose gradient it is that reached the parameters; None where it is that of none.
-        gradient_is_right: That rule is right for what the training is taken to minimise.
-        gradients: The gradient against that of the rule of the losses: of all parameters, then of single ones; none
-            where that was not measured.
-        grad_norm_ratio: The gradient's norm before clipping over the right one's.
-        wrong_norm: That ratio is off by more than correct arithmetic varies.
-        right_gradient: The gradient against the right one; None where that was not measured.
-        number: Of the step, counted from 0.
-    """
-
-    record: PassRecord
-    step: OptimizerStep | None
-    forward: Match | None
-    backward: Match | None
-    nonfinite: bool
-    grad_norm_ratio: float | None
-    wrong_norm: bool
-    log_is_right: bool = False
-    gradient_rule: Rule | None = None
-    gradient_is_right: bool = False
-    gradients: tuple[GradientError, ...] = ()
-    right_gradient: GradientError | None = None
-    number: int = 0
-
-    @property
-    def short(self) -> bool:
-        """Whether the step has fewer micro-batches than k."""
-        return self.step is not None and self.step.short
-
-    @property
-    def gradient_agrees(self) -> bool | None:
-        """Whether the gradient is that of the rule of the losses; None where that was not measured."""
-        return all(map(agrees, self.gradients)) if self.gradients else None
-
-    @property
-    def wrong_gradient(self) -> bool:
-        """Whether it is the gradient of no rule."""
-        return self.gradient_agrees is False and self.gradient_rule is None
-
-    @property
-    def spoiled_gradient(self) -> bool:
-        """Whether the gradient holds what is no finite number."""
-        norm = self.record.steps[self.number].grad_norm if self.number < len(self.record.steps) else None
-        return norm is not None and not math.isfinite(norm)
-
-    @property
-    def gradient_unseen(self) -> bool:
-        """Whether the losses were judged, and nothing is known of the gradient."""
-        return self.forward is not None and self.backward is None and self.gradient_agrees is None
-
-    @property
-    def norm_ratio(self) -> float | None:
-        """The gradient's norm over that of the rule of the losses."""
-        return self.gradients[0].norm_ratio if self.gradients else None
-
-    @property
-    def cosine(self) -> float | None:
-        """Of the gradient to that of the rule of the losses."""
-        return self.gradients[0].cosine if self.gradients else None
-
-    @property
-    def worst_parameters(self) -> tuple[tuple[str, float], ...]:
-        """The parameters whose gradients are another's, and by how much, furthest first."""
-        off = [(e.parameter, e.relative) for e in self.gradients if e.parameter is not None and not agrees(e)]
-        return tuple(sorted(off, key=lambda each: -each[1]))
-
-    @property
-    def apart(self) -> bool:
-        """Whether the step is judged by itself."""
-        return self.short or self.record.tail
-
-
-def agrees(error: GradientError) -> bool:
-    """Whether a gradient is a rule's, up to rounding."""
-    return error.relative <= max(GRADIENT_AGREES, SLACK * error.noise)
-
-
-@dataclass(frozen=True)
-class FlagFinding:
-    """All passes at one value of the flag.
-
-    Attributes:
-        forward: The joint match of the reported losses; None if nothing could be matched.
-        backward: The joint match of the weights in backward; None if they were not seen.
-        hypothesis: What the model was taken to minimise.
-        codes: Gravest first.
-    """
-
-    flag: Flag
-    passes: tuple[PassFinding, ...]
-    forward: Match | None
-    backward: Match | None
-    hypothesis: Hypothesis
-    codes: tuple[str, ...]
 
 
 def measure_tolerance(oracle: OracleRecord, passes: Sequence[PassRecord]) -> Tolerance:

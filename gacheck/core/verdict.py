@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding, PassFinding, Tolerance, agrees
+from gacheck.core.finding import FlagFinding, PassFinding, Tolerance, agrees
 from gacheck.record.attach import AttachRecord
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.rules.facts import Flag, Overrides

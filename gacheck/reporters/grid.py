@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from gacheck.core.figures import PassFigures, StepFigures, shared_answer
-from gacheck.core.findings import FlagFinding
+from gacheck.core.finding import FlagFinding
 from gacheck.reporters.text import NOT_MEASURED, clean, figure
 from gacheck.rules.facts import Flag
 from gacheck.rules.matching import Match

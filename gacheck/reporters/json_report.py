@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from gacheck.core.figures import PassFigures, StepFigures
-from gacheck.core.findings import PassFinding
+from gacheck.core.finding import PassFinding
 from gacheck.record.parts import SCHEMA_VERSION
 from gacheck.reporters.grid import rule_name
 from gacheck.reporters.reporter import TRAININGS, Reporter

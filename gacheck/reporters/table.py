@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rich.cells import cell_len
 
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import FlagFinding
+from gacheck.core.finding import FlagFinding
 from gacheck.reporters.grid import (
     ERROR_COLUMNS,
     failed,

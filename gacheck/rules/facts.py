@@ -54,6 +54,9 @@ class Flag(str, Enum):
     __hash__ = str.__hash__
 
 
+Unit = Literal["tokens", "rows", "sum"]
+"""What a loss is a mean over, or that it is a sum."""
+
 # How pydantic is to read and write them as parts of a record: as its own models there.
 _IN_RECORDS = {"extra": "forbid", "ser_json_inf_nan": "strings"}
 
@@ -189,7 +192,7 @@ class OwnLossFacts:
 
     __pydantic_config__ = _IN_RECORDS
 
-    unit: Literal["tokens", "rows", "sum"] | None = None
+    unit: Unit | None = None
     """What it is a mean over, or that it is a sum."""
     times_k: bool | None = None
     """Whether the code returns k times as much when it is asked with k as configured."""

@@ -67,7 +67,11 @@ class ReplayGradients:
             _products(name, gradient[i].flatten(), self.vectors[:, i].flatten(1), float(noise[i]))
             for i, name in ((i, names[i]) for i in dict.fromkeys(chosen))
         ]
-        return (_products(None, gradient.flatten(), self.vectors.flatten(1), float(noise.norm())), *alone)
+        return (self.product(gradient, noise), *alone)
+
+    def product(self, gradient: torch.Tensor, noise: torch.Tensor) -> GradientProducts:
+        """Hold the gradient of all parameters against them."""
+        return _products(None, gradient.flatten(), self.vectors.flatten(1), float(noise.norm()))
 
     def _nearest(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the multipliers with which the replays come nearest."""

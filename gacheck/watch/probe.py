@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -33,23 +33,21 @@ from gacheck.rules.table import RULES_BY_NAME
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, fresh, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
-from gacheck.watch.description import autocast_unit, hooked_parameters
+from gacheck.watch.description import hooked_parameters
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
+from gacheck.watch.questions import Exchange, Questions
 from gacheck.watch.replays import (
     CrossEntropy,
     Question,
-    Replay,
-    Unit,
-    ask_location,
-    find_unit,
     gradient_noise,
     model_alignment,
     repeat,
     replay,
-    returns_k_times,
     step_at_other_flag,
 )
+from gacheck.watch.rounding import Rounding
+from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
 
 # A gradient that is as near as this to a rule's needs no measured noise to be called that.
@@ -57,29 +55,6 @@ EXACT = 1e-4
 
 # A micro-batch that is done twice proves nothing where it differs by more: so little the atomics of an accelerator do.
 NOT_REPEATED = 0.03
-
-Exchange = Callable[[Any], "list[Any] | None"]
-
-
-@dataclass
-class _Seen:
-    """One micro-batch while it is watched.
-
-    Attributes:
-        inputs: As `training_step` is given them.
-        reader: Of its logits; None where it has no labels.
-        num_asked: How often `compute_loss` was asked.
-        replayed: What it means by itself; None where that could not be asked.
-        growth: Sketch of what its backward added to the gradients.
-        present: Sketch of the gradients after it, as they are scaled.
-    """
-
-    inputs: Any
-    reader: MicroBatchReader | None = None
-    num_asked: int = 0
-    replayed: Replay | None = None
-    growth: torch.Tensor | None = None
-    present: torch.Tensor | None = None
 
 
 class Probe:
@@ -99,7 +74,6 @@ class Probe:
         trouble: What kept a micro-batch from being observed; the training itself went on.
         model_shifts: Whether the model's own loss shifts the labels, where the training's does not.
         labels_are_inputs: Whether the labels are then the inputs of the same positions.
-        own_loss: What was asked of it.
         tried: The first step that is wrong, done once more at the other value of the flag.
         repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
     """
@@ -121,11 +95,12 @@ class Probe:
         self._locate = locate
         self._exchange = exchange
         self._step_done = step_done
-        self._seen: list[_Seen | None] = []
+        self._seen: list[Seen | None] = []
         self._micro_batches: list[MicroBatchRecord] = []
         self._sketcher: Sketcher | None = None
-        self._noise: torch.Tensor | None = None
-        self._repeat_noise: torch.Tensor | None = None
+        self._rounding: Rounding | None = None
+        self._versions: list[int] = []
+        self._questions = Questions(trainer, locate=locate, exchange=exchange)
         self._model: Any = None
         self._is_replaying = False
         self._training_step = trainer.training_step
@@ -134,10 +109,8 @@ class Probe:
         self.resolution = 0.0
         self.steps: list[StepRecord] = []
         self.trouble: list[Exception] = []
-        self.location: tuple[CodeLocation, ...] = ()
         self.model_shifts: bool | None = None
         self.labels_are_inputs: bool | None = None
-        self.own_loss = OwnLossFacts()
         self.tried: StepRecord | None = None
         self.repeat_error: float | None = None
 
@@ -147,6 +120,16 @@ class Probe:
 
         self._watched = watched_step
         trainer.training_step = watched_step
+
+    @property
+    def own_loss(self) -> OwnLossFacts:
+        """What was asked of the training's own loss."""
+        return self._questions.own_loss
+
+    @property
+    def location(self) -> tuple[CodeLocation, ...]:
+        """The line that computes the loss, outermost last; none where that was not asked."""
+        return self._questions.location
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -197,6 +180,7 @@ class Probe:
         if self._sketcher is None and self._gradients:
             with self._guarded():
                 self._sketcher = Sketcher(self._trainer.model, getattr(self._trainer, "optimizer", None))
+                self._rounding = Rounding(self._trainer, self._sketcher)
 
     def _repeat(self, model: Any, inputs: Any, args: Any, kwargs: Any) -> tuple[float, torch.Tensor | None] | None:
         """Do the first micro-batch twice: what is not the same then proves nothing."""
@@ -206,19 +190,20 @@ class Probe:
             return repeat(self._trainer, self._training_step, model, inputs, args, kwargs, self._sketcher)
         return None
 
-    def _compare(self, loss: float, gradient: torch.Tensor | None, value: float, seen: _Seen | None) -> None:
+    def _compare(self, loss: float, gradient: torch.Tensor | None, value: float, seen: Seen | None) -> None:
         """Note by how much the first micro-batch was not the same when the training did it twice."""
         self.repeat_error = abs(loss - value) / abs(value) if value else None
         errors = [self.repeat_error or 0.0]
         # The hooks on a gradient slept when it was done for the first time.
         is_whole = not hooked_parameters(self._trainer.model)
-        if gradient is not None and seen is not None and seen.growth is not None and is_whole:
-            norm = float(seen.growth.norm())
+        growth = seen.growth if seen is not None and is_whole else None
+        if self._rounding is not None and gradient is not None and growth is not None:
+            norm = float(growth.norm())
             if norm and math.isfinite(norm):
-                self._repeat_noise = (gradient / self._loss_scale - seen.growth).norm(dim=1) / norm
-                errors.append(float(self._repeat_noise.norm()))
+                self._rounding.repeated = (gradient / self._loss_scale - growth).norm(dim=1) / norm
+                errors.append(float(self._rounding.repeated.norm()))
         repeats = all(error <= NOT_REPEATED for error in errors if math.isfinite(error))
-        self.own_loss = replace(self.own_loss, repeats=repeats)
+        self._questions.note(repeats=repeats)
         if not repeats:
             self.trouble.append(RuntimeError("a micro-batch that the training did twice was not the same"))
 
@@ -234,12 +219,12 @@ class Probe:
         except Exception as error:
             self.trouble.append(error)
 
-    def _begin(self, inputs: Any, stack: ExitStack) -> _Seen | None:
+    def _begin(self, inputs: Any, stack: ExitStack) -> Seen | None:
         if not isinstance(inputs, Mapping):
             self.trouble.append(ValueError("its micro-batches are no mappings of names to tensors"))
             return None
         # Code may take apart what it is given.
-        seen = _Seen(fresh(inputs))
+        seen = Seen(fresh(inputs))
         if has_labels(seen.inputs):
             with self._guarded():
                 alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
@@ -250,7 +235,7 @@ class Probe:
         return seen
 
     @contextmanager
-    def _asking(self, seen: _Seen) -> Iterator[None]:
+    def _asking(self, seen: Seen) -> Iterator[None]:
         """Within the block, repeat the micro-batch when `compute_loss` is asked: with its inputs, from its state."""
         trainer = self._trainer
         own, had_own = trainer.compute_loss, "compute_loss" in vars(trainer)
@@ -278,7 +263,7 @@ class Probe:
         # With several processes the Trainer multiplies by their number where it is handed a count.
         return count is not None and not self._is_distributed
 
-    def _replay(self, seen: _Seen, question: Question) -> None:
+    def _replay(self, seen: Seen, question: Question) -> None:
         self._is_replaying = True
         try:
             with self._guarded():
@@ -297,25 +282,27 @@ class Probe:
                 self.model_shifts = model_alignment(self._trainer, inputs)
             self.labels_are_inputs = plain.targets_are_read
 
-    def _watch_growth(self, seen: _Seen, stack: ExitStack) -> None:
+    def _watch_growth(self, seen: Seen, stack: ExitStack) -> None:
         sketcher = self._sketcher
         if sketcher is None:
             return
         # What changes them between two micro-batches counts with the later one.
         earlier = next((each.present for each in reversed(self._seen) if each is not None), None)
         before, scale = sketcher.present() if earlier is None else earlier, self._loss_scale
-        versions = [p._version for p in sketcher.parameters]
+        if earlier is not None and bool(earlier.any()) and sketcher.is_updated(self._versions):
+            raise RuntimeError("weights are updated before the last micro-batch of the step")
+        self._versions = sketcher.versions()
 
         def after() -> None:
             with self._guarded():
-                if any(p.grad is None and p._version != v for p, v in zip(sketcher.parameters, versions)):
+                if sketcher.is_updated(self._versions):
                     raise RuntimeError("weights are updated within backward, which leaves no gradients to compare")
                 seen.present = sketcher.present()
                 seen.growth = (seen.present - before) / scale
 
         stack.callback(after)
 
-    def _note(self, loss: float, dtype: torch.dtype, num_items: Any, seen: _Seen | None) -> MicroBatchRecord:
+    def _note(self, loss: float, dtype: torch.dtype, num_items: Any, seen: Seen | None) -> MicroBatchRecord:
         observation = None
         if seen is not None:
             with self._guarded():
@@ -327,15 +314,14 @@ class Probe:
             process=self._trainer.args.process_index,
         )
 
-    def _observe(self, dtype: torch.dtype, seen: _Seen) -> Observation | None:
+    def _observe(self, dtype: torch.dtype, seen: Seen) -> Observation | None:
         self.resolution = max(self.resolution, resolution(dtype))
         reader, replayed = seen.reader, seen.replayed
         read = self._read_logits(reader) if reader is not None else None
         plain = replayed.plain if replayed is not None else None
         if replayed is None and (read is None or read.sum_nats is None):
             return None
-        is_asked = self.own_loss.is_asked is not False and seen.num_asked == 1
-        self.own_loss = replace(self.own_loss, is_asked=is_asked)
+        self._questions.note(is_asked=self._questions.may_ask and seen.num_asked == 1)
         weight = read.weight(self._loss_scale) if read is not None else None
         taken = reader.backward.loss if reader is not None else None
         # A training's step may do other forwards than that of its loss: the replay's logits are those of the loss.
@@ -348,7 +334,7 @@ class Probe:
             num_target_tokens=count,
             num_label_tokens=count_labels(read.labels) if read is not None else 0,
             sum_nats=total,
-            own_mean_nats=replayed.own_mean_nats if replayed is not None and self._may_ask else None,
+            own_mean_nats=replayed.own_mean_nats if replayed is not None and self._questions.may_ask else None,
             weight=weight.weight if weight else None,
             weight_spread=weight.spread if weight else None,
             backward_loss_nats=None if taken is None else taken / self._loss_scale,
@@ -357,11 +343,6 @@ class Probe:
             own_noise_nats=replayed.noise_nats if replayed is not None else 0.0,
             own_count=replayed.own_count if replayed is not None else None,
         )
-
-    @property
-    def _may_ask(self) -> bool:
-        """Whether what `compute_loss` says is what the training minimises."""
-        return self.own_loss.is_asked is not False
 
     def _read_logits(self, reader: MicroBatchReader) -> LogitsReader:
         readers = reader.readers
@@ -415,23 +396,27 @@ class Probe:
         replays = self._replay_gradients(seen) if self.own_loss.repeats is not False else None
         found = self._explain(known)
         is_right = found is not None and found.hypothesis == "plain" and found.rule.right
-        self._ask_more(seen, is_right=is_right)
-        if replays is None or self._sketcher is None:
+        if not is_right:
+            self._questions.ask(seen, shifts=self.shifts is not False)
+        if replays is None or self._sketcher is None or self._rounding is None:
             return known, ()
         present = seen[-1].present
-        if present is None:
+        if present is None or any(each.present is None for each in seen):
             return known, ()
         names, gradient = self._sketcher.names, present / self._loss_scale
         suspects = self._suspects(known, found, len(replays))
-        products = replays.products(gradient, self._rounding(seen, gradient), names, suspects)
+        noise = self._rounding.of(gradient, seen, self._loss_scale)
+        products = replays.products(gradient, noise, names, suspects)
         if self._locate and not is_right and self.tried is None and not self._is_distributed:
             with suppress(Exception):
                 self.tried = self._try_other_flag(known, seen, replays)
-        if self._noise is None and not any(_is_exact(products, each) for each in suspects):
+        if self._rounding.rescaled is None and not any(_is_exact(products, each) for each in suspects):
             # That with most targets: one without any has no gradient.
             most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
-            self._noise = gradient_noise(self._trainer, seen[most].inputs, self._sketcher, self._loss_scale)
-            products = replays.products(gradient, self._rounding(seen, gradient), names, suspects)
+            inputs = seen[most].inputs
+            self._rounding.rescaled = gradient_noise(self._trainer, inputs, self._sketcher, self._loss_scale)
+            noise = self._rounding.of(gradient, seen, self._loss_scale)
+            products = replays.products(gradient, noise, names, suspects)
         if not self._is_distributed:
             known = [self._with_growth(m, s) for m, s in zip(known, seen)]
         return known, products
@@ -453,50 +438,19 @@ class Probe:
         multiplied = [multipliers(*each, num_replays) for each in readings]
         return [each for each in multiplied if each is not None]
 
-    def _ask_more(self, seen: list[_Seen], *, is_right: bool) -> None:
-        """Ask what explains a loss that is not the right one of plain cross-entropy: once a training."""
-        if is_right:
-            return
-        shifts, last = self.shifts is not False, seen[-1]
-        is_other = any(s.replayed is not None and not s.replayed.is_plain for s in seen)
-        is_single = all(num_rows(each.inputs) == 1 for each in seen)
-        asks_k, asks_unit, asks_location = self._anywhere(
-            self.own_loss.times_k is None and self._may_ask,
-            (is_other or is_single) and self.own_loss.unit is None and self._may_ask,
-            self._locate and last.reader is not None and not self.location,
-        )
-        if asks_k:
-            with suppress(Exception):
-                times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
-                self.own_loss = replace(self.own_loss, times_k=times_k)
-        if asks_unit:
-            # What cannot be told apart is not known: pairs have no loss of one row.
-            with suppress(Exception):
-                self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
-        if asks_location and last.reader is not None:
-            with suppress(Exception):
-                self.location = ask_location(self._trainer, last.reader, shifts=shifts)
-
-    def _anywhere(self, *here: bool) -> tuple[bool, ...]:
-        """Return what holds in any process: what one asks all have to."""
-        if self._exchange is None:
-            return here
-        everywhere = self._exchange(list(here))
-        return tuple(map(any, zip(*everywhere))) if everywhere is not None else (False,) * len(here)
-
     def _try_other_flag(
-        self, known: list[MicroBatchRecord], seen: list[_Seen], replays: ReplayGradients
+        self, known: list[MicroBatchRecord], seen: list[Seen], replays: ReplayGradients
     ) -> StepRecord | None:
         """Do the step once more as the Trainer would at the other value of the flag."""
         trainer, sketcher = self._trainer, self._sketcher
-        if sketcher is None or not hasattr(trainer, "model_accepts_loss_kwargs"):
+        if sketcher is None or self._rounding is None or not hasattr(trainer, "model_accepts_loss_kwargs"):
             return None
         if hooked_parameters(trainer.model):
             return None  # those hooks sleep while a step is tried, so that it would not be the training's
         tried = step_at_other_flag(
             trainer, self._training_step, self._model, [s.inputs for s in seen], sketcher, self._loss_scale
         )
-        noise = self._rounding(seen, tried.gradient)
+        noise = self._rounding.of(tried.gradient, seen, self._loss_scale)
         products = replays.products(tried.gradient, noise, sketcher.names, [])
         micro_batches = [
             replace(
@@ -511,19 +465,11 @@ class Probe:
         ]
         return StepRecord(len(self.steps) + 1, tuple(micro_batches), float(tried.gradient.norm()), products)
 
-    def _find_unit(self, seen: list[_Seen], *, shifts: bool) -> Unit | None:
-        others = [s.replayed for s in seen if s.replayed is not None and not s.replayed.is_plain]
-        if others and all(each.is_mean_over_rows for each in others):
-            return "rows"
-        return find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
-
-    def _replay_gradients(self, seen: list[_Seen]) -> ReplayGradients | None:
+    def _replay_gradients(self, seen: list[Seen]) -> ReplayGradients | None:
         """Return the gradients of the replays of all processes."""
         replays = [each.replayed for each in seen]
         plain = [None if each is None else each.plain_gradient for each in replays]
-        # One micro-batch can come out as cross-entropy by chance; where all do, the loss is that.
-        is_plain = all(each is None or each.is_plain for each in replays)
-        asks = self._may_ask and not is_plain
+        asks = self._asks_own(seen)
         own = [each.own_gradient if each is not None and asks else None for each in replays]
         if self._exchange is not None and self._sketcher is not None:
             told = self._exchange([[encode(each) for each in kind] for kind in (plain, own)])
@@ -536,35 +482,24 @@ class Probe:
             own = [decode(text, like) for process in told for text in process[1]]
         return ReplayGradients.of(plain, own)
 
-    def _rounding(self, seen: list[_Seen], gradient: torch.Tensor) -> torch.Tensor:
-        """Return by how much rounding may change the step's gradient: a norm a parameter.
-
-        Adding up rounds once a micro-batch, by half a unit in the last place of what has come together. Under autocast
-        each gradient was rounded to that precision before.
-        """
-        assert self._sketcher is not None
-        units = [torch.finfo(p.dtype).eps / 2 if p.dtype.is_floating_point else 0.0 for p in self._sketcher.parameters]
-        whole = [each.present.norm(dim=1) / self._loss_scale for each in seen if each.present is not None]
-        largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
-        steps = torch.tensor(units, dtype=torch.float64) * (len(seen) + 1)
-        rounding = largest * (steps + autocast_unit(self._trainer))
-        for measured in (self._noise, self._repeat_noise):
-            if measured is not None:
-                rounding = rounding + measured * float(gradient.norm())
-        return rounding
-
-    def _with_growth(self, record: MicroBatchRecord, seen: _Seen) -> MicroBatchRecord:
+    def _with_growth(self, record: MicroBatchRecord, seen: Seen) -> MicroBatchRecord:
         replayed = seen.replayed
-        if record.observation is None or replayed is None or seen.growth is None or self._sketcher is None:
+        if record.observation is None or replayed is None or seen.growth is None:
             return record
-        is_plain = all(each is None or each.replayed is None or each.replayed.is_plain for each in self._seen)
-        own = replayed.own_gradient if self._may_ask and not is_plain else None
+        own = replayed.own_gradient if self._asks_own([s for s in self._seen if s is not None]) else None
         replays = ReplayGradients.of([replayed.plain_gradient], [own])
-        if replays is None or seen.present is None:
+        if replays is None or seen.present is None or self._rounding is None:
             return record
-        noise = self._rounding([seen], seen.growth)
-        (whole, *_) = replays.products(seen.growth, noise, self._sketcher.names, [])
+        noise = self._rounding.of(seen.growth, [seen], self._loss_scale)
+        whole = replays.product(seen.growth, noise)
         return replace(record, observation=replace(record.observation, gradient=whole))
+
+    def _asks_own(self, seen: Sequence[Seen]) -> bool:
+        """Whether the own loss has gradients besides those of cross-entropy.
+
+        One micro-batch can come out as cross-entropy by chance; where all do, the loss is that.
+        """
+        return self._questions.may_ask and any(each.is_other for each in seen)
 
     @property
     def _loss_scale(self) -> float:

@@ -12,11 +12,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from gacheck.rules.facts import CodeLocation
+from gacheck.rules.facts import CodeLocation, Unit
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import fresh, joined, num_rows, repeats, rows_of
 from gacheck.watch.cross_entropy import (
@@ -32,8 +32,6 @@ from gacheck.watch.overrides import runs_own_code
 from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
 from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 from gacheck.watch.sketches import Sketcher
-
-Unit = Literal["tokens", "rows", "sum"]
 
 # The training's own loss is plain cross-entropy where it differs from ours by roundings; another differs by more.
 PLAIN_SLACK = 10.0

@@ -73,6 +73,14 @@ class Sketcher:
         """Sketch the gradients as they stand, over `scale`."""
         return self._joined({i: self.of(p.grad) for i, p in enumerate(self._parameters) if p.grad is not None}) / scale
 
+    def versions(self) -> list[int]:
+        """Return how often torch has counted a write to each parameter."""
+        return [parameter._version for parameter in self._parameters]
+
+    def is_updated(self, versions: list[int]) -> bool:
+        """Whether an optimizer has worked since: on a parameter that was written to and whose gradient was freed."""
+        return any(p.grad is None and p._version != v for p, v in zip(self._parameters, versions))
+
     def of(self, gradient: torch.Tensor) -> torch.Tensor:
         """Sketch one tensor, (buckets,), on its device."""
         gradient = gradient.detach()

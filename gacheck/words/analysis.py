@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gacheck.core.figures import Divergence, PassFigures, divergence, pass_figures
-from gacheck.core.findings import FlagFinding, Tolerance, find, measure_tolerance
+from gacheck.core.finding import FlagFinding, Tolerance
+from gacheck.core.findings import find, measure_tolerance
 from gacheck.core.verdict import Affects, Case, FlagFacts, build_case
 from gacheck.record.attach import AttachRecord
 from gacheck.record.kinds import AnyTrainingRecord

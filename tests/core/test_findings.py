@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gacheck.core.findings import FlagFinding, Tolerance, find, measure_tolerance, optimizer_step
+from gacheck.core.finding import FlagFinding, Tolerance
+from gacheck.core.findings import find, measure_tolerance, optimizer_step
 from gacheck.record.parts import Noise, OracleRecord, PassRecord
 from gacheck.rules.facts import GradientProducts, MicroBatchRecord, OwnLossFacts
 from gacheck.rules.steps import Hypothesis

@@ -14,7 +14,7 @@ import transformers
 from packaging.version import Version
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from gacheck.core.findings import GRADIENT_AGREES, agrees
+from gacheck.core.finding import GRADIENT_AGREES, agrees
 from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.rules.explain import Explanation, explain
 from gacheck.rules.facts import StepRecord

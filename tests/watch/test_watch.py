@@ -271,7 +271,8 @@ def test_what_is_asked_besides_takes_nothing_from_the_step(monkeypatch: pytest.M
         torch.manual_seed(1)
         if is_watched:
             Watch(trainer, num_steps=2, seen=told)
-            monkeypatch.setattr(f"gacheck.watch.probe.{question}", fail)
+            asker = "probe" if question == "batch_fingerprints" else "questions"
+            monkeypatch.setattr(f"gacheck.watch.{asker}.{question}", fail)
         trainer.train(2)
         states.append(state_of(trainer))
     facts = told.facts[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gacheck.core.figures import PassFigures
-from gacheck.core.findings import PassFinding
+from gacheck.core.finding import PassFinding
 from gacheck.core.verdict import Case
 from gacheck.rules.facts import Flag
 from gacheck.words.doors import Door, door_of, run_command

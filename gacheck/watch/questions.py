@@ -1,0 +1,86 @@
+"""What is asked of a training once its step turned out to be other than that of plain cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from gacheck.rules.facts import CodeLocation, OwnLossFacts, Unit
+from gacheck.watch.batches import num_rows
+from gacheck.watch.replays import ask_location, find_unit, returns_k_times
+from gacheck.watch.seen import Seen
+
+Exchange = Callable[[Any], "list[Any] | None"]
+"""Tells the other processes something and returns what each told."""
+
+
+class Questions:
+    """Each is asked once a training.
+
+    Args:
+        trainer: Who is asked.
+        locate: Whether to look for the line that computes the loss.
+        exchange: None in a training of one process.
+
+    Attributes:
+        own_loss: What was answered.
+        location: Of the line, outermost last; none where that was not asked, or not found.
+    """
+
+    def __init__(self, trainer: Any, *, locate: bool, exchange: Exchange | None) -> None:
+        self._trainer = trainer
+        self._locate = locate
+        self._exchange = exchange
+        self.own_loss = OwnLossFacts()
+        self.location: tuple[CodeLocation, ...] = ()
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether what `compute_loss` says is what the training minimises."""
+        return self.own_loss.is_asked is not False
+
+    def note(self, **facts: bool | None) -> None:
+        """Note what is known of the own loss without asking."""
+        self.own_loss = replace(self.own_loss, **facts)  # type: ignore[arg-type]
+
+    def ask(self, seen: Sequence[Seen], *, shifts: bool) -> None:
+        """Ask what explains a step; a question that cannot be answered stays open.
+
+        Args:
+            seen: Its micro-batches.
+            shifts: Whether the loss shifts the labels.
+        """
+        last = seen[-1]
+        # What several rows mean is to be told by the loss of one where all micro-batches have just that.
+        has_unit = any(each.is_other for each in seen) or all(num_rows(each.inputs) == 1 for each in seen)
+        asks_k, asks_unit, asks_location = self._anywhere(
+            self.may_ask and self.own_loss.times_k is None,
+            self.may_ask and has_unit and self.own_loss.unit is None,
+            self._locate and last.reader is not None and not self.location,
+        )
+        if asks_k:
+            with suppress(Exception):
+                times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
+                self.own_loss = replace(self.own_loss, times_k=times_k)
+        if asks_unit:
+            # What cannot be told apart is not known: pairs have no loss of one row.
+            with suppress(Exception):
+                self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
+        if asks_location and last.reader is not None:
+            with suppress(Exception):
+                self.location = ask_location(self._trainer, last.reader, shifts=shifts)
+
+    def _anywhere(self, *here: bool) -> tuple[bool, ...]:
+        """Return what holds in any process: a question can hold a collective call, which all have to make."""
+        if self._exchange is None:
+            return here
+        everywhere = self._exchange(list(here))
+        return tuple(map(any, zip(*everywhere))) if everywhere is not None else (False,) * len(here)
+
+    def _find_unit(self, seen: Sequence[Seen], *, shifts: bool) -> Unit | None:
+        others = [each.replayed for each in seen if each.replayed is not None and each.is_other]
+        if others and all(each.is_mean_over_rows for each in others):
+            return "rows"
+        return find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)

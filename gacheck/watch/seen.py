@@ -1,0 +1,37 @@
+"""One micro-batch while it is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gacheck.watch.micro_batch import MicroBatchReader
+from gacheck.watch.replays import Replay
+
+
+@dataclass
+class Seen:
+    """What is known of it so far.
+
+    Attributes:
+        inputs: As `training_step` is given them.
+        reader: Of its logits; None where it has no labels.
+        num_asked: How often `compute_loss` was asked.
+        replayed: What it means by itself; None where that could not be asked.
+        growth: Sketch of what its backward added to the gradients.
+        present: Sketch of the gradients after it, as they are scaled.
+    """
+
+    inputs: Any
+    reader: MicroBatchReader | None = None
+    num_asked: int = 0
+    replayed: Replay | None = None
+    growth: torch.Tensor | None = None
+    present: torch.Tensor | None = None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether its own loss is known to be no plain cross-entropy."""
+        return self.replayed is not None and not self.replayed.is_plain
