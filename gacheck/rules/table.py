@@ -209,6 +209,11 @@ def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
     return _over(1, step.num_processes * step.accumulation_steps * m.num_target_tokens)
 
 
+def _short_step_divided_twice(step: OptimizerStep, m: MicroBatch) -> float:
+    """Divide once more by how many micro-batches the last step of an epoch has; of a whole step that is by k."""
+    return _over(1, len(step.micro_batches) * step.num_target_tokens) if step.short else math.nan
+
+
 def _misaligned_count(step: OptimizerStep, m: MicroBatch) -> float:
     """Divide by the count that was passed, which is neither this step's targets nor its labels."""
     if not m.num_items_in_batch or _is_aligned(step) or _is_aligned(step.of_process(m.process)):
@@ -262,6 +267,12 @@ RULES: tuple[Rule, ...] = (
         "token_mean_over_k",
         "divided twice",
         lambda step, m: _over(1, step.accumulation_steps * step.num_target_tokens),
+        "DIVIDED_TWICE",
+    ),
+    Rule(
+        "short_step_divided_twice",
+        "divided twice, by the micro-batches that came",
+        _short_step_divided_twice,
         "DIVIDED_TWICE",
     ),
     *(_scaled_by_k(*each, -1) for each in _MEANS),

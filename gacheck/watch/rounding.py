@@ -11,6 +11,9 @@ from gacheck.watch.description import autocast_unit
 from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
 
+# Where rounding can take more than this of a loss, its gradient tells nothing more.
+MOST = 0.05
+
 
 class Rounding:
     """What is known of it, and what was measured.
@@ -36,7 +39,8 @@ class Rounding:
         """Return by how much a gradient may be off: a norm a parameter.
 
         Adding up rounds once a micro-batch, by half a unit in the last place of what has come together. Under autocast
-        each gradient was rounded to that precision before.
+        each gradient was rounded to that precision before. Where a target is nearly known by heart, p − 1 is small and
+        is rounded as p is.
 
         Args:
             gradient: Its sketch, (parameters, buckets).
@@ -45,8 +49,15 @@ class Rounding:
         """
         whole = [each.present.norm(dim=1) / scale for each in seen if each.present is not None]
         largest = torch.stack([*whole, gradient.norm(dim=1)]).amax(0)
-        rounding = largest * (self._units * (len(seen) + 1) + self._unit)
+        rounding = largest * (self._units * (len(seen) + 1) + self._unit + _of_cross_entropy(seen))
         for measured in (self.repeated, self.rescaled):
             if measured is not None:
                 rounding = rounding + measured * float(gradient.norm())
         return rounding
+
+
+def _of_cross_entropy(seen: Sequence[Seen]) -> float:
+    """Return what rounding may take of the gradient at the logits, relative: as much as of the loss itself."""
+    plain = [each.replayed.plain for each in seen if each.replayed is not None and each.replayed.is_plain]
+    shares = [each.noise_nats / each.mean_nats for each in plain if each is not None and each.mean_nats > 0]
+    return min(MOST, max(shares, default=0.0))

@@ -23,7 +23,7 @@ from tests.core.edits import OTHER_ROWS, edit_micro_batches, noisy_oracle, with_
 
 KS = (1, 2, 4, 8)
 # Those that whole steps of equally many rows a micro-batch can follow when the count passed is N.
-NEED_MORE = ("short_step_over_k", "misaligned_count", "row_mean", "own_count_mean")
+NEED_MORE = ("short_step_over_k", "short_step_divided_twice", "misaligned_count", "row_mean", "own_count_mean")
 WHOLE = [rule for rule in RULES if not rule.name.startswith(NEED_MORE)]
 
 

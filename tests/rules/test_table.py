@@ -41,6 +41,7 @@ OF_ROWS = OptimizerStep(
 OWN_COUNTS = OptimizerStep((MicroBatch(12.0, 3, 4, own_count=1.0), MicroBatch(10.0, 5, 6, own_count=4.0)), 2)
 STEPS = {
     "short_step_over_k": SHORT,
+    "short_step_divided_twice": SHORT,
     "misaligned_count": COUNTED,
     **dict.fromkeys(("row_mean", "row_mean_over_k", "row_mean*k"), OF_ROWS),
     **dict.fromkeys(("own_count_mean", "own_count_mean_over_k", "own_count_mean*k"), OWN_COUNTS),
@@ -55,6 +56,7 @@ EXPECTED = {
     "unshifted_token_mean": ((1 / 10, 1 / 10), (1.2, 1.0)),  # 1/U; 2.2 is too small by (10 - 8)/10
     "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
+    "short_step_divided_twice": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8): the 2 that came
     "mean_of_means_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # half of 1/6, 1/10
     "row_mean_over_k": ((1 / 24, 3 / 40), (0.5, 0.75)),  # half of 1/12, 3/20
     "own_count_mean_over_k": ((1 / 30, 2 / 25), (0.4, 0.8)),  # half of 1/15, 4/25
@@ -82,7 +84,7 @@ def close(values: object) -> object:
 
 def fit(step: OptimizerStep, rule: Rule) -> OptimizerStep:
     """Make the step one to which the rule applies: a short one, or of known rows with a count that is no N or U."""
-    if rule.name.startswith("short_step_over_k"):
+    if rule.name.startswith("short_step"):
         return replace(step, accumulation_steps=len(step.micro_batches) + 1)
     count = 2.0 * step.num_label_tokens + 1
     changed = (
@@ -105,6 +107,7 @@ def test_by_hand(rule: Rule) -> None:
     ("name", "step"),
     [
         ("short_step_over_k", BY_HAND),  # a whole step: that is the mean of means
+        ("short_step_divided_twice", BY_HAND),  # a whole step: that is dividing by k
         ("misaligned_count", BY_HAND),  # no count was passed
         ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 3.0),), 1)),  # c = N: that is right
         ("misaligned_count", OptimizerStep((MicroBatch(12.0, 3, 4, 4.0),), 1)),  # c = U: counted before the shift
@@ -263,6 +266,7 @@ def test_an_empty_micro_batch_weighs_nothing(rule: Rule) -> None:
     elif rule.name not in (
         "mean_of_means",
         "mean_of_means_over_k",
+        "short_step_divided_twice",
         "sum_over_k",
     ):  # likewise how many micro-batches came
         assert rule.contributions(empty)[:2] == close(rule.contributions(step))
