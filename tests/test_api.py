@@ -115,6 +115,19 @@ def test_a_model_is_checked_as_it_is() -> None:
     assert found.record.config.gradient_accumulation_steps == (4,)
 
 
+def test_a_model_in_double_precision_is_checked_in_it() -> None:
+    single, double = (gacheck.check(tiny_model(RightModel).to(dtype)) for dtype in (torch.float32, torch.float64))
+
+    assert double.verdict.code == single.verdict.code
+    assert double.record.config.dtype == "float64"
+
+
+def test_a_model_without_a_config_is_told_what_to_hand_over() -> None:
+    with pytest.raises(gacheck.GacheckError, match="Linear has no config") as raised:
+        gacheck.check(torch.nn.Linear(2, 2))
+    assert "gacheck.check(trainer)" in str(raised.value.fix)
+
+
 def check_model(trainer: Trainer) -> None:
     gacheck.check(trainer.model)
 

@@ -370,6 +370,15 @@ def test_a_gradient_that_is_no_number_is_never_right(bad: float, autocast: str |
     assert find(record, passes[0].loss_kwargs, measure_tolerance(record.oracle, record.passes)).codes == (code,)
 
 
+def test_a_gradient_that_is_no_number_behind_finite_losses_is_said_to_be_just_that() -> None:
+    passes = [with_grad_norm(p, math.nan) for p in passes_of("token_mean")]
+    verdict = analyse(run_record(passes)).verdict
+
+    assert (verdict.code, verdict.affects) == ("NONFINITE", "gradient")
+    assert verdict.words.summary == "the log looks right, but in the gradient some values are not finite"
+    assert "finite losses" in verdict.words.cause
+
+
 def test_a_gradient_in_the_second_step_alone_counts_as_well() -> None:
     # What is not put to zero between steps, say, is right in the first.
     record = attached_run("token_mean")

@@ -308,6 +308,19 @@ def test_a_penalty_on_all_logits_does_not_mislead(shifts: bool) -> None:
     assert bool(found.supported.all())
 
 
+@pytest.mark.parametrize("shifts", [True, False])
+@pytest.mark.parametrize("smoothing", [0.05, 0.1, 0.3])
+def test_of_rows_known_by_heart_only_a_loss_that_does_not_shift_is_said_not_to(shifts: bool, smoothing: float) -> None:
+    # Certain of the label that follows: smoothing climbs along it, whichever label is scored.
+    vocabulary, labels = 64, torch.arange(3, 23)[None]
+    weights = functional.one_hot(labels + 1, vocabulary).float().requires_grad_()
+    logits = 12.0 * weights
+    scored, wanted = (logits[:, :-1], labels[:, 1:]) if shifts else (logits, labels)
+    loss = functional.cross_entropy(scored.reshape(-1, vocabulary), wanted.reshape(-1), label_smoothing=smoothing)
+
+    assert find_alignment(loss, logits, labels).shifts is shifts
+
+
 def test_a_loss_of_another_kind_is_not_said_to_be_aligned() -> None:
     logits = watched_logits()
     found = find_alignment(logits.square().mean(), logits, LABELS)

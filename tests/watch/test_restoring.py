@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gacheck.watch import restoring
-from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed
+from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 
 
 def draw() -> tuple[float, float, float]:
@@ -388,3 +388,38 @@ def test_hooks_on_a_forward_stay() -> None:
     with hooks_muted(model):
         model(torch.ones(1, 2))
     assert called == ["forward"]
+
+
+# --- weights ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model[0].weight.data.mul_(3),
+        lambda model: torch._foreach_mul_([p.data for p in model.parameters()], 2.0),
+        lambda model: setattr(model[0].bias, "data", torch.zeros(2)),
+        lambda model: model[1].weight.data[0].fill_(1.0),
+        lambda model: torch.optim.SGD(model.parameters(), lr=0.1).step(),
+    ],
+    ids=["in place", "several at once", "another tensor", "a part", "an optimizer"],
+)
+def test_weights_that_change_within_the_block_come_back(change: Any) -> None:
+    model = two_layers()
+    before = [p.detach().clone() for p in model.parameters()]
+    tensors = [p.data_ptr() for p in model.parameters()]
+    with weights_kept(model.parameters()):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        change(model)
+        assert not all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    assert [p.data_ptr() for p in model.parameters()] == tensors
+
+
+def test_weights_that_are_only_read_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = two_layers()
+    monkeypatch.setattr(torch.Tensor, "clone", lambda *_: pytest.fail("a copy"))
+    with weights_kept(model.parameters()):
+        model(torch.ones(2, model[0].in_features)).sum().backward()

@@ -272,7 +272,9 @@ FAULTS = (
     ),
     Fault(
         "NONFINITE",
-        lambda case: f"{'a gradient' if _first_nonfinite(case) is None else 'the loss'} is not a finite number",
+        lambda case: (
+            "some values are not finite" if _first_nonfinite(case) is None else "the loss is not a finite number"
+        ),
         _nonfinite,
         nothing,
         _nonfinite_otherwise,
