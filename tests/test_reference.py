@@ -73,7 +73,7 @@ def test_rows_of_the_commands() -> None:
         "| `--max-steps` | `INT` | optimizer steps per pass | 8 |",
         "| `--gradient-accumulation-steps`, `-k` | `LIST` | accumulation steps to compare | 1,2,4,8 |",
         "| `--exit-zero` | | exit 0 whatever the verdict | |",
-        "| `--dtype` | `float32\\|bfloat16\\|float16` | dtype of the weights | float32 |",
+        "| `--dtype` | `float32\\|bfloat16\\|float16\\|float64` | dtype of the weights | float32 |",
         "| `RUN` | a run's folder or its record.json | the newest under gacheck-runs/ |",
         # The values of an enum that may be left out, and a number: both are read off the signature.
         "| `--fail-on` | `fail\\|warn` | exit 1 if the verdict fails, or warns; 3 if nothing could be judged | |",
