@@ -11,8 +11,10 @@ Run it with nothing else on the machine.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import tempfile
 import time
@@ -29,6 +31,8 @@ from gacheck.watch.watch import Watch
 
 PAGE = Path(__file__).parent / "overhead.md"
 ROUNDS = 20
+ROUNDS_OF_MEMORY = 5
+MEGABYTE = 2**20
 OBSERVED, AFTER = 2, 2
 ACCUMULATION_STEPS, ROWS, TOKENS = 4, 2, 64
 CONFIDENCE = 0.95
@@ -83,6 +87,29 @@ def train(model: LlamaForCausalLM, rows: list[dict[str, list[int]]], *, watched:
     return clock.seconds
 
 
+def make_rows() -> list[dict[str, list[int]]]:
+    """Make the rows of a training."""
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for _ in range((OBSERVED + AFTER) * ACCUMULATION_STEPS * ROWS):
+        ids = torch.randint(0, 32_000, (TOKENS,), generator=generator).tolist()
+        rows.append({"input_ids": ids, "labels": ids})
+    return rows
+
+
+def peak(watched: bool) -> float:
+    """Train in a process of its own, and return the most memory that it had, bytes."""
+    torch.manual_seed(0)
+    train(make_model(), make_rows(), watched=watched)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def peaks() -> list[float]:
+    """Return by how many bytes a watched training's peak is above one that is not, a difference a round."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return [pool.apply(peak, (True,)) - pool.apply(peak, (False,)) for _ in range(ROUNDS_OF_MEMORY)]
+
+
 def ratios(alone: list[list[float]], watched: list[list[float]], steps: range) -> list[float]:
     """Return watched over alone for the sum of these steps, a ratio a round."""
     return [sum(w[i] for i in steps) / sum(a[i] for i in steps) for a, w in zip(alone, watched, strict=True)]
@@ -106,8 +133,12 @@ def row(name: str, measured: list[float]) -> str:
     return f"| {name} | {statistics.median(measured):.3f} | {low:.3f} to {high:.3f} |"
 
 
-def page(model: LlamaForCausalLM, alone: list[list[float]], watched: list[list[float]]) -> str:
+def page(model: LlamaForCausalLM, alone: list[list[float]], watched: list[list[float]], above: list[float]) -> str:
     """Write the page."""
+    largest = max(p.numel() * p.element_size() for p in model.parameters()) / MEGABYTE
+    weights = sum(p.numel() * p.element_size() for p in model.parameters()) / MEGABYTE
+    logits = ROWS * TOKENS * model.config.vocab_size * 8 / MEGABYTE
+    low, middle, high = (each / MEGABYTE for each in (min(above), statistics.median(above), max(above)))
     observed, after = range(OBSERVED), range(OBSERVED, OBSERVED + AFTER)
     # What the same comparison says where both are not watched: neighbouring rounds.
     unrest = ratios(alone[1:], alone[:-1], after)
@@ -134,6 +165,10 @@ Seconds per optimizer step, watched over not watched:
 {table}
 
 An interval that holds 1 says that no cost was seen above the machine's own unrest, not that there is none.
+
+Peak memory of a process, watched minus not watched, {ROUNDS_OF_MEMORY} pairs of processes in turns: a median of
+{middle:.0f} MiB, {low:.0f} to {high:.0f}. The weights take {weights:.0f} MiB, the gradient of the largest parameter
+{largest:.0f} MiB, the logits of a micro-batch {logits:.0f} MiB in the float64 in which cross-entropy is computed.
 """
 
 
@@ -142,18 +177,14 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
     model = make_model()
-    generator = torch.Generator().manual_seed(0)
-    rows = []
-    for _ in range((OBSERVED + AFTER) * ACCUMULATION_STEPS * ROWS):
-        ids = torch.randint(0, 32_000, (TOKENS,), generator=generator).tolist()
-        rows.append({"input_ids": ids, "labels": ids})
+    rows = make_rows()
     train(model, rows, watched=False)  # warms up
     alone, watched = [], []
     for number in range(ROUNDS):
         # Which comes first changes from round to round.
         for is_watched in (False, True) if number % 2 else (True, False):
             (watched if is_watched else alone).append(train(model, rows, watched=is_watched))
-    PAGE.write_text(page(model, alone, watched), encoding="utf-8")
+    PAGE.write_text(page(model, alone, watched, peaks()), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 

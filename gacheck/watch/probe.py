@@ -99,7 +99,7 @@ class Probe:
         self._micro_batches: list[MicroBatchRecord] = []
         self._sketcher: Sketcher | None = None
         self._rounding: Rounding | None = None
-        self._versions: list[int] = []
+        self._updates_before = 0
         self._questions = Questions(trainer, locate=locate, exchange=exchange)
         self._model: Any = None
         self._is_replaying = False
@@ -289,14 +289,21 @@ class Probe:
         # What changes them between two micro-batches counts with the later one.
         earlier = next((each.present for each in reversed(self._seen) if each is not None), None)
         before, scale = sketcher.present() if earlier is None else earlier, self._loss_scale
-        if earlier is not None and bool(earlier.any()) and sketcher.is_updated(self._versions):
-            raise RuntimeError("weights are updated before the last micro-batch of the step")
-        self._versions = sketcher.versions()
+        updates = self._num_updates
+        if earlier is None:
+            self._updates_before = updates
+        elif updates != self._updates_before:
+            raise RuntimeError("the Trainer updates the weights before it says that the step is whole")
+        versions = sketcher.versions()
 
         def after() -> None:
             with self._guarded():
-                if sketcher.is_updated(self._versions):
-                    raise RuntimeError("weights are updated within backward, which leaves no gradients to compare")
+                if sketcher.is_updated(versions):
+                    updated = RuntimeError("weights are updated within training_step, which leaves no gradients behind")
+                    # Where several micro-batches are to make a step, they do not: that is a fault of the gradient.
+                    if self._trainer.args.gradient_accumulation_steps == 1:
+                        raise updated
+                    self.trouble.append(updated)
                 seen.present = sketcher.present()
                 seen.growth = (seen.present - before) / scale
 
@@ -500,6 +507,11 @@ class Probe:
         One micro-batch can come out as cross-entropy by chance; where all do, the loss is that.
         """
         return self._questions.may_ask and any(each.is_other for each in seen)
+
+    @property
+    def _num_updates(self) -> int:
+        """How many the Trainer has counted."""
+        return int(getattr(getattr(self._trainer, "state", None), "global_step", 0))
 
     @property
     def _loss_scale(self) -> float:
