@@ -62,7 +62,7 @@ JOBS ?= 2
 accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accused, faults missed (forty minutes; RUNS=50 is a look)
 	$(BIN)/python docs/make_accuracy.py $(RUNS) --jobs $(JOBS)
 
-overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (six minutes, nothing else running)
+overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (seven minutes, nothing else running)
 	$(BIN)/python docs/make_overhead.py
 
 clean: ## remove .venv and caches; runs are kept
