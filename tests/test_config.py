@@ -196,7 +196,7 @@ BAD_VALUES = [
     ("label_smoothing_factor", -0.5, "-0.5"),
     ("seed", -17, "-17"),
     ("seed", 2**32, str(2**32)),
-    ("dtype", "float64", "'float64'"),
+    ("dtype", "float8", "'float8'"),
     ("bf16", "perhaps", "'perhaps'"),
     ("model", 5, "5"),
     ("config_override", ["a"], "'a'"),

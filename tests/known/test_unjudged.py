@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import SystemRandom
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, Trainer
 
+from gacheck.measure.passes.snapshot import Snapshot
 from tests.known.bodies import llama
 from tests.known.doors import check, watch
 from tests.known.training import Training
@@ -73,6 +75,14 @@ class FromOutside(Trainer):  # type: ignore[misc]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         loss = loss * (0.5 + SystemRandom().random())
         return (loss, outputs) if return_outputs else loss
+
+
+@pytest.fixture(autouse=True)
+def no_traces() -> Iterator[None]:
+    """Reset accelerate's process-wide state after each test: a bare Trainer leaves it behind."""
+    snapshot = Snapshot(torch.nn.Identity())
+    yield
+    snapshot.remove_traces()
 
 
 def follows_itself() -> Any:
