@@ -59,7 +59,7 @@ selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 RUNS ?= 4000
 JOBS ?= 2
 
-accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accused, faults missed (forty minutes; RUNS=50 is a look)
+accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accused, faults missed (twenty minutes; RUNS=50 is a look)
 	$(BIN)/python docs/make_accuracy.py $(RUNS) --jobs $(JOBS)
 
 overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (seven minutes, nothing else running)

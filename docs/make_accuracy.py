@@ -1,6 +1,6 @@
 """Measures how often gacheck is wrong, and writes docs/accuracy.md.
 
-    make accuracy                          4,000 trials, half of them right: about forty minutes
+    make accuracy                          4,000 trials, half of them right: about twenty minutes on two cores
     make accuracy RUNS=50                  a quick look, on stdout; nothing is written below 4,000
     python docs/make_accuracy.py --seed 7  repeats one trial, and says its truth and its verdict
 
