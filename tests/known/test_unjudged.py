@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import SystemRandom
+from itertools import count
 from typing import Any
 
 import pytest
@@ -68,12 +68,16 @@ class FollowsItself(LlamaForCausalLM):  # type: ignore[misc]
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
 
 
+WEIGHTS = count(1)
+"""Belongs to neither model nor Trainer, so that nobody puts it back."""
+
+
 class FromOutside(Trainer):  # type: ignore[misc]
-    """Weighs every micro-batch by chance that nobody can put back."""
+    """Weighs what it is asked by something that is never the same twice."""
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        loss = loss * (0.5 + SystemRandom().random())
+        loss = loss * next(WEIGHTS)
         return (loss, outputs) if return_outputs else loss
 
 
