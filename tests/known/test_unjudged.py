@@ -126,6 +126,6 @@ def test_an_update_at_every_micro_batch_is_a_fault_of_the_gradient() -> None:
 def test_a_training_that_is_not_the_same_twice_is_not_judged() -> None:
     verdict = check(Training(FromOutside)).verdict
 
-    assert (verdict.code, verdict.affects) == ("INCONCLUSIVE", "none")
+    assert (verdict.code, verdict.severity) == ("INCONCLUSIVE", "inconclusive")
     assert verdict.words.summary == "the training is not the same twice"
     assert "generator" in verdict.words.fix
