@@ -106,6 +106,12 @@ class Case:
         return next((rule for rule in rules if self.code in rule.codes), rules[0] if rules else None)
 
     @property
+    def first_nonfinite(self) -> PassFigures | None:
+        """Return the first pass of `auto` that returned a loss which is no finite number."""
+        flag = self.auto.flag if self.auto is not None else None
+        return next((f for f in self.figures if f.nonfinite and f.loss_kwargs == flag), None)
+
+    @property
     def gradient_unseen(self) -> bool:
         """Whether losses were judged of which nothing is known of the gradient."""
         return self.auto is not None and any(p.gradient_unseen for p in self.auto.passes)

@@ -154,6 +154,12 @@ def describe_training(trainer: Any) -> dict[str, Any]:
     }
 
 
+def runs_own_code(trainer: Any) -> bool:
+    """Whether any of what computes a training's loss is somebody's own, of which nothing is known."""
+    parts = (trainer.training_step, trainer.compute_loss, type(base_model(trainer.model)))
+    return getattr(trainer, "compute_loss_func", None) is not None or not all(map(is_of_transformers, parts))
+
+
 def autocast_of(trainer: Any) -> str | None:
     """Return the precision that a Trainer's forwards are cast to; None where they are not."""
     return PRECISIONS.get(str(getattr(trainer.accelerator, "mixed_precision", "no")))

@@ -39,14 +39,6 @@ def read_overrides(trainer: Any) -> Overrides:
     )
 
 
-def runs_own_code(trainer: Any) -> bool:
-    """Whether any of what computes a training's loss is somebody's own, of which nothing is known."""
-    model = trainer.model
-    model = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
-    parts = (trainer.training_step, trainer.compute_loss, type(model))
-    return getattr(trainer, "compute_loss_func", None) is not None or not all(map(is_of_transformers, parts))
-
-
 @dataclass(frozen=True)
 class _Method:
     """What stands for a method of the Trainer: where it is not transformers' own, its name and what its code does."""

@@ -203,7 +203,7 @@ class Probe:
                 self._rounding.repeated = (gradient / self._loss_scale - growth).norm(dim=1) / norm
                 errors.append(float(self._rounding.repeated.norm()))
         repeats = all(error <= NOT_REPEATED for error in errors if math.isfinite(error))
-        self._questions.note(repeats=repeats)
+        self._questions.own_loss = replace(self.own_loss, repeats=repeats)
         if not repeats:
             self.trouble.append(RuntimeError("a micro-batch that the training did twice was not the same"))
 
@@ -328,7 +328,8 @@ class Probe:
         plain = replayed.plain if replayed is not None else None
         if replayed is None and (read is None or read.sum_nats is None):
             return None
-        self._questions.note(is_asked=self._questions.may_ask and seen.num_asked == 1)
+        is_asked = self._questions.may_ask and seen.num_asked == 1
+        self._questions.own_loss = replace(self.own_loss, is_asked=is_asked)
         weight = read.weight(self._loss_scale) if read is not None else None
         taken = reader.backward.loss if reader is not None else None
         # A training's step may do other forwards than that of its loss: the replay's logits are those of the loss.
@@ -425,7 +426,8 @@ class Probe:
             noise = self._rounding.of(gradient, seen, self._loss_scale)
             products = replays.products(gradient, noise, names, suspects)
         if not self._is_distributed:
-            known = [self._with_growth(m, s) for m, s in zip(known, seen)]
+            asks_own = self._asks_own(seen)
+            known = [self._with_growth(m, s, asks_own=asks_own) for m, s in zip(known, seen)]
         return known, products
 
     def _explain(self, known: list[MicroBatchRecord]) -> Explanation | None:
@@ -489,11 +491,11 @@ class Probe:
             own = [decode(text, like) for process in told for text in process[1]]
         return ReplayGradients.of(plain, own)
 
-    def _with_growth(self, record: MicroBatchRecord, seen: Seen) -> MicroBatchRecord:
+    def _with_growth(self, record: MicroBatchRecord, seen: Seen, *, asks_own: bool) -> MicroBatchRecord:
         replayed = seen.replayed
         if record.observation is None or replayed is None or seen.growth is None:
             return record
-        own = replayed.own_gradient if self._asks_own([s for s in self._seen if s is not None]) else None
+        own = replayed.own_gradient if asks_own else None
         replays = ReplayGradients.of([replayed.plain_gradient], [own])
         if replays is None or seen.present is None or self._rounding is None:
             return record

@@ -25,7 +25,7 @@ class Questions:
         exchange: None in a training of one process.
 
     Attributes:
-        own_loss: What was answered.
+        own_loss: What was answered; and what its owner knows without asking.
         location: Of the line, outermost last; none where that was not asked, or not found.
     """
 
@@ -40,10 +40,6 @@ class Questions:
     def may_ask(self) -> bool:
         """Whether what `compute_loss` says is what the training minimises."""
         return self.own_loss.is_asked is not False
-
-    def note(self, **facts: bool | None) -> None:
-        """Note what is known of the own loss without asking."""
-        self.own_loss = replace(self.own_loss, **facts)  # type: ignore[arg-type]
 
     def ask(self, seen: Sequence[Seen], *, shifts: bool) -> None:
         """Ask what explains a step; a question that cannot be answered stays open.

@@ -26,9 +26,9 @@ from gacheck.watch.cross_entropy import (
     measure,
     resolution,
 )
+from gacheck.watch.description import runs_own_code
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
-from gacheck.watch.overrides import runs_own_code
 from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
 from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 from gacheck.watch.sketches import Sketcher

@@ -11,7 +11,7 @@ from gacheck.watch.description import autocast_unit
 from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
 
-# Where rounding can take more than this of a loss, its gradient tells nothing more.
+# No more is allowed for, however little of a loss is left above its own rounding.
 MOST = 0.05
 
 

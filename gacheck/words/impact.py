@@ -21,7 +21,7 @@ def impact(case: Case) -> str:
     if worst is None or auto is None or worst.ratio is None:
         return "Not measured."
     if case.code == "NONFINITE":
-        return "The gradients are not finite either, or not to be trusted." if _is_loss(case) else _SPOILED
+        return _nonfinite_sentence(case)
     if case.code == "LABELS_NOT_SHIFTED":
         return "Gradients follow the log: both are of the wrong targets."
     if case.only_tails:
@@ -40,11 +40,10 @@ def impact(case: Case) -> str:
     return " ".join(part for part in parts if part)
 
 
-_SPOILED = "The losses are finite; the optimizer is handed gradients that are not."
-
-
-def _is_loss(case: Case) -> bool:
-    return any(f.nonfinite for f in case.figures if case.auto is None or f.loss_kwargs == case.auto.flag)
+def _nonfinite_sentence(case: Case) -> str:
+    if case.first_nonfinite is None:
+        return "The losses are finite; the optimizer is handed gradients that are not."
+    return "The gradients are not finite either, or not to be trusted."
 
 
 def _gradient_sentence(case: Case, worst: PassFigures) -> str:

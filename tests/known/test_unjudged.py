@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -10,11 +9,12 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, Trainer
 
-from gacheck.measure.passes.snapshot import Snapshot
 from tests.known.bodies import llama
 from tests.known.doors import check, watch
 from tests.known.training import Training
 from tests.measure.modelling import same_weights, weights_of
+
+pytestmark = pytest.mark.usefixtures("no_traces")
 
 
 class LooksAhead(Trainer):  # type: ignore[misc]
@@ -79,14 +79,6 @@ class FromOutside(Trainer):  # type: ignore[misc]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         loss = loss * next(WEIGHTS)
         return (loss, outputs) if return_outputs else loss
-
-
-@pytest.fixture(autouse=True)
-def no_traces() -> Iterator[None]:
-    """Reset accelerate's process-wide state after each test: a bare Trainer leaves it behind."""
-    snapshot = Snapshot(torch.nn.Identity())
-    yield
-    snapshot.remove_traces()
 
 
 def follows_itself() -> Any:

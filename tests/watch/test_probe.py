@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any
@@ -15,7 +15,6 @@ from packaging.version import Version
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from gacheck.core.finding import GRADIENT_AGREES, agrees
-from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.rules.explain import Explanation, explain
 from gacheck.rules.facts import StepRecord
 from gacheck.rules.gradients import GradientError, gradient_error, multiple, multipliers
@@ -24,6 +23,8 @@ from gacheck.watch.batches import batch_fingerprints
 from gacheck.watch.probe import Probe, gradient_norm
 from tests.measure.modelling import Bench, bench, same_weights, tiny_model, weights_of
 from tests.watch.toys import BATCHES, Inputs, ToyModel, ToyTrainer, same_state, state_of
+
+pytestmark = pytest.mark.usefixtures("no_traces")
 
 NEVER_CLIPS = 1e9
 
@@ -92,14 +93,6 @@ def train(
 @pytest.fixture(scope="module")
 def material() -> Bench:
     return bench(tiny_model(), max_steps=3)
-
-
-@pytest.fixture(autouse=True)
-def no_traces() -> Iterator[None]:
-    """Reset accelerate's process-wide state after each test: precision would leak into the next."""
-    snapshot = Snapshot(torch.nn.Identity())
-    yield
-    snapshot.remove_traces()
 
 
 def fresh(dropout: float = 0.0) -> PreTrainedModel:

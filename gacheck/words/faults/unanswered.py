@@ -51,19 +51,15 @@ def _rejected(case: Case) -> str:
 
 
 def _nonfinite(case: Case) -> str:
-    first = _first_nonfinite(case)
+    first = case.first_nonfinite
     if first is None:
         return "training_step returned finite losses, and left gradients that are NaN or infinite behind."
     place = f" at k = {first.accumulation_steps}"
     return f"training_step returned NaN or infinity{place}. The Trainer's logging_nan_inf_filter hides that in its log."
 
 
-def _first_nonfinite(case: Case) -> PassFigures | None:
-    return next((f for f in case.figures if f.nonfinite and case.auto and f.loss_kwargs == case.auto.flag), None)
-
-
 def _nonfinite_otherwise(case: Case) -> str:
-    if _first_nonfinite(case) is None:
+    if case.first_nonfinite is None:
         return "Look at what has a gradient that is not finite where the loss is: a root or a norm at zero, say."
     return "Set logging_nan_inf_filter=False to see it in the log; then look at the learning rate, the dtype, the data."
 
@@ -273,7 +269,7 @@ FAULTS = (
     Fault(
         "NONFINITE",
         lambda case: (
-            "some values are not finite" if _first_nonfinite(case) is None else "the loss is not a finite number"
+            "some values are not finite" if case.first_nonfinite is None else "the loss is not a finite number"
         ),
         _nonfinite,
         nothing,

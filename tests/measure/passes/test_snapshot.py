@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,10 @@ from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.measure.text.rows import Collator
 from tests.measure.modelling import bench, same_weights, tiny_model, weights_of
 
+pytestmark = pytest.mark.usefixtures("no_traces")
+
 CHECKOUT = Path(__file__).parents[3]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_full_backward_hooks", "_state_dict_hooks")
-
-
-@pytest.fixture(autouse=True)
-def no_traces() -> Iterator[None]:
-    """Whatever a test leaves in accelerate and the environment goes."""
-    snapshot = Snapshot(torch.nn.Identity())
-    yield
-    snapshot.remove_traces()
 
 
 def train_bare(model: Any, **options: Any) -> None:
