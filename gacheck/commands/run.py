@@ -139,4 +139,5 @@ def _text(analysis: Analysis, settings: RunConfig, folder: Path) -> str:
     stream = sys.stderr if settings.json_output else sys.stdout
     if settings.quiet:
         return render_verdict(analysis, view_of(stream))
-    return render_terminal(analysis, view_of(stream, saved=f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"))
+    saved = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
+    return render_terminal(analysis, view_of(stream, saved=saved, verbose=settings.verbose))

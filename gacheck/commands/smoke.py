@@ -32,6 +32,7 @@ LEFT_OUT = {
     "force",
     "resume",
     "quiet",
+    "verbose",
 }
 
 

@@ -181,6 +181,7 @@ def _verdict(analysis: Analysis) -> dict[str, Any]:
         "remaining": verdict.remaining,
         "summary": words.summary,
         "cause": words.cause,
+        "certainty": words.certainty,
         "impact": words.impact,
         "fix": words.fix,
         "notes": list(words.notes),
