@@ -48,6 +48,14 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "explain": LazyCommand(
+        "gacheck.commands.explain:explain",
+        "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
+    ),
+    "models": LazyCommand(
+        "gacheck.commands.models:models",
+        "List the types that tiny: takes: those of the installed transformers with a language model.",
+    ),
     "env": LazyCommand(
         "gacheck.commands.env:env",
         "Print versions and platform, for bug reports; imports none of the packages that it names.",

@@ -94,7 +94,7 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
         try:
             return run_passes(
                 record,
-                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.step_done)),
+                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.advance)),
                 lambda saved: save_record(saved, folder),
             )
         except KeyboardInterrupt:
