@@ -47,6 +47,8 @@ def attach(
 ) -> None:
     """Run a training command and check the first optimizer steps of its Trainer, without changing them.
 
+    Example: gacheck attach -- python train.py
+
     Write -- before the command. The verdict goes to stderr when the command has ended; the record is there as soon as
     the steps are observed.
     Exit codes: those of the command · 3 no Trainer was seen · with --fail-on: 1 the verdict fails, 3 inconclusive,
@@ -95,7 +97,9 @@ def _keep_and_announce(keeper: Keeper, announced: set[int]) -> None:
         if saved.record.num_steps >= saved.record.num_observed_steps and number not in announced:
             announced.add(number)
             line = render_headline(analyse(saved.record), view_of(sys.stderr))
-            details = "" if saved.folder is None else f"; details: {shlex.join(['gacheck', 'report', str(saved.folder)])}"
+            details = (
+                "" if saved.folder is None else f"; details: {shlex.join(['gacheck', 'report', str(saved.folder)])}"
+            )
             write_err(f"gacheck: {line}{details}\n")
 
 

@@ -39,6 +39,8 @@ def report(
 ) -> None:
     """Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.
 
+    Example: gacheck report --format markdown
+
     Exit codes: 0 rendered, whatever the verdict, unless --exit-code · 1 the verdict fails ·
     2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.
     """

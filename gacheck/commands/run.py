@@ -30,6 +30,8 @@ def run(
 ) -> None:
     """Train briefly at every k, with the flag on and off, and say whether the loss is right.
 
+    Example: gacheck run --model ./my-model --dataset corpus.jsonl -k 1,8
+
     Exit codes: 0 fine (a warning too, unless --strict) · 1 the verdict fails · 2 usage or input ·
     3 inconclusive · 4 could not run · 130 interrupted.
     """

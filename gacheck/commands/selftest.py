@@ -23,6 +23,8 @@ def selftest(
 ) -> None:
     """Plant one fault at a time in a right model and Trainer, and check that the verdict names it.
 
+    Example: gacheck selftest -v
+
     Exit code 1 if a fault is missed or a right model is accused.
     """
     require_stdout()

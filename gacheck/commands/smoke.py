@@ -43,6 +43,8 @@ def smoke(
 ) -> None:
     """Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.
 
+    Example: gacheck smoke --model ./my-model --strict
+
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
     """

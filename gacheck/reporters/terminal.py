@@ -49,6 +49,7 @@ VISIBLE_DIFFERENCE = 0.1
 BARS = {Flag.ON: "█", Flag.OFF: "░"}
 LONGEST_BAR = 48
 
+
 def render_terminal(analysis: Analysis, view: View = PAGE) -> str:
     """Render header and verdict, and between them, where something differs, table and bars."""
     columns = view.columns
