@@ -6,6 +6,8 @@ import difflib
 import io
 import re
 import sys
+from collections.abc import Mapping
+from importlib.resources import files
 
 import typer
 
@@ -15,7 +17,8 @@ from gacheck.reporters.reporter import View
 from gacheck.reporters.text import HEADS, ascii_only, wrap
 from gacheck.rules.table import SEVERITY_RANK
 from gacheck.words.faults import FAULTS
-from gacheck.words.pages import sections
+
+PAGE = "faults.md"
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 # A table of two columns: its head with the line below it, and a row.
@@ -43,6 +46,16 @@ def explain(
             fix=f"did you mean  gacheck explain {close[0]}  ?" if close else "gacheck explain  lists them",
         )
     write_out(render_section(name, sections()[name], view))
+
+
+def sections() -> Mapping[str, str]:
+    """Return the sections of the faults page by their titles, in their order; a code's is titled by the code.
+
+    Source: docs/faults.md, to which faults.md beside this module is a link.
+    """
+    parts = (files("gacheck.commands") / PAGE).read_text(encoding="utf-8").split("\n## ")[1:]
+    titled = (part.partition("\n") for part in parts)
+    return {title.strip(): body.strip() for title, _, body in titled}
 
 
 def _list(view: View) -> str:

@@ -182,6 +182,7 @@ def _verdict(analysis: Analysis) -> dict[str, Any]:
         "summary": words.summary,
         "cause": words.cause,
         "certainty": words.certainty,
+        "compared": words.compared,
         "impact": words.impact,
         "fix": words.fix,
         "notes": list(words.notes),

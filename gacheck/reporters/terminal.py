@@ -204,7 +204,7 @@ def _field(name: str, text: str, width: int, *, whole_words: bool = False) -> li
 
 
 def _fix_lines(fix: str, width: int) -> list[str]:
-    """Return the lines of a fix; a comment that does not fit behind its code goes below it, so that both can be copied."""
+    """Return the lines of a fix; a comment that does not fit behind its code goes below it: both can be copied."""
     lines = []
     for line in filter(None, fix.split("\n")):
         code, mark, comment = line.partition(COMMENT)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gacheck.core.verdict import Case
+from gacheck.words.compared import compared
 from gacheck.words.faults import FAULTS
 from gacheck.words.faults.fault import Fault, Line, flag_line
 from gacheck.words.impact import impact
-from gacheck.words.compared import compared
 from gacheck.words.notes import certainty, notes, sureness
 
 
