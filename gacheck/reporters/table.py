@@ -33,7 +33,7 @@ from gacheck.words.analysis import Analysis
 K_WIDTH = 6
 MARGIN = 10
 # Where there is no room for more.
-LEAST_MARGIN = 7
+LEAST_MARGIN = 5
 COLUMN_SPACE = 2
 NUMBER_WIDTH = 5
 DIFFERENCE_WIDTH = 10
@@ -87,7 +87,10 @@ def table(analysis: Analysis, width: int) -> list[str]:
     lines = wrap(_sentence(analysis), "", width)
     lines += ["", margin + space.join(group.title.ljust(group.width) for group in groups)]
     for index, k in enumerate(["k", *map(str, tried_steps(analysis))]):
-        lines.append(k.rjust(K_WIDTH).ljust(len(margin)) + space.join(group.line(index) for group in groups))
+        lines.append(
+            k.rjust(min(K_WIDTH, len(margin) - 1)).ljust(len(margin))
+            + space.join(group.line(index) for group in groups)
+        )
     for index in range(max(len(group.labels) for group in groups)):
         lines.append(margin + space.join(group.label(index) for group in groups))
     if any(p.ratio is not None or p.grad_norm_ratio is not None for p in analysis.passes):

@@ -257,11 +257,23 @@ def test_ascii_is_ascii() -> None:
     assert "#" * 48 in shown
 
 
-def test_never_wider_than_80_columns_and_narrower_on_demand() -> None:
+def test_never_wider_than_80_columns() -> None:
     assert show("scaled", width=200) == show("scaled")
-    prose = show("scaled", width=60).split("FAIL")[1].splitlines()
-    code = "trainer.model_accepts_loss_kwargs"
-    assert max(cell_len(line) for line in prose if code not in line and "saved" not in line) <= 60
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_at_60_columns_nothing_is_cut_and_no_word_broken(name: str) -> None:
+    shown, wide = show(name, width=60, verbose=True), show(name, verbose=True)
+    lines = [line for line in shown.splitlines() if not line.startswith(" saved")]
+    assert max(map(cell_len, lines)) <= 60
+    bars = re.compile("[█░]+")
+    assert {word for word in shown.split() if not bars.fullmatch(word)} <= set(wide.split())
+
+
+def test_a_line_of_code_stays_whole_where_its_comment_has_no_room() -> None:
+    lines = show("scaled", width=60).splitlines()
+    code = lines.index(" fix       trainer.model_accepts_loss_kwargs = False")
+    assert lines[code + 1] == "           # before trainer.train()"
 
 
 def test_quiet_is_the_verdict_alone() -> None:
