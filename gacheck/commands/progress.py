@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from gacheck.commands.output import write_err
 from gacheck.record.parts import PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.reporters.text import ascii_only, duration, figure
+from gacheck.reporters.text import ascii_only, figure
 
 
 class LiveProgress:
@@ -98,7 +98,7 @@ class RunProgress(LiveProgress):
         self.stage(name)
         started = time.perf_counter()
         record = run_pass()
-        self.line(f"{name}  {_outcome(record)}, {duration(time.perf_counter() - started)}")
+        self.line(f"{name}  {_outcome(record)}, {time.perf_counter() - started:.1f} s")
         return record
 
 
