@@ -42,11 +42,9 @@ def test_every_code_has_a_section_that_reads_as_text(code: str) -> None:
 
 
 def test_what_a_table_held_is_all_there() -> None:
-    text = " ".join(
-        render_section("X", "| place | fix |\n|---|---|\n| Trainer | `a.b = 1`, [see](#c) |\n", View()).split()
-    )
+    page = "| place | fix |\n|---|---|\n| Trainer | `a.b = 1`, [see](#c) |\n"
 
-    assert text == "X • Trainer: a.b = 1, see"
+    assert " ".join(render_section("X", page, View()).split()) == "X • Trainer: a.b = 1, see"
 
 
 def test_a_code_may_be_typed_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,7 @@ def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, str
     with pytest.raises(SystemExit) as caught:
         main(["models", *arguments])
     assert not caught.value.code
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    return {name: class_name for name, class_name in rows}
+    return dict(line.split() for line in capsys.readouterr().out.splitlines())
 
 
 def test_all_causal_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
