@@ -33,7 +33,7 @@ def sureness(case: Case) -> str:
     if found is None or found.rule is None or found.rule.right:
         return ""  # what is right was compared with the right answer itself
     alone = "" if found.runner_up is None or _other_readings(case) else ", and no other rule does"
-    return f"This fits every micro-batch that was observed{alone}."
+    return f"This arithmetic fits every micro-batch that was observed{alone}."
 
 
 def certainty(case: Case) -> str:
