@@ -1,0 +1,1 @@
+"""Heads beyond the causal language model: which class, and the rows that it is trained on."""

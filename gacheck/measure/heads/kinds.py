@@ -1,0 +1,62 @@
+"""Which class of transformers trains for which task: read from its auto classes, none is named here.
+
+A task is called as its auto class is: AutoModelForTokenClassification makes the heads of `token-classification`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import transformers
+
+from gacheck.rules.task import CAUSAL_LM
+
+PREFIX = "AutoModelFor"
+
+# What belongs to several tasks is of the one that comes first here; after these in any order, and these last.
+FIRST = ("causal-lm", "seq2seq-lm", "speech-seq2seq", "masked-lm")
+LAST = ("pre-training", "multimodal-lm")
+
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@cache
+def auto_classes() -> dict[str, Any]:
+    """Return the auto classes with a head by their tasks' names, in the order in which a class is looked for."""
+    names = [name for name in dir(transformers) if name.startswith(PREFIX)]
+    found = {task_name(name): auto for name in names if (auto := getattr(transformers, name, None)) is not None}
+    found = {name: auto for name, auto in found.items() if hasattr(auto, "_model_mapping")}
+    middle = sorted(name for name in found if name not in (*FIRST, *LAST))
+    return {name: found[name] for name in (*FIRST, *middle, *LAST) if name in found}
+
+
+def task_name(auto_name: str) -> str:
+    """Return `token-classification` of `AutoModelForTokenClassification`."""
+    return _WORD.sub("-", auto_name.removeprefix(PREFIX)).lower()
+
+
+def task_of(class_name: str) -> str | None:
+    """Return the task that a class of transformers is made for; None where no auto class makes it."""
+    return next((task for task, auto in auto_classes().items() if class_name in _class_names(auto)), None)
+
+
+def class_for(task: str, config_class: type) -> Any:
+    """Return the class that a task's auto class makes of a config; None where it makes none."""
+    mapping = auto_classes()[task]._model_mapping
+    if config_class not in mapping:
+        return None
+    found = mapping[config_class]
+    return found[0] if isinstance(found, tuple) else found
+
+
+@cache
+def _class_names(auto: Any) -> frozenset[str]:
+    names = auto._model_mapping._model_mapping.values()
+    return frozenset(each for value in names for each in ((value,) if isinstance(value, str) else value))
+
+
+def is_causal(task: str | None) -> bool:
+    """Whether it is the task of the oracle: its right answer is computed from logits of every row by itself."""
+    return task is None or task == CAUSAL_LM.name

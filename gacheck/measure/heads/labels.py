@@ -1,0 +1,145 @@
+"""Makes the labels of a head: what its kind of target is, tried where its task leaves it open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from gacheck.measure.heads.inputs import CHOICES, Maker, Row
+from gacheck.rules.task import IGNORE_INDEX
+
+# Of the tokens of a row that a masked language model is to find again.
+MASKED = 0.3
+
+Labels = dict[str, torch.Tensor]
+
+
+def num_labels(maker: Maker) -> int:
+    """Return how many classes there are."""
+    return int(getattr(maker.config, "num_labels", None) or 2)
+
+
+def one_class(maker: Maker, row: Row) -> Labels:
+    """One of the classes, or of the choices."""
+    most = CHOICES if maker.task == "multiple-choice" else num_labels(maker)
+    return {"labels": torch.tensor(maker.integer(0, max(most, 2)))}
+
+
+def number(maker: Maker, row: Row) -> Labels:
+    """Numbers: as many as a regression predicts."""
+    count = num_labels(maker)
+    return {"labels": maker.normal(count) if count > 1 else maker.normal(1)[0]}
+
+
+def several_classes(maker: Maker, row: Row) -> Labels:
+    """Of each class whether it holds."""
+    return {"labels": torch.randint(0, 2, (num_labels(maker),), generator=maker.generator).float()}
+
+
+def class_per_token(maker: Maker, row: Row) -> Labels:
+    """A class for every token."""
+    return {"labels": torch.randint(0, num_labels(maker), row["input_ids"].shape, generator=maker.generator)}
+
+
+def masked_tokens(maker: Maker, row: Row) -> Labels:
+    """The tokens themselves, at some places; the others are not scored."""
+    chosen = torch.rand(row["input_ids"].shape, generator=maker.generator) < MASKED
+    chosen[..., 0] = True  # no row is without
+    return {"labels": row["input_ids"].where(chosen, IGNORE_INDEX)}
+
+
+def same_tokens(maker: Maker, row: Row) -> Labels:
+    """The tokens themselves."""
+    return {"labels": row["input_ids"].clone()}
+
+
+def other_tokens(maker: Maker, row: Row) -> Labels:
+    """Tokens of their own, as many as there happen to be."""
+    return {"labels": maker.tokens(maker.length())}
+
+
+def few_tokens(maker: Maker, row: Row) -> Labels:
+    """Fewer tokens than positions, as where each is found somewhere among them."""
+    return {"labels": maker.tokens(maker.integer(2, 6))}
+
+
+def span(maker: Maker, row: Row) -> Labels:
+    """Where an answer begins and ends."""
+    first = maker.integer(0, row["input_ids"].shape[-1] - 1)
+    last = maker.integer(first, row["input_ids"].shape[-1])
+    return {"start_positions": torch.tensor(first), "end_positions": torch.tensor(last)}
+
+
+def follows(maker: Maker, row: Row) -> Labels:
+    """Whether a sentence follows the other."""
+    return {"labels": torch.tensor(maker.integer(0, 2))}
+
+
+def pretraining(maker: Maker, row: Row) -> Labels:
+    """Masked tokens, and whether the second sentence follows the first."""
+    follow = torch.tensor(maker.integer(0, 2))
+    return {**masked_tokens(maker, row), "next_sentence_label": follow, "sentence_order_label": follow}
+
+
+def class_per_frame(maker: Maker, row: Row) -> Labels:
+    """A class for every frame of a sound, one hot."""
+    return {"labels": torch.nn.functional.one_hot(torch.tensor([maker.integer(0, num_labels(maker))]), num_labels(maker))}
+
+
+def map_of_classes(maker: Maker, row: Row) -> Labels:
+    """A class for every pixel."""
+    return {"labels": torch.randint(0, num_labels(maker), row["pixel_values"].shape[-2:], generator=maker.generator)}
+
+
+def map_of_numbers(maker: Maker, row: Row) -> Labels:
+    """A number for every pixel."""
+    return {"labels": maker.normal(*row["pixel_values"].shape[-2:]).abs()}
+
+
+def same_image(maker: Maker, row: Row) -> Labels:
+    """The image itself."""
+    return {"labels": row["pixel_values"].clone()}
+
+
+Kind = Callable[[Maker, Row], Labels]
+
+OF_TASK: dict[str, tuple[Kind, ...]] = {
+    "causal-lm": (same_tokens,),
+    "image-text-to-text": (same_tokens,),
+    "multimodal-lm": (same_tokens,),
+    "masked-lm": (masked_tokens,),
+    "pre-training": (pretraining, masked_tokens, same_tokens),
+    "seq2seq-lm": (other_tokens,),
+    "speech-seq2seq": (other_tokens,),
+    "sequence-classification": (one_class,),
+    "token-classification": (class_per_token,),
+    "question-answering": (span,),
+    "document-question-answering": (span,),
+    "multiple-choice": (one_class,),
+    "next-sentence-prediction": (follows,),
+    "image-classification": (one_class,),
+    "video-classification": (one_class,),
+    "audio-classification": (one_class,),
+    "audio-x-vector": (one_class,),
+    "ctc": (few_tokens,),
+    "rnnt": (few_tokens,),
+    "tdt": (few_tokens,),
+    "semantic-segmentation": (map_of_classes,),
+    "depth-estimation": (map_of_numbers,),
+    "visual-question-answering": (several_classes, one_class, same_tokens),
+}
+"""What the auto classes' heads are taught; where several are listed, the first with which there is a loss."""
+
+OTHERWISE: tuple[Kind, ...] = (one_class, same_tokens, other_tokens, several_classes, map_of_classes, map_of_numbers)
+"""What is tried of a head of any other task."""
+
+
+def kinds_of(maker: Maker) -> tuple[Kind, ...]:
+    """Return what to try, in order."""
+    problem = getattr(maker.config, "problem_type", None)
+    if problem == "regression" or (problem is None and maker.task == "sequence-classification" and num_labels(maker) == 1):
+        return (number,)
+    if problem == "multi_label_classification":
+        return (several_classes,)
+    return OF_TASK.get(maker.task or "", OTHERWISE)

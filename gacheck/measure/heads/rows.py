@@ -1,0 +1,121 @@
+"""Rows for a head, made up: its inputs and labels, and how they are put together in a batch."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gacheck.measure.heads.inputs import MAKERS, Maker, Row
+from gacheck.measure.heads.labels import Kind, kinds_of
+from gacheck.rules.task import IGNORE_INDEX
+from gacheck.watch.batches import Batch
+from gacheck.watch.own_loss import find_loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a row of a head consists of.
+
+    Attributes:
+        inputs: Names of what it is given.
+        labels: Makes its labels; those alone are kept that the forward names.
+        names: All arguments of the forward.
+    """
+
+    inputs: tuple[str, ...]
+    labels: Kind
+    names: frozenset[str]
+
+    def row(self, maker: Maker) -> Row:
+        """Make a row."""
+        row: Row = {}
+        for name in self.inputs:
+            row[name] = MAKERS[name](maker, row)
+        labels = self.labels(maker, row)
+        return row | {name: value for name, value in labels.items() if name in self.names}
+
+
+@dataclass(frozen=True)
+class HeadCollator:
+    """Stack rows; what is of unequal length is padded on the right.
+
+    Attributes:
+        pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
+    """
+
+    pad_token_id: int
+
+    def __call__(self, rows: Sequence[Row]) -> Batch:
+        """Return tensors with the rows as their first dimension."""
+        return {name: self._stacked(name, [row[name] for row in rows]) for name in rows[0]}
+
+    def _stacked(self, name: str, values: Sequence[torch.Tensor]) -> torch.Tensor:
+        fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
+        shape = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
+        stacked = values[0].new_full((len(values), *shape), fill.get(name, 0))
+        for place, value in zip(stacked, values, strict=True):
+            place[tuple(map(slice, value.shape))] = value
+        return stacked
+
+
+class NoRecipe(Exception):
+    """No rows with which a head gives a loss could be made; says what it demands."""
+
+
+def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) -> Recipe:
+    """Find what a head's rows have to consist of, by trying.
+
+    Raises:
+        NoRecipe: It gave no loss with anything that can be made.
+    """
+    parameters = inspect.signature(type(model).forward).parameters
+    refusals: list[str] = []
+    for kind in kinds_of(make()):
+        recipe = Recipe(_main_inputs(model, parameters), kind, frozenset(parameters))
+        while True:
+            try:
+                loss = _loss(model, recipe, make(), collate)
+            except Exception as error:
+                demanded = _demanded(error, parameters, recipe)
+                refusals.append(f"{type(error).__name__}: {error}")
+                if demanded is None:
+                    break
+                recipe = Recipe(_in_order((*recipe.inputs, demanded)), kind, recipe.names)
+                continue
+            if loss is not None:
+                return recipe
+            refusals.append("its forward returned no loss")
+            break
+    raise NoRecipe(refusals[0])
+
+
+def _main_inputs(model: Any, parameters: Any) -> tuple[str, ...]:
+    main = model.main_input_name
+    names = {main} if isinstance(main, str) else set(main)
+    if "input_ids" in names:
+        names.add("attention_mask")
+    known = [name for name in names if name in MAKERS and name in parameters]
+    return _in_order(tuple(known))
+
+
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in MAKERS if name in names)
+
+
+def _loss(model: Any, recipe: Recipe, maker: Maker, collate: HeadCollator) -> torch.Tensor | None:
+    batch = collate([recipe.row(maker) for _ in range(2)])
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        loss = find_loss(model(**{name: value.to(device) for name, value in batch.items()}))
+    return loss if loss is not None and bool(torch.isfinite(loss)) else None
+
+
+def _demanded(error: Exception, parameters: Any, recipe: Recipe) -> str | None:
+    """Return the argument that an error names and that can be made: the longest name, which may contain another."""
+    named = [n for n in MAKERS if n in parameters and n not in recipe.inputs and re.search(rf"\b{n}\b", str(error))]
+    return max(named, key=len, default=None)
