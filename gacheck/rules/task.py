@@ -17,7 +17,7 @@ class Task:
         inputs: What a row gives to the model.
         labels: The input that holds the targets, (rows, label_dims - 1 more).
         shifted_labels: The input that holds them where the collator has aligned them with the logits; None without.
-        label_dims: Dimensions of the labels.
+        label_dims: Dimensions of the labels; the logits have one more, the classes.
         for_the_loss: What a forward is given for the loss alone; without it, it returns logits.
         alignments: Whether a label is scored one position before its own; both where that is to be found out.
         ignore_index: A label that is not scored.
@@ -42,3 +42,17 @@ CAUSAL_LM = Task(
     for_the_loss=("labels", "shift_labels", "num_items_in_batch"),
     alignments=(True, False),
 )
+
+CLASSES = Task(
+    name="classes",
+    inputs=("labels",),
+    labels="labels",
+    shifted_labels=None,
+    label_dims=1,
+    for_the_loss=("labels", "num_items_in_batch"),
+    alignments=(False,),
+)
+"""One class a row: what sequences, images, sounds and choices are sorted into."""
+
+TASKS = (CAUSAL_LM, CLASSES)
+"""All tasks whose loss may be a cross-entropy; told apart by the dimensions of their labels."""

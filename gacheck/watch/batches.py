@@ -82,7 +82,7 @@ def count_labels(labels: torch.Tensor) -> int:
 
 def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
     """Count the labels that are scored."""
-    return count_labels(labels[:, 1:] if shifts else labels)
+    return count_labels(labels[:, 1:] if shifts and labels.dim() > 1 else labels)
 
 
 def repeats(read: Any, labels: torch.Tensor, where: torch.Tensor | None = None) -> bool | None:

@@ -40,11 +40,22 @@ def resolution(dtype: torch.dtype) -> float:
     return ROUNDINGS * torch.finfo(dtype).eps / 2
 
 
-def find_logits(outputs: Any) -> torch.Tensor | None:
-    """Return the (rows, positions, vocabulary) logits of a model's outputs, None if there are none."""
+def find_logits(outputs: Any, dims: int = 3) -> torch.Tensor | None:
+    """Return the logits of a model's outputs, None if there are none.
+
+    Args:
+        outputs: Named, or a tuple.
+        dims: 3 for (rows, positions, vocabulary), 2 for (rows, classes).
+    """
     named = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
     candidates = [named] if named is not None else list(outputs) if isinstance(outputs, tuple) else []
-    return next((c for c in candidates if isinstance(c, torch.Tensor) and c.dim() == 3 and c.is_floating_point()), None)
+    tensors = (each for each in candidates if isinstance(each, torch.Tensor))
+    return next((each for each in tensors if each.dim() == dims and each.is_floating_point()), None)
+
+
+def by_position(scores: torch.Tensor) -> torch.Tensor:
+    """Return logits, or their gradient, as (rows, positions, vocabulary): one class a row is a row of one position."""
+    return scores if scores.dim() > 2 else scores.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -67,11 +78,12 @@ class Alignment:
 
 
 def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignment:
-    """Pair the logits with the labels that they are scored on.
+    """Pair the logits with the labels that they are scored on: a class a row as rows of one position.
 
     Logits and labels of unequal length are aligned at their ends: prompt tuning puts positions in front.
     """
-    labels = labels.to(logits.device)
+    logits, labels = by_position(logits), labels.to(logits.device)
+    labels = labels if labels.dim() > 1 else labels.unsqueeze(1)
     length = min(logits.shape[1], labels.shape[1])
     labels = labels[:, labels.shape[1] - length :]
     first = logits.shape[1] - length
@@ -97,7 +109,7 @@ def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
 def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield scored positions and their targets in pieces: a float64 copy of all could be larger than the model."""
     most = max(1, PIECE // logits.shape[-1])
-    for row, chosen, targets in zip(logits, *_by_row(alignment)):
+    for row, chosen, targets in zip(by_position(logits), *_by_row(alignment)):
         for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most)):
             if len(wanted):
                 yield row[places], wanted
@@ -160,7 +172,7 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
 
     Args:
         loss: With its graph, which is kept.
-        logits: (rows, positions, vocabulary), of that graph.
+        logits: (rows, positions, vocabulary) or (rows, classes), of that graph.
         labels: (rows, tokens).
     """
     edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
@@ -172,7 +184,7 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
     for shifts in (True, False):
         along = whole = sizes = 0.0
         for row, gradient, chosen, targets in zip(
-            logits.detach(), seen, *_by_row(align(logits, labels, shifts=shifts))
+            by_position(logits.detach()), by_position(seen), *_by_row(align(logits, labels, shifts=shifts))
         ):
             direction = torch.softmax(row[chosen].float(), -1)
             direction[torch.arange(len(targets)), targets] -= 1
@@ -271,7 +283,7 @@ class LogitsReader:
         self._alignment = align(logits, self.labels, shifts=self.shifts)
         nats = token_nats(logits.detach(), self._alignment)
         self.sum_nats, self.num_targets = float(nats.sum()), len(nats)
-        largest = logits.detach().abs().amax(-1)[self._alignment.positions].double().sum()
+        largest = by_position(logits.detach()).abs().amax(-1)[self._alignment.positions].double().sum()
         self.noise_nats = float(largest) * (torch.finfo(torch.float32).eps / 2 + blur)
         self.directions = torch.exp(-nats) - 1  # p_y − 1
         self._gradients = {}
@@ -296,7 +308,7 @@ class LogitsReader:
         """Take ∂L/∂logit_y of every target out of the logits' gradient."""
         assert self._alignment is not None
         rows, positions = self._alignment.positions.nonzero(as_tuple=True)
-        return gradient[rows, positions, self._alignment.targets]
+        return by_position(gradient)[rows, positions, self._alignment.targets]
 
     def weight(self, scale: float = 1.0) -> TargetWeight | None:
         """Return the weight in backward; None if no gradient passed through the logits.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
-from gacheck.rules.task import CAUSAL_LM, Task
+from gacheck.rules.task import CAUSAL_LM, TASKS
 from gacheck.watch.backward import BackwardRoots, watching_backward
 from gacheck.watch.batches import Batch
 from gacheck.watch.cross_entropy import LogitsReader, find_logits, resolution
@@ -21,8 +21,7 @@ class MicroBatchReader:
     Args:
         model: Whose forward is watched.
         inputs: The micro-batch, as `training_step` is given it.
-        alignments: Whether the loss shifts the labels; both values where that is not known yet.
-        task: Says where the targets stand.
+        shifts: Whether the loss shifts the labels; None where that is not known yet.
 
     Attributes:
         inputs: The micro-batch.
@@ -32,16 +31,16 @@ class MicroBatchReader:
         trouble: Why something could not be seen.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, inputs: Batch, alignments: Sequence[bool], task: Task = CAUSAL_LM
-    ) -> None:
+    def __init__(self, model: torch.nn.Module, inputs: Batch, shifts: bool | None) -> None:
         self._model = model
-        self._task = task
         # The Trainer takes the labels out of its inputs where it computes the loss itself.
         self.inputs: Batch = dict(inputs)
-        labels, shifted = scored_labels(self.inputs, task)
+        labels, shifted = scored_labels(self.inputs)
+        self._dims = labels.dim() + 1
         self.start = RandomState.now(model)
-        self.readers = {shifts: LogitsReader(labels, shifts=shifts) for shifts in ([False] if shifted else alignments)}
+        self.readers = {
+            each: LogitsReader(labels, shifts=each) for each in alignments(labels, collated=shifted, shifts=shifts)
+        }
         self.backward = BackwardRoots()
         self.trouble: Exception | None = None
         self._forward: tuple[dict[str, Any], RandomState] | None = None
@@ -69,7 +68,7 @@ class MicroBatchReader:
         if self._is_replay or not torch.is_grad_enabled():
             return
         try:
-            logits, blur = find_logits(outputs), 0.0
+            logits, blur = find_logits(outputs, self._dims), 0.0
             if logits is None:
                 logits = self._replay()
                 # A forward of its own may have multiplied its matrices in another order than the fused loss.
@@ -85,14 +84,14 @@ class MicroBatchReader:
         """Repeat the forward without labels: a fused cross-entropy gives no logits where it is handed them."""
         assert self._forward is not None
         given, start = self._forward
-        without = {name: value for name, value in given.items() if name not in self._task.for_the_loss}
+        without = {name: value for name, value in given.items() if name not in CAUSAL_LM.for_the_loss}
         # A fused loss may have a switch among the arguments; the micro-batch alone asks for a plain forward.
         plain = {name: value for name, value in without.items() if name in self.inputs or name == "use_cache"}
         self._is_replay = True
         try:
             for arguments in (plain, without):
                 with undisturbed(self._model, start):
-                    logits = find_logits(self._model(**arguments))
+                    logits = find_logits(self._model(**arguments), self._dims)
                 if logits is not None:
                     return logits
         finally:
@@ -100,23 +99,36 @@ class MicroBatchReader:
         return None
 
 
-def has_labels(inputs: Batch, task: Task = CAUSAL_LM) -> bool:
-    """Whether the inputs of a micro-batch hold labels of the task's kind."""
+def has_labels(inputs: Batch) -> bool:
+    """Whether the inputs of a micro-batch hold labels of a kind that cross-entropy scores."""
     try:
-        scored_labels(inputs, task)
+        scored_labels(inputs)
     except ValueError:
         return False
     return True
 
 
-def scored_labels(inputs: Batch, task: Task = CAUSAL_LM) -> tuple[torch.Tensor, bool]:
+def alignments(labels: torch.Tensor, *, collated: bool, shifts: bool | None) -> tuple[bool, ...]:
+    """Return whether a loss may shift the labels: both where it is not known.
+
+    Args:
+        labels: As `scored_labels` returns them.
+        collated: Whether the collator has aligned them.
+        shifts: What is known.
+    """
+    possible = next(task.alignments for task in TASKS if task.label_dims == labels.dim())
+    return (False,) if collated else possible if shifts is None or shifts not in possible else (shifts,)
+
+
+def scored_labels(inputs: Batch) -> tuple[torch.Tensor, bool]:
     """Return the labels of a micro-batch and whether the collator has aligned them with the logits already.
 
     Raises:
         ValueError: There are none.
     """
-    for name in (task.shifted_labels, task.labels):
-        labels = inputs.get(name) if name is not None else None
-        if isinstance(labels, torch.Tensor) and labels.dim() == task.label_dims:
-            return labels, name == task.shifted_labels
+    for task in TASKS:
+        for name in filter(None, (task.shifted_labels, task.labels)):
+            labels = inputs.get(name)
+            if isinstance(labels, torch.Tensor) and labels.dim() == task.label_dims and not labels.is_floating_point():
+                return labels, name == task.shifted_labels
     raise ValueError("its inputs hold no labels, so there is no cross-entropy to hold its loss against")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gacheck.rules.task import CAUSAL_LM
+from gacheck.rules.task import TASKS
 from gacheck.watch.batches import Batch, count_targets, fresh
 
 # Where a Trainer keeps k: in its arguments, and since 4.48 that of the present step beside them.
@@ -58,7 +58,7 @@ def own_loss(
     A Trainer of somebody's own may take other ways where it is asked for the outputs.
     """
     function, labels = getattr(trainer, "compute_loss_func", None), batch.get("labels")
-    has_labels = isinstance(labels, torch.Tensor) and labels.dim() == CAUSAL_LM.label_dims
+    has_labels = _has_targets(labels)
     if function is not None and has_labels and _num_processes(trainer) > 1:
         # The Trainer would multiply what it returns by the number of processes.
         inputs = dict(batch)
@@ -79,6 +79,11 @@ def own_loss(
         except TypeError:
             raise error from None  # it was not the count
     return (found[0], found[1]) if outputs_wanted else (found, None)
+
+
+def _has_targets(labels: Any) -> bool:
+    """Whether labels can be counted as the Trainer counts them."""
+    return isinstance(labels, torch.Tensor) and labels.dim() in [task.label_dims for task in TASKS]
 
 
 def _compute_loss(trainer: Any, batch: Batch, return_outputs: bool, given: dict[str, Any]) -> Any:
@@ -106,7 +111,7 @@ def own_count(trainer: Any, inputs: Any, *, shifts: bool) -> tuple[Any, bool]:
     if method is not None and str(getattr(method, "__module__", "")).partition(".")[0] != "transformers":
         return batch_samples(trainer, [fresh(inputs)])[1], True
     labels = inputs.get("labels")
-    has_targets = isinstance(labels, torch.Tensor) and labels.dim() == CAUSAL_LM.label_dims
+    has_targets = _has_targets(labels)
     # Where nothing is scored a sum of nothing over 1 leaves what the code adds besides; over 0 it would leave nothing.
     return (_target_count(inputs, shifts=shifts).clamp_min(1) if has_targets else None), False
 

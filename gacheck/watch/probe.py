@@ -30,7 +30,6 @@ from gacheck.rules.facts import (
 from gacheck.rules.gradients import gradient_error, multipliers
 from gacheck.rules.steps import HYPOTHESES, optimizer_step
 from gacheck.rules.table import RULES_BY_NAME
-from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, fresh, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.description import hooked_parameters
@@ -227,8 +226,7 @@ class Probe:
         seen = Seen(fresh(inputs))
         if has_labels(seen.inputs):
             with self._guarded():
-                alignments = CAUSAL_LM.alignments if self.shifts is None else (self.shifts,)
-                seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, alignments)
+                seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, self.shifts)
                 stack.enter_context(seen.reader.watching())
         with self._guarded():
             self._watch_growth(seen, stack)

@@ -54,7 +54,7 @@ class Questions:
         asks_k, asks_unit, asks_location = self._anywhere(
             self.may_ask and self.own_loss.times_k is None,
             self.may_ask and has_unit and self.own_loss.unit is None,
-            self._locate and last.reader is not None and not self.location,
+            self._locate and not self.location,
         )
         if asks_k:
             with suppress(Exception):
@@ -64,9 +64,10 @@ class Questions:
             # What cannot be told apart is not known: pairs have no loss of one row.
             with suppress(Exception):
                 self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
-        if asks_location and last.reader is not None:
+        if asks_location:
+            start = last.reader.start if last.reader is not None else None
             with suppress(Exception):
-                self.location = ask_location(self._trainer, last.reader, shifts=shifts)
+                self.location = ask_location(self._trainer, last.inputs, start, shifts=shifts)
 
     def _anywhere(self, *here: bool) -> tuple[bool, ...]:
         """Return what holds in any process: a question can hold a collective call, which all have to make."""

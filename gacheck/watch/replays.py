@@ -18,9 +18,10 @@ import torch
 
 from gacheck.rules.facts import CodeLocation, Unit
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import fresh, joined, num_rows, repeats, rows_of
+from gacheck.watch.batches import count_targets, fresh, joined, num_rows, repeats, rows_of
 from gacheck.watch.cross_entropy import (
     align,
+    by_position,
     find_alignment,
     find_logits,
     measure,
@@ -28,7 +29,7 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.description import runs_own_code
 from gacheck.watch.loss_location import ScalarTrace
-from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
+from gacheck.watch.micro_batch import alignments, scored_labels
 from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
 from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 from gacheck.watch.sketches import Sketcher
@@ -205,19 +206,20 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         if batch is None:
             batch = trainer._prepare_inputs(fresh(question.inputs))
         start = RandomState.now(trainer.model)
-        with _forwards_kept(trainer.model) as kept:
+        labels, collated = _labels(batch)
+        dims = 3 if labels is None else labels.dim() + 1
+        with _forwards_kept(trainer.model, dims) as kept:
             loss = own_mean(trainer, batch, shifts=shifts is not False, count=count)
         loss = loss.mean() if loss.numel() != 1 else loss
         counted = float(count) if is_own and count is not None else None
-        labels, collated = _labels(batch)
-        logits, blur = _logits(trainer, kept.logits, batch, start) if labels is not None else (None, 0.0)
+        logits, blur = _logits(trainer, kept.logits, batch, start, dims) if labels is not None else (None, 0.0)
         mean = float(loss.detach())
-        if labels is None or logits is None or len(logits) != len(labels):
+        if labels is None or logits is None or not _may_score(logits, labels):
             return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
         if collated and _scores_the_unshifted(loss, logits, batch):
             labels, collated = batch[CAUSAL_LM.labels], False
-        alignments = (False,) if collated else CAUSAL_LM.alignments if shifts is None else (shifts,)
-        plain = replace(_cross_entropy(logits, labels, alignments, loss, blur, kept.read), is_collated=collated)
+        possible = alignments(labels, collated=collated, shifts=shifts)
+        plain = replace(_cross_entropy(logits, labels, possible, loss, blur, kept.read), is_collated=collated)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
         plain_loss = _mean_cross_entropy(logits, labels, plain)
         differs = is_plain and _differs_at_logits(
@@ -274,6 +276,11 @@ def _labels(batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, bool]:
         return None, False
 
 
+def _may_score(logits: torch.Tensor, labels: torch.Tensor) -> bool:
+    """Whether the labels are classes that the logits know, of the same rows."""
+    return len(logits) == len(labels) and (not labels.numel() or int(labels.max()) < logits.shape[-1])
+
+
 def _scores_the_unshifted(loss: torch.Tensor, logits: torch.Tensor, batch: Mapping[str, Any]) -> bool:
     """Whether a loss passes labels by that the collator has shifted, and scores each label at its own position."""
     labels = batch.get(CAUSAL_LM.labels)
@@ -292,11 +299,11 @@ class _Forwards:
 
 
 @contextmanager
-def _forwards_kept(model: torch.nn.Module) -> Iterator[_Forwards]:
+def _forwards_kept(model: torch.nn.Module, dims: int) -> Iterator[_Forwards]:
     kept = _Forwards()
 
     def keep(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
-        logits = find_logits(outputs)
+        logits = find_logits(outputs, dims)
         if logits is not None:
             kept.logits.append(logits)
             kept.read = kwargs.get("input_ids", args[0] if args else None)
@@ -309,7 +316,7 @@ def _forwards_kept(model: torch.nn.Module) -> Iterator[_Forwards]:
 
 
 def _logits(
-    trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any], start: RandomState
+    trainer: Any, kept: list[torch.Tensor], batch: Mapping[str, Any], start: RandomState, dims: int
 ) -> tuple[torch.Tensor | None, float]:
     """Return the logits of the own loss's forward, or where a fused loss gave none, of a forward without labels.
 
@@ -323,7 +330,7 @@ def _logits(
     try:
         # From the same state: dropout is to be that of the loss.
         with undisturbed(trainer.model, start):
-            logits = find_logits(trainer.model(**given))
+            logits = find_logits(trainer.model(**given), dims)
     except TypeError:  # inputs that are not the model's own
         return None, 0.0
     return logits, 0.0 if logits is None else resolution(logits.dtype)
@@ -368,7 +375,7 @@ def _cross_entropy(
 
 def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, plain: CrossEntropy) -> torch.Tensor:
     alignment = align(logits, labels, shifts=plain.shifts)
-    scored = logits[alignment.positions]
+    scored = by_position(logits)[alignment.positions]
     wide = scored.float() if scored.dtype.itemsize < 4 else scored
     total = torch.nn.functional.cross_entropy(wide, alignment.targets, reduction="sum")
     return total / max(1, plain.num_targets)
@@ -460,8 +467,7 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
         labels, collated = _labels(batch)
         counts = [1] * rows
         if labels is not None:
-            first = 1 if shifts and not collated else 0
-            counts = labels[:rows, first:].ne(CAUSAL_LM.ignore_index).flatten(1).sum(1).tolist()
+            counts = [count_targets(row[None], shifts=shifts and not collated) for row in labels[:rows]]
     known = [(loss, count) for loss, count in zip(alone, counts) if count]
     tokens = sum(loss * count for loss, count in known) / max(1, sum(counts))
     predicted: dict[Unit, float] = {
@@ -483,7 +489,8 @@ def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
         labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
         if labels is None or loss is None or logits is None or not loss.requires_grad:
             return None
-        found = _cross_entropy(logits, labels, CAUSAL_LM.alignments, loss, 0.0)
+        possible = alignments(labels, collated=False, shifts=None)
+        found = _cross_entropy(logits, labels, possible, loss, 0.0)
         return found.shifts if found.is_aligned else None
 
 
@@ -498,10 +505,19 @@ def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) ->
     return k > 1 and bool(alone) and abs(configured / alone / k - 1) <= UNIT_FITS
 
 
-def ask_location(trainer: Any, reader: MicroBatchReader, *, shifts: bool) -> tuple[CodeLocation, ...]:
-    """Look from which line the loss of a micro-batch comes, by computing it once more."""
-    with torch.no_grad(), untouched(trainer, reader.start), trainer.compute_loss_context_manager():
-        inputs = trainer._prepare_inputs(fresh(reader.inputs))
+def ask_location(
+    trainer: Any, given: Mapping[str, Any], start: RandomState | None, *, shifts: bool
+) -> tuple[CodeLocation, ...]:
+    """Look from which line the loss of a micro-batch comes, by computing it once more.
+
+    Args:
+        trainer: At the end of a step.
+        given: The micro-batch.
+        start: Random state before it; None where that is not known.
+        shifts: Whether the loss shifts the labels.
+    """
+    with torch.no_grad(), untouched(trainer, start), trainer.compute_loss_context_manager():
+        inputs = trainer._prepare_inputs(fresh(given))
         watching = ScalarTrace(trainer.model, trainer)
         with watching:
             loss = own_mean(trainer, inputs, shifts=shifts)

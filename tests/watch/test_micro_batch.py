@@ -57,7 +57,7 @@ def step(model: torch.nn.Module, watch: MicroBatchReader, **more: Any) -> torch.
 
 def test_logits_of_the_training_s_own_forward_are_read() -> None:
     model = Open()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     loss = step(model, watch)
 
     # One forward: 4 targets, whose sum the loss divides by 10.
@@ -73,7 +73,7 @@ def test_logits_of_the_training_s_own_forward_are_read() -> None:
 @pytest.mark.parametrize("more", [{}, {"num_items_in_batch": 10}, {"shift_labels": LABELS}], ids=str)
 def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) -> None:
     model = Fused()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     loss = step(model, watch, **more)
 
     assert watch.trouble is None
@@ -97,7 +97,7 @@ def test_the_forward_of_its_own_leaves_no_trace() -> None:
         model = Fused()
         torch.manual_seed(1)
         if watched:
-            step(model, MicroBatchReader(model, INPUTS, (True, False)))
+            step(model, MicroBatchReader(model, INPUTS, None))
         else:
             model(**INPUTS).loss.backward()
         assert model.head.weight.grad is not None
@@ -110,7 +110,7 @@ def test_the_forward_of_its_own_leaves_no_trace() -> None:
 
 def test_a_switch_among_the_arguments_is_left_out_of_it() -> None:
     model = Fused()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     step(model, watch, skip_logits=True)
 
     assert model.asked[1:] == [{"input_ids"}]
@@ -126,7 +126,7 @@ def test_an_argument_that_it_needs_is_handed_over_the_second_time() -> None:
             return out if "temperature" in kwargs else SimpleNamespace(loss=out.loss, logits=None)
 
     model = Needy()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     step(model, watch, temperature=2)
 
     assert model.asked[1:] == [{"input_ids"}, {"input_ids", "temperature"}]
@@ -141,7 +141,7 @@ def test_nothing_is_read_of_a_model_that_never_gives_logits() -> None:
             return SimpleNamespace(loss=super().forward(input_ids, LABELS).loss, logits=None)
 
     model = Silent()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     loss = step(model, watch)
 
     assert watch.readers[True].sum_nats is None
@@ -158,7 +158,7 @@ def test_an_error_within_is_kept_and_the_step_goes_on() -> None:
             return super().forward(input_ids, labels, **kwargs)
 
     model = Refusing()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     step(model, watch)
 
     assert isinstance(watch.trouble, KeyError)
@@ -167,7 +167,7 @@ def test_an_error_within_is_kept_and_the_step_goes_on() -> None:
 
 def test_forwards_without_gradients_are_not_the_training_s() -> None:
     model = Open()
-    watch = MicroBatchReader(model, INPUTS, (True,))
+    watch = MicroBatchReader(model, INPUTS, True)
     with watch.watching(), torch.no_grad():
         model(**INPUTS)
 
@@ -176,7 +176,7 @@ def test_forwards_without_gradients_are_not_the_training_s() -> None:
 
 def test_both_alignments_are_watched_where_it_is_not_known() -> None:
     model = Open(dropout=0.0)
-    watch = MicroBatchReader(model, INPUTS, (True, False))
+    watch = MicroBatchReader(model, INPUTS, None)
     step(model, watch)
 
     nats = {shifts: float(sum_nats(model.logits[0], LABELS, shifts=shifts)) for shifts in (True, False)}
@@ -191,7 +191,7 @@ def test_both_alignments_are_watched_where_it_is_not_known() -> None:
 def test_noise_counts_that_other_logits_are_blurred() -> None:
     noises = []
     for model, blur in ((Open(dropout=0.0), 0.0), (Fused(dropout=0.0), resolution(torch.bfloat16))):
-        watch = MicroBatchReader(model.to(torch.bfloat16), INPUTS, (True, False))
+        watch = MicroBatchReader(model.to(torch.bfloat16), INPUTS, None)
         step(model, watch)
         logits = model.logits[0]
         for shifts, reader in watch.readers.items():
@@ -204,7 +204,7 @@ def test_noise_counts_that_other_logits_are_blurred() -> None:
 
 def test_the_trainer_may_take_the_labels_out() -> None:
     inputs = dict(INPUTS)
-    watch = MicroBatchReader(Open(), inputs, (True,))
+    watch = MicroBatchReader(Open(), inputs, True)
     inputs.pop("labels")
 
     assert torch.equal(watch.inputs["labels"], LABELS)
@@ -227,15 +227,15 @@ def test_labels_that_the_collator_has_shifted_go_first(inputs: dict[str, Any], s
     assert torch.equal(labels, inputs["shift_labels" if shifted else "labels"])
 
 
-@pytest.mark.parametrize("inputs", [{}, {"labels": None}, {"labels": torch.tensor([1, 2])}, {"labels": [[1, 2]]}])
+@pytest.mark.parametrize("inputs", [{}, {"labels": None}, {"labels": torch.tensor([1.0, 2.0])}, {"labels": [[1, 2]]}])
 def test_without_labels_there_is_nothing_to_watch(inputs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="labels"):
-        MicroBatchReader(Open(), inputs, (True,))
+        MicroBatchReader(Open(), inputs, True)
 
 
 def test_shifted_labels_are_scored_where_they_stand() -> None:
     shifted = torch.tensor([[2, 0, 2, -100], [1, -100, -100, -100]])
-    watch = MicroBatchReader(Open(), {**INPUTS, "shift_labels": shifted}, (True, False))
+    watch = MicroBatchReader(Open(), {**INPUTS, "shift_labels": shifted}, None)
 
     assert list(watch.readers) == [False]
     assert torch.equal(watch.readers[False].labels, shifted)

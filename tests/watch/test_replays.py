@@ -14,7 +14,6 @@ from torch.nn import functional
 from gacheck.watch.backward import watching_backward
 from gacheck.watch.batches import rows_of
 from gacheck.watch.cross_entropy import find_logits, sum_nats
-from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import (
     NotRepeatableError,
     Question,
@@ -617,10 +616,6 @@ def test_a_model_without_a_loss_tells_no_alignment() -> None:
 # --- no trace -----------------------------------------------------------------------------------------------------
 
 
-def read(trainer: ToyTrainer) -> MicroBatchReader:
-    return MicroBatchReader(trainer.model, ROWS, (True,))
-
-
 Asking = Callable[[ToyTrainer], Any]
 
 QUESTIONS: dict[str, Asking] = {
@@ -631,7 +626,7 @@ QUESTIONS: dict[str, Asking] = {
     "gradient_noise": lambda t: gradient_noise(t, ROWS, Sketcher(t.model), 1.0),
     "find_unit": lambda t: find_unit(t, [ROWS], shifts=True),
     "returns_k_times": lambda t: returns_k_times(t, ROWS, shifts=True),
-    "ask_location": lambda t: ask_location(t, read(t), shifts=True),
+    "ask_location": lambda t: ask_location(t, ROWS, RandomState.now(t.model), shifts=True),
     "model_alignment": lambda t: model_alignment(t, ROWS),
     "step_at_other_flag": lambda t: at_other_flag(t),
 }
@@ -809,7 +804,7 @@ def line_of(code: Any, text: str) -> int:
 
 def test_the_line_of_the_loss_is_found() -> None:
     trainer = smoothed()
-    lines = ask_location(trainer, read(trainer), shifts=True)
+    lines = ask_location(trainer, ROWS, None, shifts=True)
 
     assert [line.function for line in lines] == ["loss_of"]
     assert lines[-1].line == line_of(ToyModel.loss_of, "return total / count")
@@ -823,6 +818,6 @@ def test_the_line_is_the_trainer_s_where_it_computes_the_loss() -> None:
             return functional.cross_entropy(logits, labels[:, 1:].reshape(-1), ignore_index=IGNORED)
 
     trainer = Own()
-    [line] = ask_location(trainer, read(trainer), shifts=True)
+    [line] = ask_location(trainer, ROWS, None, shifts=True)
 
     assert (line.function, line.line) == ("compute_loss", line_of(Own.compute_loss, "return functional"))

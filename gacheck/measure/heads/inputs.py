@@ -105,9 +105,10 @@ def _video(maker: Maker, row: Row) -> torch.Tensor:
 
 def _spectrogram(maker: Maker, row: Row) -> torch.Tensor:
     bins = maker.field("num_mel_bins", "feature_size", "input_feat_per_channel", "input_dim", "n_mels") or 80
-    fixed = maker.field("max_source_positions")
-    if maker.field("model_type") in ("whisper",) or (fixed and maker.field("num_mel_bins") and maker.field("conv_layers") is None):
-        return maker.normal(int(bins), 2 * int(fixed))
+    positions = maker.field("max_source_positions")
+    # Where positions are fixed, two frames make one; a config that counts convolutions takes any length.
+    if positions and maker.field("conv_layers", "num_conv_layers") is None:
+        return maker.normal(int(bins), 2 * int(positions))
     return maker.normal(FRAMES, int(bins))
 
 

@@ -84,7 +84,8 @@ def pretraining(maker: Maker, row: Row) -> Labels:
 
 def class_per_frame(maker: Maker, row: Row) -> Labels:
     """A class for every frame of a sound, one hot."""
-    return {"labels": torch.nn.functional.one_hot(torch.tensor([maker.integer(0, num_labels(maker))]), num_labels(maker))}
+    chosen = torch.tensor([maker.integer(0, num_labels(maker))])
+    return {"labels": torch.nn.functional.one_hot(chosen, num_labels(maker))}
 
 
 def map_of_classes(maker: Maker, row: Row) -> Labels:
@@ -138,7 +139,8 @@ OTHERWISE: tuple[Kind, ...] = (one_class, same_tokens, other_tokens, several_cla
 def kinds_of(maker: Maker) -> tuple[Kind, ...]:
     """Return what to try, in order."""
     problem = getattr(maker.config, "problem_type", None)
-    if problem == "regression" or (problem is None and maker.task == "sequence-classification" and num_labels(maker) == 1):
+    is_sequence = maker.task == "sequence-classification"
+    if problem == "regression" or (problem is None and is_sequence and num_labels(maker) == 1):
         return (number,)
     if problem == "multi_label_classification":
         return (several_classes,)
