@@ -77,6 +77,11 @@ class ExperimentConfig(BaseModel):
     revision: str | None = option(None, "branch, tag or commit of a hub model", panel=MODEL_DATA)
     random_init: bool = option(False, "take the config alone and random weights", panel=MODEL_DATA)
     model_class: str | None = option(None, "build the model with this class, package.module:Class", panel=MODEL_DATA)
+    task: str | None = option(
+        None,
+        "build the head of this task, such as token-classification (default: the class that was saved)",
+        panel=MODEL_DATA,
+    )
     trust_remote_code: bool = option(
         False, "run Python from the model's repository; needs a pinned --revision", panel=MODEL_DATA
     )

@@ -12,7 +12,7 @@ from gacheck.config import OBJECT_NAME
 from gacheck.errors import RecordError, one_line
 from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
-from gacheck.record.parts import HardwareFacts, ModelFacts, Noise, OracleRecord, PassRecord
+from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag, StepRecord, WatchedTraining
 
@@ -58,15 +58,7 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         ),
         model=_model(training),
         setup=_setup(training),
-        oracle=OracleRecord(
-            shifts=training.shifts,
-            noise=Noise(resolution=training.resolution, repeat=training.repeat_error),
-            loss_location=training.loss_location,
-            model_shifts=training.model_shifts,
-            labels_are_inputs=training.labels_are_inputs,
-            hooked_parameters=training.hooked_parameters,
-            overrides=training.overrides,
-        ),
+        oracle=OracleRecord.of_watched(training),
         passes=(_pass(training, training.loss_kwargs, training.steps),),
         tried=() if training.tried is None else (_pass(training, training.loss_kwargs.other, (training.tried,)),),
         num_observed_steps=training.num_steps,

@@ -18,11 +18,14 @@ from transformers.trainer_utils import set_seed
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
+from gacheck.measure.heads.rows import make_head_rows, refuse_text_options
+from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.inputs import demanded_zeros
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
-from gacheck.measure.passes.runner import PassRunner
+from gacheck.measure.passes.runner import Answers, PassRunner
 from gacheck.measure.passes.trainers import TrainerFactory, factory_of, training_arguments
+from gacheck.measure.passes.watched import WatchedOracle
 from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import TAKE_OUT, failures_as, import_object, import_trainer, what_happened
@@ -77,11 +80,13 @@ class Session:
         set_seed(config.seed)
         # Config, tokenizer, rows and the user's Trainer come before the weights: what is wrong with them costs no load.
         source = source or open_model(config)
-        tokenizer = source.load_tokenizer()
-        rows = make_rows(open_text(config), tokenizer, config)
+        of_text = is_causal(source.task)
+        tokenizer = source.load_tokenizer() if of_text else None
+        rows = make_rows(open_text(config), tokenizer, config) if of_text else None
+        if not of_text:
+            refuse_text_options(config, source.task)
         make_trainer = make_trainer or _trainer_factory(config, tokenizer)
         model, self.model = source.load_model()
-        self.data = rows.facts
         default = LEARNING_RATE_RANDOM if self.model.random_weights else LEARNING_RATE_PRETRAINED
         self.learning_rate = config.learning_rate or default
         autocast = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
@@ -94,8 +99,13 @@ class Session:
         )
         with self._failures():
             model.to(device).train()
-            collator = _collator(model, tokenizer, rows.train[0])
-        oracle = Oracle(model, collator, autocast)
+            if rows is not None:
+                collator: Any = _collator(model, tokenizer, rows.train[0])
+                oracle: Answers = Oracle(model, collator, autocast)
+            else:
+                rows, collator = make_head_rows(model, source.task, config)
+                oracle = WatchedOracle(model, collator)
+        self.data = rows.facts
         self._runner = PassRunner(config, self.learning_rate, model, rows, collator, oracle, make_trainer)
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import CodeLocation, Flag, Overrides, OwnLossFacts, StepRecord
+from gacheck.rules.facts import CodeLocation, Flag, Overrides, OwnLossFacts, StepRecord, WatchedTraining
 from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
@@ -124,6 +124,19 @@ class OracleRecord(Raw):
     """Parameters whose gradients a hook can change, on them or on their module."""
     overrides: Overrides | None = None
     """What the training's own code puts in the place of transformers' own; None where that was not read."""
+
+    @classmethod
+    def of_watched(cls, training: WatchedTraining) -> OracleRecord:
+        """Return what is known beside the steps of a training that was watched: no rows."""
+        return cls(
+            shifts=training.shifts,
+            noise=Noise(resolution=training.resolution, repeat=training.repeat_error),
+            loss_location=training.loss_location,
+            model_shifts=training.model_shifts,
+            labels_are_inputs=training.labels_are_inputs,
+            hooked_parameters=training.hooked_parameters,
+            overrides=training.overrides,
+        )
 
 
 class PassError(Raw):

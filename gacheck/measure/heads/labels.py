@@ -98,9 +98,9 @@ def map_of_numbers(maker: Maker, row: Row) -> Labels:
     return {"labels": maker.normal(*row["pixel_values"].shape[-2:]).abs()}
 
 
-def same_image(maker: Maker, row: Row) -> Labels:
-    """The image itself."""
-    return {"labels": row["pixel_values"].clone()}
+def no_labels(maker: Maker, row: Row) -> Labels:
+    """None: the loss is about the inputs themselves."""
+    return {}
 
 
 Kind = Callable[[Maker, Row], Labels]
@@ -110,9 +110,9 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "image-text-to-text": (same_tokens,),
     "multimodal-lm": (same_tokens,),
     "masked-lm": (masked_tokens,),
-    "pre-training": (pretraining, masked_tokens, same_tokens),
-    "seq2seq-lm": (other_tokens,),
-    "speech-seq2seq": (other_tokens,),
+    "pre-training": (pretraining, masked_tokens, same_tokens, no_labels),
+    "seq2seq-lm": (other_tokens, same_tokens),
+    "speech-seq2seq": (other_tokens, same_tokens),
     "sequence-classification": (one_class,),
     "token-classification": (class_per_token,),
     "question-answering": (span,),
@@ -132,7 +132,15 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
 }
 """What the auto classes' heads are taught; where several are listed, the first with which there is a loss."""
 
-OTHERWISE: tuple[Kind, ...] = (one_class, same_tokens, other_tokens, several_classes, map_of_classes, map_of_numbers)
+OTHERWISE: tuple[Kind, ...] = (
+    one_class,
+    same_tokens,
+    other_tokens,
+    several_classes,
+    map_of_classes,
+    map_of_numbers,
+    no_labels,
+)
 """What is tried of a head of any other task."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -10,8 +11,12 @@ from typing import Any
 
 import torch
 
-from gacheck.measure.heads.inputs import MAKERS, Maker, Row
+from gacheck.config import ExperimentConfig
+from gacheck.errors import ConfigError, ModelError, one_line
+from gacheck.measure.heads.inputs import MAKERS, SHORTEST, Maker, Row
 from gacheck.measure.heads.labels import Kind, kinds_of
+from gacheck.measure.text.rows import Rows
+from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
@@ -119,3 +124,59 @@ def _demanded(error: Exception, parameters: Any, recipe: Recipe) -> str | None:
     """Return the argument that an error names and that can be made: the longest name, which may contain another."""
     named = [n for n in MAKERS if n in parameters and n not in recipe.inputs and re.search(rf"\b{n}\b", str(error))]
     return max(named, key=len, default=None)
+
+
+def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Rows, HeadCollator]:
+    """Make as many rows as the largest pass needs, and what collates them.
+
+    Args:
+        model: On its device.
+        task: As its auto class is called.
+        config: The experiment.
+
+    Raises:
+        ModelError: The head gave no loss with any that can be made.
+    """
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    collate = HeadCollator(pad if isinstance(pad, int) and pad >= 0 else 0)
+
+    def maker() -> Maker:
+        generator = torch.Generator().manual_seed(config.seed)
+        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2))
+
+    try:
+        recipe = find_recipe(model, maker, collate)
+    except NoRecipe as error:
+        raise ModelError(
+            f"No rows could be made for {type(model).__name__}: {one_line(str(error))}.",
+            why=f"The inputs and labels of {task or 'this'} heads are made up, and this one demands something else.",
+            fix="attach to a training of yours on data of its own:  gacheck attach -- python train.py",
+        ) from error
+    one = maker()
+    rows = [recipe.row(one) for _ in range(config.num_rows)]
+    lengths = [row["input_ids"].shape[-1] if "input_ids" in row else 0 for row in rows]
+    text = repr([{name: value.tolist() for name, value in row.items()} for row in rows])
+    facts = DataFacts(
+        source=f"made up for {task or type(model).__name__}: {', '.join(rows[0])}",
+        num_rows=len(rows),
+        num_heldout_rows=0,
+        min_length=min(lengths),
+        max_length=max(lengths),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+    )
+    return Rows(rows, [], facts), collate
+
+
+def refuse_text_options(config: ExperimentConfig, task: str) -> None:
+    """Refuse options that speak of text to train on, where the rows are made up.
+
+    Raises:
+        ConfigError: One is given.
+    """
+    given = {"--dataset": config.dataset is not None, "--packing": config.packing}
+    for option in (name for name, is_given in given.items() if is_given):
+        raise ConfigError(
+            f"{option} goes with a language model, not with the task {task}.",
+            why="The rows of other heads are made up: their inputs and labels by what the head asks for.",
+            fix=f"leave {option} out, or attach to your own training:  gacheck attach -- python train.py",
+        )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,8 +13,28 @@ import transformers
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ModelError
+from gacheck.errors import ConfigError, ModelError
+from gacheck.measure.heads.tasks import auto_classes, class_for, task_of
 from gacheck.measure.user_code import failures_as, import_object, what_happened
+from gacheck.rules.task import CAUSAL_LM
+
+WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
+"""Tasks some of whose losses need no labels."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A class to build, and what it is trained for.
+
+    Attributes:
+        model_class: Of transformers, or of the user's own.
+        config: The part of the model's config that it reads.
+        task: As its auto class is called; that of a causal language model also where it reads images besides.
+    """
+
+    model_class: Any
+    config: Any
+    task: str = CAUSAL_LM.name
 
 
 def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel], PretrainedConfig]:
@@ -28,10 +51,13 @@ def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel
             # As `from_pretrained` does: a text-only class under the whole model's name reads the text part.
             text = model_config.get_text_config()
             return model_class, text if model_class.config_class is type(text) else model_config
+    heads = [task for task in auto_classes() if class_for(task, type(model_config)) is not None]
     raise ModelError(
         f"The model type {model_config.model_type!r} has no language-modelling class.",
         why=f"transformers {transformers.__version__} lists it neither as causal LM nor as image-text-to-text model.",
-        fix="choose a model that generates text, such as llama",
+        fix=f"name one of its heads:  --task {'|'.join(heads)}"
+        if heads
+        else "choose a model that generates text, such as llama",
     )
 
 
@@ -54,39 +80,97 @@ def _first(classes: str | tuple[str, ...]) -> str:
     return classes if isinstance(classes, str) else classes[0]
 
 
-def chosen_class(model_config: Any, config: ExperimentConfig) -> tuple[Any, Any]:
-    """Choose as `language_model` does, unless the user names a class, or it lies beside the weights.
+def named_class(name: str) -> Any:
+    """Return the class of transformers of a name that has a head; None where there is none."""
+    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
+    is_model = isinstance(found, type) and issubclass(found, PreTrainedModel) and found.config_class is not None
+    return found if is_model and _takes_labels(found) else None
+
+
+def _takes_labels(model_class: Any) -> bool:
+    """Whether a forward is handed what its loss needs, or its loss is about its inputs alone."""
+    names = inspect.signature(model_class.forward).parameters
+    given = any("label" in name or name.endswith("_positions") for name in names)
+    return given or task_of(model_class.__name__) in WITHOUT_LABELS
+
+
+def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = None) -> Head:
+    """Choose what to build: what the user names, what lies beside the weights, what was saved, or the language model.
+
+    Args:
+        model_config: The model's.
+        config: The experiment.
+        saved: The name of the class that was saved, or that the user names by itself.
 
     Raises:
         ModelError: There is no such class.
+        ConfigError: There is no such task, or the model's type has no head for it.
     """
+    task = config.task
+    if task is not None and task not in auto_classes():
+        raise _no_task(task)
     if config.model_class is not None:
-        return import_object(config.model_class), model_config
+        return Head(import_object(config.model_class), model_config, task or CAUSAL_LM.name)
     if config.trust_remote_code and hasattr(model_config, "auto_map"):
-        return AutoModelForCausalLM, model_config
-    return language_model(model_config)
+        auto = AutoModelForCausalLM if task is None else auto_classes()[task]
+        return Head(auto, model_config, task or CAUSAL_LM.name)
+    if task is not None and task != CAUSAL_LM.name:
+        return Head(_head_of(task, model_config), model_config, task)
+    found = named_class(saved) if saved is not None and task is None else None
+    if found is not None and not _is_language_model(found, model_config):
+        return Head(found, model_config, task_of(found.__name__) or "")
+    return Head(*language_model(model_config))
 
 
-def build(model_config: Any, config: ExperimentConfig) -> Any:
-    """Build a model of the chosen class with random weights.
+def _is_language_model(model_class: Any, model_config: Any) -> bool:
+    try:
+        return language_model(model_config)[0] is model_class
+    except ModelError:
+        return False
+
+
+def _head_of(task: str, model_config: Any) -> Any:
+    found = class_for(task, type(model_config))
+    if found is not None:
+        return found
+    heads = [each for each in auto_classes() if class_for(each, type(model_config)) is not None]
+    raise ConfigError(
+        f"{model_config.model_type} has no head for --task {task}.",
+        why=f"transformers {transformers.__version__} lists none.",
+        fix=f"choose one of those that it has: {', '.join(heads)}" if heads else "leave --task out",
+    )
+
+
+def _no_task(task: str) -> ConfigError:
+    close = difflib.get_close_matches(task, auto_classes(), n=3)
+    return ConfigError(
+        f"There is no task {task!r}.",
+        why="A task is called as the auto class that makes its heads: AutoModelForTokenClassification makes those of "
+        "token-classification.",
+        fix=f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(auto_classes())}",
+    )
+
+
+def build(head: Head, config: ExperimentConfig) -> Any:
+    """Build a model of a class with random weights.
 
     Returns:
         The model on the CPU in float32.
 
     Raises:
-        ModelError: There is no class for it, or it is one of transformers' that cannot be built from the config.
+        ModelError: It is one of transformers' that cannot be built from the config.
     """
-    model_class, its_config = chosen_class(model_config, config)
     torch.manual_seed(config.seed)
-    if model_class is AutoModelForCausalLM:
-        return model_class.from_config(its_config, trust_remote_code=True).float()
+    if hasattr(head.model_class, "_model_mapping"):  # an auto class, for code that lies beside the weights
+        return head.model_class.from_config(head.config, trust_remote_code=True).float()
     if config.model_class is not None:
-        return model_class(its_config).float()
-    return build_model(model_config, config.seed)
+        return head.model_class(head.config).float()
+    with failures_as(partial(cannot_be_built, head.model_class.__name__)):
+        return head.model_class(head.config).float()
 
 
 def build_model(model_config: PretrainedConfig, seed: int) -> PreTrainedModel:
-    """Build a model with random weights.
+    """Build the language model of a config with random weights.
 
     Args:
         model_config: The config, usually from `tiny_config`.
@@ -105,10 +189,10 @@ def build_model(model_config: PretrainedConfig, seed: int) -> PreTrainedModel:
     return model.float()
 
 
-def cannot_be_built(model_type: str, error: BaseException) -> ModelError:
+def cannot_be_built(name: str, error: BaseException) -> ModelError:
     """Explain what transformers raised where the fields of a config do not fit together."""
     return ModelError(
-        f"No tiny {model_type} can be built.",
+        f"No tiny {name} can be built.",
         why=what_happened(error),
         fix="Name a small checkpoint of this architecture instead.",
     )

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
-from gacheck.measure.models.building import build, chosen_class
+from gacheck.measure.models.building import build, find_head
 from gacheck.measure.models.hub import fetch_model
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
 from gacheck.measure.models.tokenizer import byte_tokenizer
@@ -60,6 +60,13 @@ class FolderModel:
                 self._folder.root.path, trust_remote_code=config.trust_remote_code
             )
         prepare_config(self._model_config, config)
+        saved = getattr(self._model_config, "architectures", None) or [None]
+        self._head = find_head(self._model_config, config, saved[0])
+
+    @property
+    def task(self) -> str:
+        """What the model is trained for."""
+        return self._head.task
 
     def load_tokenizer(self) -> Any:
         """Read the model's tokenizer; one of bytes serves a model without."""
@@ -76,7 +83,7 @@ class FolderModel:
         config = self._config
         random_weights = config.random_init or not self._has_weights()
         with failures_as(partial(cannot_be_read, config)):
-            model = build(self._model_config, config) if random_weights else self._read()
+            model = build(self._head, config) if random_weights else self._read()
             if self._folder.base is not None:
                 model = _with_adapter(model, self._folder)
         prepare_model(model, config)
@@ -86,6 +93,7 @@ class FolderModel:
             stand_in=False,
             random_weights=random_weights,
             own_tokenizer=self._tokenizer_folder is not None,
+            task=self.task,
         )
         return model, facts
 
@@ -108,13 +116,14 @@ class FolderModel:
         return False  # a folder with a config alone: its class can be checked with random weights
 
     def _read(self) -> Any:
-        model_class, model_config = chosen_class(self._model_config, self._config)
-        trust = {"trust_remote_code": True} if model_class is AutoModelForCausalLM else {}
-        model, loading = model_class.from_pretrained(
-            self._folder.root.path, config=model_config, use_safetensors=True, output_loading_info=True, **trust
+        head = self._head
+        trust = {"trust_remote_code": True} if hasattr(head.model_class, "_model_mapping") else {}
+        model, loading = head.model_class.from_pretrained(
+            self._folder.root.path, config=head.config, use_safetensors=True, output_loading_info=True, **trust
         )
         missing = sorted(loading["missing_keys"])
-        if missing and self._config.model_class is None:
+        # Who names a class or a task of another kind than what was saved gets a head of random weights.
+        if missing and self._config.model_class is None and self._config.task is None:
             raise ModelError(
                 f"{len(missing)} weights are missing from {self._folder.root.name}, the first: {missing[0]}",
                 why=f"They would be random in a {type(model).__name__} that passes for a trained one.",

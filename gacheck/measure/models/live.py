@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from gacheck.errors import ModelError
+from gacheck.measure.heads.tasks import task_of
+from gacheck.measure.models.building import language_model
 from gacheck.measure.models.dropout import switch_off_dropout
 from gacheck.measure.models.preparing import model_facts
 from gacheck.measure.models.tokenizer import byte_tokenizer
 from gacheck.record.parts import ModelFacts
-from gacheck.watch.description import model_name
+from gacheck.rules.task import CAUSAL_LM
+from gacheck.watch.description import base_model, model_name
+from gacheck.watch.overrides import is_of_transformers
 
 
 class LiveModel:
@@ -22,6 +27,17 @@ class LiveModel:
     def __init__(self, model: Any, tokenizer: Any = None) -> None:
         self._model = model
         self._tokenizer = tokenizer
+
+    @property
+    def task(self) -> str:
+        """What the model is trained for."""
+        model = base_model(self._model)
+        task = task_of(type(model).__name__) if is_of_transformers(type(model)) else None
+        try:
+            is_language_model = language_model(model.config)[0] is type(model)
+        except ModelError:
+            is_language_model = False
+        return CAUSAL_LM.name if task is None or is_language_model else task
 
     def load_tokenizer(self) -> Any:
         """Return the tokenizer.
@@ -43,5 +59,6 @@ class LiveModel:
             stand_in=False,
             random_weights=False,
             own_tokenizer=self._tokenizer is not None,
+            task=self.task,
         )
         return self._model, facts

@@ -11,6 +11,7 @@ from gacheck.errors import ConfigError, ModelError, one_line
 from gacheck.measure.models.dropout import switch_off_dropout, switch_off_dropout_in
 from gacheck.measure.user_code import TAKE_OUT, exit_call
 from gacheck.record.parts import ModelFacts
+from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.description import describe_model
 
 
@@ -59,13 +60,16 @@ def prepare_model(model: Any, config: ExperimentConfig) -> None:
     switch_off_dropout(model)
 
 
-def model_facts(model: Any, *, name: str, stand_in: bool, random_weights: bool, own_tokenizer: bool) -> ModelFacts:
+def model_facts(
+    model: Any, *, name: str, stand_in: bool, random_weights: bool, own_tokenizer: bool, task: str = CAUSAL_LM.name
+) -> ModelFacts:
     """Describe a model for the record."""
     described = describe_model(model)
     return ModelFacts(
         name=name,
         class_name=described.class_name,
         model_type=described.model_type,
+        task=task,
         num_parameters=described.num_parameters,
         stand_in=stand_in,
         random_weights=random_weights,

@@ -13,6 +13,10 @@ from gacheck.record.parts import ModelFacts
 class ModelSource(Protocol):
     """One way to a model; the weights are not loaded before they are asked for."""
 
+    @property
+    def task(self) -> str:
+        """What the model is trained for, as its auto class is called."""
+
     def load_tokenizer(self) -> Any:
         """Return the tokenizer: the model's own, or one made for it on the spot."""
 

@@ -15,9 +15,10 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
-from gacheck.measure.models.building import build, cannot_be_built
+from gacheck.measure.heads.tasks import is_causal
+from gacheck.measure.models.building import build, cannot_be_built, find_head, named_class
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
-from gacheck.measure.models.shrinking import shrink
+from gacheck.measure.models.shrinking import PAD, shrink
 from gacheck.measure.models.tokenizer import VOCABULARY, byte_tokenizer
 from gacheck.measure.user_code import failures_as
 from gacheck.record.parts import ModelFacts
@@ -39,8 +40,20 @@ class StandIn:
                 fix="leave them out, or name a hub id",
             )
         self._config = config
-        self._model_config = tiny_config(config.model.removeprefix(STAND_IN_PREFIX), VOCABULARY)
+        name = config.model.removeprefix(STAND_IN_PREFIX)
+        named = None if name in CONFIG_MAPPING else named_class(name)
+        model_type = name if named is None else named.config_class.model_type
+        self._model_config = tiny_config(model_type, VOCABULARY)
         prepare_config(self._model_config, config)
+        self._head = find_head(self._model_config, config, None if named is None else name)
+        if not is_causal(self._head.task) and getattr(self._model_config, "is_decoder", False):
+            # What encodes looks ahead, unless it is to generate.
+            self._model_config.is_decoder = type(self._model_config)().is_decoder
+
+    @property
+    def task(self) -> str:
+        """What the model is trained for."""
+        return self._head.task
 
     def load_tokenizer(self) -> Any:
         """Train a tokenizer of bytes."""
@@ -49,9 +62,11 @@ class StandIn:
     def load_model(self) -> tuple[Any, ModelFacts]:
         """Build the model."""
         with failures_as(partial(cannot_be_read, self._config)):
-            model = build(self._model_config, self._config)
+            model = build(self._head, self._config)
         prepare_model(model, self._config)
-        facts = model_facts(model, name=self._config.model, stand_in=True, random_weights=True, own_tokenizer=False)
+        facts = model_facts(
+            model, name=self._config.model, stand_in=True, random_weights=True, own_tokenizer=False, task=self.task
+        )
         return model, facts
 
 
@@ -80,4 +95,7 @@ def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:
         config = AutoConfig.for_model(model_type)
         if getattr(config, "is_decoder", None) is False:
             config.is_decoder = True  # encoders look ahead, unless told that they are to generate
-        return shrink(config, vocab_size)
+        tiny = shrink(config, vocab_size)
+        if tiny.is_encoder_decoder and getattr(tiny, "decoder_start_token_id", None) is None:
+            tiny.decoder_start_token_id = PAD  # some types leave it to their checkpoints
+        return tiny

@@ -18,7 +18,14 @@ import torch
 from gacheck.measure.text.rows import Collator
 from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, count_targets, repeats
+from gacheck.watch.batches import (
+    Batch,
+    batch_fingerprints,
+    count_labels,
+    count_targets,
+    repeats,
+    row_fingerprint,
+)
 from gacheck.watch.cross_entropy import (
     align,
     find_alignment,
@@ -82,18 +89,19 @@ class Oracle:
         return total / sum(count_targets(b["labels"], shifts=shifts) for b in batches)
 
     def answer(
-        self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
+        self, trainer: Any, rows: Any, micro_batch_sizes: Sequence[int], step_sizes: Sequence[int]
     ) -> OracleRecord:
         """Compute the right answer, and measure how exact it is.
 
         Args:
-            rows: In the order in which the Trainer feeds them.
+            trainer: Feeds the rows, and is asked for its own loss of one, to see whether that is plain cross-entropy.
+            rows: That it trains on.
             micro_batch_sizes: Rows per micro-batch of the passes.
             step_sizes: Rows per first optimizer step of the passes.
-            trainer: Asked for its own loss of a row, to see whether that is plain cross-entropy.
         """
+        first = _first_rows(trainer, rows, max(step_sizes))
         with without_accumulation(trainer):
-            return self._answer(rows, micro_batch_sizes, step_sizes, trainer)
+            return self._answer(first, micro_batch_sizes, step_sizes, trainer)
 
     def _answer(
         self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
@@ -318,6 +326,17 @@ class Oracle:
         noise = 2 * resolution(own.dtype)
         plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
         return total if plain else own_sum
+
+
+def _first_rows(trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
+    """Return the rows that the Trainer would feed first, at least so many, in its order."""
+    by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows}
+    first: list[dict[str, Any]] = []
+    for batch in trainer.get_train_dataloader():
+        first += [by_fingerprint[fingerprint] for fingerprint in batch_fingerprints(batch)]
+        if len(first) >= num_rows:
+            break
+    return first
 
 
 def relative_difference(value: float, wanted: float) -> float:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
-from datasets import Dataset
+from torch.utils.data import Subset
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import one_line
-from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.measure.passes.trainers import TrainerFactory, training_arguments
-from gacheck.measure.text.rows import Collator, Rows
+from gacheck.measure.text.rows import Rows
 from gacheck.measure.user_code import exit_call
 from gacheck.record.parts import OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
-from gacheck.watch.batches import batch_fingerprints, row_fingerprint
+from gacheck.watch.batches import Batch, row_fingerprint
 from gacheck.watch.probe import Probe
 
 StepDone = Callable[[], None]
@@ -44,6 +43,18 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self._step_done()
 
 
+class Answers(Protocol):
+    """Knows the right answer, at the model's present weights."""
+
+    def answer(
+        self, trainer: Any, rows: Any, micro_batch_sizes: Sequence[int], step_sizes: Sequence[int]
+    ) -> OracleRecord:
+        """Tell what is right, or what is to be known to find it out."""
+
+    def mean_nats(self, rows: Sequence[Any], *, shifts: bool) -> float:
+        """Return the mean loss over rows that no pass sees."""
+
+
 class PassRunner:
     """Runs passes on one model, each from the same weights.
 
@@ -63,8 +74,8 @@ class PassRunner:
         learning_rate: float,
         model: Any,
         rows: Rows,
-        collator: Collator,
-        oracle: Oracle,
+        collator: Callable[[Any], Batch],
+        oracle: Answers,
         make_trainer: TrainerFactory = Trainer,
     ) -> None:
         self._config = config
@@ -89,8 +100,7 @@ class PassRunner:
         step_sizes = [self._config.rows_per_step(k) for k in steps]
         with self._workplace() as folder:
             trainer = self._trainer(self._first_spec, folder)
-            rows = self._first_rows(trainer, max(step_sizes))
-            return self._oracle.answer(rows, micro_batch_sizes, step_sizes, trainer)
+            return self._oracle.answer(trainer, self._rows.train, micro_batch_sizes, step_sizes)
 
     def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
         """Train once; an error is part of the outcome."""
@@ -133,7 +143,8 @@ class PassRunner:
 
     @property
     def _first_spec(self) -> PassSpec:
-        return PassSpec(self._config.gradient_accumulation_steps[0], self._config.loss_kwargs[0])
+        """At the largest k: with one micro-batch a step nothing is to be seen."""
+        return PassSpec(max(self._config.gradient_accumulation_steps), self._config.loss_kwargs[0])
 
     @contextmanager
     def _workplace(self) -> Iterator[str]:
@@ -144,7 +155,7 @@ class PassRunner:
             finally:
                 self._snapshot.restore()
 
-    def _trainer(self, spec: PassSpec, folder: str, train_dataset: Dataset | None = None) -> Trainer:
+    def _trainer(self, spec: PassSpec, folder: str, train_dataset: Any | None = None) -> Trainer:
         """Make an untouched Trainer."""
         config = self._config
         if spec.tail:
@@ -159,27 +170,17 @@ class PassRunner:
         trainer.remove_callback(PrinterCallback)
         return trainer
 
-    def _first_rows(self, trainer: Trainer, num_rows: int) -> list[dict[str, Any]]:
-        """Return the rows that the Trainer would feed first, at least so many, in its order."""
-        by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in self._rows.train}
-        rows: list[dict[str, Any]] = []
-        for batch in trainer.get_train_dataloader():
-            rows += [by_fingerprint[fingerprint] for fingerprint in batch_fingerprints(batch)]
-            if len(rows) >= num_rows:
-                break
-        return rows
-
-    def _tail(self, spec: PassSpec, oracle: OracleRecord) -> Dataset | None:
-        """Return the rows of an epoch that is one micro-batch short of a step; among rows that the oracle knows."""
+    def _tail(self, spec: PassSpec, oracle: OracleRecord) -> Any | None:
+        """Return the rows of an epoch that is one micro-batch short of a step; among those that the oracle knows."""
         if not spec.tail:
             return None
         known = {row.fingerprint for row in oracle.rows}
         chosen = [
             number
             for number, row in enumerate(self._rows.train)
-            if row_fingerprint(row["input_ids"], row["labels"]) in known
+            if not known or row_fingerprint(row["input_ids"], row["labels"]) in known
         ]
-        return self._rows.train.select(chosen[: spec.accumulation_steps - 1])
+        return Subset(self._rows.train, chosen[: spec.accumulation_steps - 1])
 
     def _after_training(self, oracle: OracleRecord) -> dict[str, Any]:
         """Measure what training left. What cannot be, for want of memory say, is None; training went well."""

@@ -13,6 +13,7 @@ from gacheck.measure.models.stand_in import tiny_config
 from gacheck.measure.models.tokenizer import VOCABULARY, byte_tokenizer
 from gacheck.measure.selftest.mutants import Mutant
 from gacheck.record.parts import ModelFacts
+from gacheck.rules.task import CAUSAL_LM
 
 MODEL_TYPE = "llama"
 
@@ -23,6 +24,11 @@ class Planted:
     def __init__(self, mutant: Mutant, config: ExperimentConfig) -> None:
         self._mutant = mutant
         self._config = config
+
+    @property
+    def task(self) -> str:
+        """Return the task of all mutants."""
+        return CAUSAL_LM.name
 
     def load_tokenizer(self) -> Any:
         """Return the tokenizer of all mutants."""

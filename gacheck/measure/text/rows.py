@@ -35,13 +35,13 @@ class Rows:
     """Tokenised rows.
 
     Attributes:
-        train: What the Trainer is fed.
+        train: What the Trainer is fed, by number.
         heldout: What no pass sees.
         facts: For the record.
     """
 
-    train: Dataset
-    heldout: Dataset
+    train: Any
+    heldout: Any
     facts: DataFacts
 
 
