@@ -29,6 +29,7 @@ from gacheck.reporters.text import (
     wrap,
 )
 from gacheck.rules.facts import Flag
+from gacheck.rules.task import CAUSAL_LM
 from gacheck.words.analysis import Analysis
 
 # Bars give way where the whole would be longer than one screen.
@@ -98,7 +99,7 @@ def _header(analysis: Analysis, width: int) -> list[str]:
         parts += [
             ("model  ", _model(analysis)),
             ("flag   ", _flag(analysis)),
-            ("data   ", _data(record)),
+            ("data   ", _data(analysis, record)),
             ("passes ", _passes(analysis, record)),
         ]
     return [line for label, text in parts for line in wrap(clean(text), label, width, indent=7)]
@@ -142,7 +143,7 @@ def _flag(analysis: Analysis) -> str:
     return f"{chosen} because {forward}; the class declares {declares}{ignored}"
 
 
-def _data(record: RunRecord) -> str:
+def _data(analysis: Analysis, record: RunRecord) -> str:
     config, rows = record.config, record.oracle.rows
     ks = sorted(config.gradient_accumulation_steps)
     size = config.per_device_train_batch_size
@@ -153,9 +154,19 @@ def _data(record: RunRecord) -> str:
     else:
         rows_per_step = config.rows_per_step(ks[0])
         batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step}/k × k)"
-    counts = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks]
-    tokens = f"{counts[0]:,}" if min(counts) == max(counts) else f"{min(counts):,}-{max(counts):,}"
-    return f"{batch}, {tokens} target tokens, lengths {record.data.min_length}-{record.data.max_length}"
+    counts = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks] if rows else []
+    counts = counts or [
+        p.step.num_target_tokens for f in analysis.findings for p in f.passes if p.step is not None and not p.number
+    ]
+    parts = [batch]
+    if any(counts):
+        tokens = f"{counts[0]:,}" if min(counts) == max(counts) else f"{min(counts):,}-{max(counts):,}"
+        parts.append(f"{tokens} {'target tokens' if record.model.task == CAUSAL_LM.name else 'targets'}")
+    if record.data.max_length:
+        parts.append(f"lengths {record.data.min_length}-{record.data.max_length}")
+    if not rows:
+        parts.append("made up")
+    return ", ".join(parts)
 
 
 def _passes(analysis: Analysis, record: RunRecord) -> str:

@@ -83,8 +83,9 @@ def _first(classes: str | tuple[str, ...]) -> str:
 def named_class(name: str) -> Any:
     """Return the class of transformers of a name that has a head; None where there is none."""
     found: Any = getattr(transformers, name, None) if name.isidentifier() else None
-    is_model = isinstance(found, type) and issubclass(found, PreTrainedModel) and found.config_class is not None
-    return found if is_model and _takes_labels(found) else None
+    if not isinstance(found, type) or not issubclass(found, PreTrainedModel):
+        return None
+    return found if found.config_class is not None and _takes_labels(found) else None
 
 
 def _takes_labels(model_class: Any) -> bool:
