@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations docs reference clean
+.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations test-page docs reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,10 @@ test-lowest: $(VENV)/.installed ## the fast tests with the lowest versions of ev
 
 test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, torchrun and accelerate
 	$(BIN)/python -m pytest tests/integrations -m integrations
+
+test-page: $(VENV)/.installed ## the HTML page in headless Chromium, with axe-core; installs both where they are missing
+	bash tests/page/prepare.sh
+	$(BIN)/python -m pytest tests/page -m page
 
 docs: $(VENV)/.installed ## run the documented examples under real releases; insert their output in README and docs
 	$(BIN)/python docs/make_examples.py

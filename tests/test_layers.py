@@ -69,10 +69,13 @@ ALLOWED: dict[str, Group] = {
     "gacheck.reporters.picture.drawing": group(
         {"gacheck.core", "gacheck.reporters", "gacheck.rules", "gacheck.words"}, "matplotlib", no_calls=WRITING
     ),
+    "gacheck.reporters.html.page": group(
+        {"gacheck.core", "gacheck.reporters", "gacheck.words"}, "jinja2", no_calls=WRITING
+    ),
     "gacheck.reporters": group(
         {"gacheck.core", "gacheck.record", "gacheck.rules", "gacheck.words"},
         "rich",
-        late=frozenset({"gacheck.reporters.picture.drawing"}),
+        late=frozenset({"gacheck.reporters.html.page", "gacheck.reporters.picture.drawing"}),
         no_calls=WRITING,
     ),
     "gacheck.measure": group(BELOW_CORE | {"gacheck.watch", "gacheck.words"}, TORCH),

@@ -67,6 +67,16 @@ def right_answer(analysis: Analysis, k: int | None = None) -> float | None:
     return shared_answer(passes, analysis.tolerance.loss)
 
 
+def right_cell(analysis: Analysis, k: int) -> str:
+    """Write the right answer at k, for each flag value where they pursue different objectives."""
+    shared = right_answer(analysis, k)
+    if shared is not None:
+        return figure(shared)
+    known = [(flag, p.reference_loss) for flag in FLAGS if (p := find_pass(analysis, k, flag)) is not None]
+    answers = [f"{flag} {figure(answer)}" for flag, answer in known if answer is not None]
+    return ", ".join(answers) or NOT_MEASURED
+
+
 def has_answer(analysis: Analysis) -> bool:
     """Return whether the right answer is known for some pass."""
     return any(p.reference_loss is not None for p in analysis.passes)

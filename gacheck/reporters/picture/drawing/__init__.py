@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Literal
 
 import matplotlib
@@ -21,7 +22,8 @@ from gacheck.words.analysis import Analysis
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "gacheck",
     "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -55,7 +57,8 @@ def draw_panel(analysis: Analysis, flag: Flag | None) -> dict[Scheme, bytes]:
         flag: Losses over steps at one value of it; None: losses against k.
     """
     palette = PALETTES["light"]
-    with _styled(palette):
+    # Outlines of letters would be most of its size. No other font is as wide as the one for which the room is reckoned.
+    with _styled(palette, {"svg.fonttype": "none"}):
         picture = Figure(figsize=(4.4, 3.5), layout="constrained")
         axes = picture.subplots()
         if flag is None:
@@ -68,9 +71,9 @@ def draw_panel(analysis: Analysis, flag: Flag | None) -> dict[Scheme, bytes]:
 
 
 @contextmanager
-def _styled(palette: Palette) -> Iterator[None]:
+def _styled(palette: Palette, further: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     # The user's own matplotlibrc must not change it.
-    style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE, **palette.style}
+    style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE, **palette.style, **further}
     # The one setting that says nothing of the looks: a notebook's choice of backend stays.
     del style["backend"]
     with matplotlib.rc_context(style):

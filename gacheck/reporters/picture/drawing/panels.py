@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -27,6 +27,9 @@ MOST_MARKERS = 12
 
 LEGEND_COLUMNS = 4
 
+# A band behind all else: what lies on it is right.
+_RIGHT: dict[str, Any] = {"linewidth": 6, "solid_capstyle": "butt", "marker": "D", "markersize": 8}
+
 
 def draw_against_k(axes: Axes, analysis: Analysis, palette: Palette) -> None:
     """Draw the loss of the first step at every k: flag on, flag off, the right answer."""
@@ -38,7 +41,7 @@ def draw_against_k(axes: Axes, analysis: Analysis, palette: Palette) -> None:
         _say_empty(axes, palette)
         return
     answers = [_right_at(analysis, k) for k in ks]
-    axes.plot(ks, answers, color=palette.right, linewidth=6, marker="D", markersize=9, label="right answer")
+    _plot_right(axes, ks, answers, palette, label="right answer")
     for flag in tried_flags(analysis):
         losses = [_first_loss(analysis, k, flag) for k in ks]
         _plot(axes, ks, losses, flag, palette, marker=MARKERS[flag], label=flag_title(analysis, flag))
@@ -63,7 +66,7 @@ def draw_over_steps(axes: Axes, analysis: Analysis, palette: Palette, flags: Seq
         return
     ks = tried_steps(analysis)
     for numbers, answers in _right_over_steps(shown):
-        axes.plot(numbers, answers, color=palette.right, linewidth=5, marker="D", markersize=8, zorder=1.5)
+        _plot_right(axes, numbers, answers, palette)
     for figures in sorted(shown, key=lambda p: (not p.loss_kwargs.is_on, p.accumulation_steps)):
         _draw_pass(axes, figures, ks, palette)
     set_scale_of_losses(axes, losses)
@@ -101,6 +104,10 @@ def _right_over_steps(passes: Sequence[PassFigures]) -> list[tuple[tuple[int, ..
             numbers, answers = zip(*known, strict=True)
             found[tuple(map(figure, answers)), numbers] = (numbers, answers)
     return list(found.values())
+
+
+def _plot_right(axes: Axes, x: Sequence[float], y: Sequence[float], palette: Palette, label: str | None = None) -> None:
+    axes.plot(x, y, color=palette.right, zorder=1.5, label=label, **_RIGHT)
 
 
 def _plot(
@@ -177,7 +184,7 @@ def _steps_legend(analysis: Analysis, ks: Sequence[int], palette: Palette, flags
     shown = [p for p in ran(analysis) if p.loss_kwargs in flags]
     lines = []
     if _right_over_steps(shown):
-        lines.append(Line2D([], [], color=palette.right, linewidth=5, marker="D", markersize=8, label="right answer"))
+        lines.append(Line2D([], [], color=palette.right, label="right answer", **_RIGHT))
     lines += [
         Line2D([], [], color=palette.of(flag), linestyle=LINES[flag], label=f"flag {flag}")
         for flag in tried_flags(analysis)
@@ -205,7 +212,8 @@ def _legend(axes: Axes, rows: Sequence[Sequence[Line2D]]) -> None:
         borderpad=0.2,
         ncols=columns,
         columnspacing=1.2,
-        handletextpad=0.5,
+        handlelength=2.4,
+        handletextpad=0.6,
         fontsize=8,
     )
 

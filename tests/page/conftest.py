@@ -1,0 +1,58 @@
+"""One headless Chromium for all tests, and the pages that it opens."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gacheck.reporters.html import render_html
+from gacheck.words.analysis import analyse
+from tests.page.pages import PAGES
+from tests.page.tab import Tab
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return the source of axe-core, as `prepare.sh` put it into the cache."""
+    named = re.search(r"^AXE=(\S+)$", (Path(__file__).parent / "prepare.sh").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named is not None
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (cache / "gacheck" / named[1] / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1"):
+        options.add_argument(argument)
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")  # root has none to be put into
+    options.binary_location = shutil.which("chromium") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver") or "")
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with all pages."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name, record in PAGES.items():
+        (folder / f"{name}.html").write_bytes(render_html(analyse(record)))
+    return folder
+
+
+@pytest.fixture(params=PAGES)
+def tab(request: pytest.FixtureRequest, browser: Any, folder: Path) -> Tab:
+    """Open each page in turn."""
+    return Tab.opened(browser, folder / f"{request.param}.html")
