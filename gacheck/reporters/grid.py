@@ -20,6 +20,9 @@ FLAGS = (Flag.ON, Flag.OFF)
 # Enough to recognise an error by; the whole message is in the JSON.
 ERROR_COLUMNS = 200
 
+# Nobody tells more curves from each other.
+MOST_DRAWN = 8
+
 
 def tried_flags(analysis: Analysis) -> list[Flag]:
     """Return the flag values that have a pass, on first."""
@@ -29,6 +32,13 @@ def tried_flags(analysis: Analysis) -> list[Flag]:
 def tried_steps(analysis: Analysis) -> list[int]:
     """Return the k that have a pass."""
     return sorted({p.accumulation_steps for p in ran(analysis)})
+
+
+def drawn_steps(analysis: Analysis) -> list[int]:
+    """Return the k whose passes a picture can show beside each other: all, or some from the smallest to the largest."""
+    ks = tried_steps(analysis)
+    last = len(ks) - 1
+    return ks if len(ks) <= MOST_DRAWN else [ks[i * last // (MOST_DRAWN - 1)] for i in range(MOST_DRAWN)]
 
 
 def ran(analysis: Analysis) -> list[PassFigures]:

@@ -24,6 +24,9 @@ from gacheck.reporters.grid import (
 from gacheck.reporters.text import NOT_MEASURED, figure
 from gacheck.words.analysis import Analysis
 
+# More rows would be scrolled over, not read; the pictures have all steps.
+MOST_STEPS = 100
+
 
 @dataclass(frozen=True)
 class FirstStepTable:
@@ -31,6 +34,14 @@ class FirstStepTable:
 
     flags: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class StepsTable:
+    """A row a step: flag, step, loss, right answer, ratio, rules of loss and gradient; and how many have none."""
+
+    rows: tuple[tuple[str, ...], ...]
+    num_left_out: int
 
 
 def first_step_table(analysis: Analysis) -> FirstStepTable:
@@ -44,12 +55,9 @@ def first_step_table(analysis: Analysis) -> FirstStepTable:
     return FirstStepTable(tuple(flag_title(analysis, flag) for flag in flags), tuple(rows))
 
 
-def steps_table(analysis: Analysis) -> list[tuple[str, ...]]:
-    """Lay out a row for every step of an attached training: flag, step, loss, right, ratio, rules of loss and gradient.
-
-    What was tried at the other value of the flag stands below.
-    """
-    return [
+def steps_table(analysis: Analysis) -> StepsTable:
+    """Lay out the steps of an attached training; what was tried at the other value of the flag stands below."""
+    rows = [
         (
             f"{p.loss_kwargs}{'' if index == 0 else ' (tried)'}",
             str(s.step),
@@ -62,6 +70,7 @@ def steps_table(analysis: Analysis) -> list[tuple[str, ...]]:
         for index, p in enumerate(ran(analysis))
         for s in p.steps
     ]
+    return StepsTable(tuple(rows[:MOST_STEPS]), len(rows[MOST_STEPS:]))
 
 
 def gradient_table(analysis: Analysis) -> list[tuple[str, ...]]:

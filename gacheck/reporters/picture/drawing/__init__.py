@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gacheck.reporters.grid import name_passes, ran
+from gacheck.reporters.picture.drawing.compacting import compact
 from gacheck.reporters.picture.drawing.palette import PALETTES, Palette, Scheme, recoloured
 from gacheck.reporters.picture.drawing.panels import draw_against_k, draw_over_steps
 from gacheck.reporters.text import ascii_only, clean, shorten
@@ -65,7 +66,7 @@ def draw_panel(analysis: Analysis, flag: Flag | None) -> dict[Scheme, bytes]:
             draw_against_k(axes, analysis, palette)
         else:
             draw_over_steps(axes, analysis, palette, [flag])
-        drawn = _saved(picture, "svg")
+        drawn = compact(_saved(picture, "svg"))
     # Drawing takes a tenth of a second, exchanging the colours nothing.
     return {scheme: recoloured(drawn, palette, other) for scheme, other in PALETTES.items()}
 

@@ -11,7 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from gacheck.core.figures import PassFigures
-from gacheck.reporters.grid import FLAGS, find_pass, flag_title, is_default, ran, right_answer, tried_flags, tried_steps
+from gacheck.reporters.grid import (
+    FLAGS,
+    drawn_steps,
+    find_pass,
+    flag_title,
+    is_default,
+    ran,
+    right_answer,
+    tried_flags,
+    tried_steps,
+)
 from gacheck.reporters.picture.drawing.palette import Palette
 from gacheck.reporters.picture.drawing.scales import is_log_by_k, legible, set_scale_of_losses, set_scales_by_k
 from gacheck.reporters.text import figure
@@ -22,8 +32,12 @@ LINES: dict[Flag, Literal["-", "--"]] = {Flag.ON: "-", Flag.OFF: "--"}
 MARKERS = {Flag.ON: "o", Flag.OFF: "s"}
 STEP_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-# More on one line run into each other.
+# More on one line run into each other; more on all of them nobody follows.
 MOST_MARKERS = 12
+MOST_MARKERS_IN_ALL = 48
+
+# Points of all lines together: more than a screen can show, and each takes room in an SVG.
+MOST_POINTS_IN_ALL = 720
 
 LEGEND_COLUMNS = 4
 
@@ -60,20 +74,20 @@ def draw_over_steps(axes: Axes, analysis: Analysis, palette: Palette, flags: Seq
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     steps = [s for p in ran(analysis) for s in p.steps]
     losses = [_finite(value) for s in steps for value in (s.reported_loss, s.reference_loss)]
-    shown = [p for p in ran(analysis) if p.loss_kwargs in flags]
+    ks = drawn_steps(analysis)
+    shown = [p for p in ran(analysis) if p.loss_kwargs in flags and p.accumulation_steps in ks]
     if not any(math.isfinite(s.reported_loss) for p in shown for s in p.steps):
         _say_empty(axes, palette)
         return
-    ks = tried_steps(analysis)
     for numbers, answers in _right_over_steps(shown):
         _plot_right(axes, numbers, answers, palette)
     for figures in sorted(shown, key=lambda p: (not p.loss_kwargs.is_on, p.accumulation_steps)):
-        _draw_pass(axes, figures, ks, palette)
+        _draw_pass(axes, figures, _step_marker(ks, figures.accumulation_steps), palette, num_lines=len(shown))
     set_scale_of_losses(axes, losses)
     first, last = min(s.step for s in steps), max(s.step for s in steps)
     room = 0.06 * (last - first) or 0.5
     axes.set_xlim(first - room, last + room)
-    _legend(axes, _steps_legend(analysis, ks, palette, flags))
+    _legend(axes, _steps_legend(shown, palette, ks))
 
 
 def _finite(value: float | None) -> float:
@@ -167,33 +181,47 @@ def _label_point(axes: Axes, point: tuple[float, float], text: str, color: str, 
     )
 
 
-def _draw_pass(axes: Axes, figures: PassFigures, ks: Sequence[int], palette: Palette) -> None:
-    steps = [s.step for s in figures.steps]
+def _draw_pass(axes: Axes, figures: PassFigures, marker: str, palette: Palette, *, num_lines: int) -> None:
     losses = [_finite(s.reported_loss) for s in figures.steps]
-    marker = _step_marker(ks, figures.accumulation_steps)
-    every = -(-len(steps) // MOST_MARKERS) or 1
-    _plot(axes, steps, losses, figures.loss_kwargs, palette, marker=marker, every=every, label=None)
+    kept = thinned(losses, most=MOST_POINTS_IN_ALL // num_lines)
+    steps = [figures.steps[i].step for i in kept]
+    num_markers = max(1, min(MOST_MARKERS, MOST_MARKERS_IN_ALL // num_lines))
+    every = -(-len(kept) // num_markers) or 1
+    _plot(axes, steps, [losses[i] for i in kept], figures.loss_kwargs, palette, marker=marker, every=every, label=None)
+
+
+def thinned(values: Sequence[float], most: int) -> list[int]:
+    """Return the places of at most about so many values: the lowest and the highest of every stretch, and its gaps."""
+    stretch = -(-3 * len(values) // most) if len(values) > most else 1
+    kept: set[int] = set()
+    for start in range(0, len(values), stretch):
+        places = range(start, min(start + stretch, len(values)))
+        known = [i for i in places if math.isfinite(values[i])]
+        gaps = [i for i in places if not math.isfinite(values[i])]
+        kept.update(gaps[:1])
+        if known:
+            kept.update((min(known, key=values.__getitem__), max(known, key=values.__getitem__)))
+    return sorted(kept)
 
 
 def _step_marker(ks: Sequence[int], k: int) -> str:
     return STEP_MARKERS[ks.index(k) % len(STEP_MARKERS)]
 
 
-def _steps_legend(analysis: Analysis, ks: Sequence[int], palette: Palette, flags: Sequence[Flag]) -> list[list[Line2D]]:
+def _steps_legend(passes: Sequence[PassFigures], palette: Palette, ks: Sequence[int]) -> list[list[Line2D]]:
     """Name lines and markers once, not every pass: first the lines, below them which marker is which k."""
-    shown = [p for p in ran(analysis) if p.loss_kwargs in flags]
     lines = []
-    if _right_over_steps(shown):
+    if _right_over_steps(passes):
         lines.append(Line2D([], [], color=palette.right, label="right answer", **_RIGHT))
     lines += [
         Line2D([], [], color=palette.of(flag), linestyle=LINES[flag], label=f"flag {flag}")
-        for flag in tried_flags(analysis)
-        if flag in flags
+        for flag in FLAGS
+        if any(p.loss_kwargs is flag for p in passes)
     ]
     markers = [
         Line2D([], [], color=palette.ink, linestyle="", marker=_step_marker(ks, k), markersize=5, label=f"k={k}")
         for k in ks
-        if any(p.accumulation_steps == k for p in shown)
+        if any(p.accumulation_steps == k for p in passes)
     ]
     return [lines, *(markers[i : i + LEGEND_COLUMNS] for i in range(0, len(markers), LEGEND_COLUMNS))]
 
