@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations test-page docs reference clean
+.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -53,6 +53,10 @@ test-page: $(VENV)/.installed ## the HTML page in headless Chromium, with axe-co
 
 docs: $(VENV)/.installed ## run the documented examples under real releases; insert their output in README and docs
 	$(BIN)/python docs/make_examples.py
+
+screenshot: $(VENV)/.installed ## make docs/examples/page.png, the HTML page as a browser shows it
+	bash tests/page/prepare.sh
+	$(BIN)/python docs/make_screenshot.py
 
 reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
 	$(BIN)/python docs/make_reference.py

@@ -36,7 +36,7 @@ def report(
     verdict_code: bool = typer.Option(False, "--exit-code", help="exit as gacheck run does: 1 if the verdict fails"),
     strict: bool = typer.Option(False, "--strict", help="with --exit-code: a warning fails too"),
 ) -> None:
-    """Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.
+    """Show an earlier run again: as text, an HTML page, JSON, Markdown for an issue, CSV, or a picture.
 
     Exit codes: 0 rendered, whatever the verdict, unless --exit-code · 1 the verdict fails ·
     2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.

@@ -29,10 +29,10 @@ class Tab:
         driver.get(path.as_uri())
         return tab
 
-    def show(self, *, width: int = 1440, scheme: Scheme = "light", on_paper: bool = False) -> None:
+    def show(self, *, width: int = 1440, height: int = 900, scheme: Scheme = "light", on_paper: bool = False) -> None:
         """Look at it at a width, in a scheme, or as it would be printed."""
         # A window is at least 500 pixels wide; a phone is not.
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         media = {"media": "print" if on_paper else "screen", "features": features}

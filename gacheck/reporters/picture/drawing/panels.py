@@ -34,10 +34,10 @@ STEP_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 # More on one line run into each other; more on all of them nobody follows.
 MOST_MARKERS = 12
-MOST_MARKERS_IN_ALL = 48
+MOST_MARKERS_IN_ALL = 64
 
 # Points of all lines together: more than a screen can show, and each takes room in an SVG.
-MOST_POINTS_IN_ALL = 720
+MOST_POINTS_IN_ALL = 520
 
 LEGEND_COLUMNS = 4
 
