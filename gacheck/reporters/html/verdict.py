@@ -70,7 +70,9 @@ def lead(verdict: Verdict) -> str:
     beginning = LEADS[verdict.severity]
     if verdict.severity == "fail" and verdict.affects == "log":
         beginning = "The loss that this training logs is wrong"
-    return f"{beginning}: {verdict.words.summary}."
+    summary = verdict.words.summary
+    # Of another objective the summary itself says that it is right.
+    return f"This training is {summary}." if summary.startswith("right ") else f"{beginning}: {summary}."
 
 
 def advice(verdict: Verdict) -> Advice:
