@@ -32,7 +32,7 @@ COMMANDS = {
     ),
     "report": LazyCommand(
         "gacheck.commands.report:report",
-        "Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.",
+        "Show an earlier run again: as text, an HTML page, JSON, Markdown for an issue, CSV, or a picture.",
     ),
     "smoke": LazyCommand(
         "gacheck.commands.smoke:smoke",
@@ -48,6 +48,14 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "explain": LazyCommand(
+        "gacheck.commands.explain:explain",
+        "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
+    ),
+    "models": LazyCommand(
+        "gacheck.commands.models:models",
+        "List the types that tiny: takes: those of the installed transformers with a language model.",
+    ),
     "env": LazyCommand(
         "gacheck.commands.env:env",
         "Print versions and platform, for bug reports; imports none of the packages that it names.",
@@ -62,7 +70,6 @@ class _Program(LazyGroup):
 app = typer.Typer(
     cls=_Program,
     help="Does your loss change when you change gradient_accumulation_steps? It should not.",
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -84,9 +91,24 @@ def _app(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit; whatever goes wrong ends in words, without a traceback."""
     _fill_stderr()
-    code = _exit_code_of(lambda: _invoke(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    code = _exit_code_of(lambda: _complete(given) if _asks_for_completion(given) else _invoke(given))
     # What others left in the buffer fails now, while there is someone to say so.
     sys.exit(_exit_code_of(flush_out) or code)
+
+
+def _asks_for_completion(arguments: list[str]) -> bool:
+    """Whether a shell asks what could be typed next, or a person for the script with which it does."""
+    options = ("--install-completion", "--show-completion")
+    return "_GACHECK_COMPLETE" in os.environ or arguments[:1] in ([option] for option in options)
+
+
+def _complete(arguments: list[str]) -> None:
+    """Leave completion to Typer, which ends the process itself."""
+    try:
+        typer.main.get_command(app).main(arguments, prog_name="gacheck")
+    except SystemExit as end:
+        raise typer.Exit(UsageError.exit_code if end.code else 0) from None
 
 
 def _fill_stderr() -> None:

@@ -206,6 +206,7 @@ class RunConfig(ExperimentConfig):
     json_output: bool = Field(
         False, alias="json", description="print the analysis as JSON on stdout", json_schema_extra={"panel": OUTPUT}
     )
+    verbose: bool = option(False, "print the table also where all is well", panel=OUTPUT, short="-v")
     quiet: bool = option(False, "no progress; print the verdict alone", panel=OUTPUT)
     strict: bool = option(False, "a warning fails too: exit 1", panel=OUTPUT)
     exit_zero: bool = option(False, "exit 0 whatever the verdict", panel=OUTPUT)

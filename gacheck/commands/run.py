@@ -30,6 +30,8 @@ def run(
 ) -> None:
     """Train briefly at every k, with the flag on and off, and say whether the loss is right.
 
+    Example: gacheck run --model ./my-model --dataset corpus.jsonl -k 1,8
+
     Exit codes: 0 fine (a warning too, unless --strict) · 1 the verdict fails · 2 usage or input ·
     3 inconclusive · 4 could not run · 130 interrupted.
     """
@@ -94,7 +96,7 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
         try:
             return run_passes(
                 record,
-                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.step_done)),
+                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.advance)),
                 lambda saved: save_record(saved, folder),
             )
         except KeyboardInterrupt:
@@ -139,4 +141,5 @@ def _text(analysis: Analysis, settings: RunConfig, folder: Path) -> str:
     stream = sys.stderr if settings.json_output else sys.stdout
     if settings.quiet:
         return render_verdict(analysis, view_of(stream))
-    return render_terminal(analysis, view_of(stream, saved=f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"))
+    saved = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
+    return render_terminal(analysis, view_of(stream, saved=saved, verbose=settings.verbose))

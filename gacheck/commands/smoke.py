@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 
 from gacheck.commands.measuring import check_transformers
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, require_stdout, write_out
+from gacheck.commands.output import exit_code, require_stdout, view_of, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
 from gacheck.record.run import RunRecord
@@ -32,6 +33,7 @@ LEFT_OUT = {
     "force",
     "resume",
     "quiet",
+    "verbose",
 }
 
 
@@ -41,6 +43,8 @@ def smoke(
     **flags: Any,
 ) -> None:
     """Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.
+
+    Example: gacheck smoke --model ./my-model --strict
 
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
@@ -71,7 +75,7 @@ def _show(analysis: Analysis, *, as_json: bool) -> None:
     if as_json:
         write_out(render_json(analysis).encode())
         return
-    write_out(render_smoke(analysis))
+    write_out(render_smoke(analysis, view_of(sys.stdout)))
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     if not analysis.ok:

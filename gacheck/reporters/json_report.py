@@ -181,6 +181,8 @@ def _verdict(analysis: Analysis) -> dict[str, Any]:
         "remaining": verdict.remaining,
         "summary": words.summary,
         "cause": words.cause,
+        "certainty": words.certainty,
+        "compared": words.compared,
         "impact": words.impact,
         "fix": words.fix,
         "notes": list(words.notes),

@@ -6,14 +6,15 @@ import shlex
 
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.grid import ran
-from gacheck.reporters.text import ascii_only, clean
+from gacheck.reporters.reporter import PAGE, View
+from gacheck.reporters.text import HEADS, ascii_only, clean, paint
 from gacheck.words.analysis import Analysis
 
 # From here on a factor says more than a difference.
 FACTOR = 1.05
 
 
-def render_smoke(analysis: Analysis) -> str:
+def render_smoke(analysis: Analysis, view: View = PAGE) -> str:
     """Render one line when fine, four when not."""
     record, verdict = analysis.record, analysis.verdict
     what = f"{record.model.class_name} transformers {record.environment.packages.get('transformers', '?')}"
@@ -29,7 +30,8 @@ def render_smoke(analysis: Analysis) -> str:
             f"  fix: {fix}{_tried(analysis) if fix.startswith('trainer.model_accepts_loss_kwargs') else ''}",
             f"  see: {_fuller_run(analysis)}",
         ]
-    return "\n".join(ascii_only(clean(line)) for line in lines) + "\n"
+    text = "\n".join(ascii_only(clean(line)) for line in lines) + "\n"
+    return paint(text, verdict.severity) if view.color and text.startswith(HEADS[verdict.severity]) else text
 
 
 def judged_pass(analysis: Analysis) -> PassFigures | None:

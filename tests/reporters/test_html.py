@@ -16,7 +16,7 @@ import pytest
 
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.reporters.html import page, render_html
-from gacheck.reporters.html.verdict import FixLine, cause_and_certainty, fix_lines
+from gacheck.reporters.html.verdict import FixLine, fix_lines
 from gacheck.words.analysis import analyse
 from tests.builders import full_run, pass_record, run_record
 from tests.page.pages import HOSTILE, PAGES, SCRIPT
@@ -127,12 +127,12 @@ def test_code_of_the_fix_can_be_copied() -> None:
     assert "<pre><code>trainer.model_accepts_loss_kwargs = False</code></pre>" in Page(RECORDS["router"]).source
 
 
-def test_why_and_how_sure_are_told_apart() -> None:
-    cause, certainty = cause_and_certainty(analyse(RECORDS["scaled"]).verdict.words)
+def test_how_sure_it_is_and_what_was_compared() -> None:
+    text = Page(RECORDS["scaled"]).text()
 
-    assert cause.endswith("(modeling_tiny.py:42).")
-    assert certainty == "Fits exactly; next best is 99 % off."
-    assert cause_and_certainty(analyse(RECORDS["refused"]).verdict.words)[1] == ""
+    assert "How sure this is What was compared: loss and gradient of every micro-batch" in text
+    assert "Fits exactly; next best is 99 % off." in text
+    assert "What was compared" not in Page(RECORDS["nothing"]).text()
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -13,7 +13,7 @@ from gacheck.reporters.grid import num_passes
 from gacheck.reporters.html.arithmetic import arithmetic_table
 from gacheck.reporters.html.pictures import pictures
 from gacheck.reporters.html.tables import codes_by_flag, first_step_table, gradient_table, remarks, steps_table
-from gacheck.reporters.html.verdict import advice, cause_and_certainty, fix_lines, head, lead, remedies
+from gacheck.reporters.html.verdict import advice, fix_lines, head, lead, remedies
 from gacheck.reporters.reproduce import environment_facts, main_facts, shell_command
 from gacheck.reporters.text import clean, shorten
 from gacheck.words.analysis import Analysis
@@ -25,7 +25,6 @@ TEXT_COLUMNS = 500
 def render_page(analysis: Analysis) -> str:
     """Render the page."""
     record, words = analysis.record, analysis.verdict.words
-    cause, certainty = cause_and_certainty(words)
     judged = next((f for f in analysis.findings if f.flag is analysis.flag.auto), None)
     worked = step_arithmetic(judged, analysis.verdict.code) if judged is not None else None
     done, planned = num_passes(analysis)
@@ -47,8 +46,6 @@ def render_page(analysis: Analysis) -> str:
             main_facts=main_facts(analysis),
             done=done,
             planned=planned,
-            cause=cause,
-            certainty=certainty,
             fix_lines=fix_lines(words),
             remedies=remedies(words),
             pictures=pictures(analysis),

@@ -10,7 +10,6 @@ from gacheck.words.verdict import Words
 
 # What a severity looks like besides its colour.
 SIGNS = {"fail": "✕", "warn": "!", "ok": "✓", "inconclusive": "?"}
-HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "INCONCLUSIVE"}
 LEADS = {
     "fail": "This training is wrong",
     "warn": "This training is not quite right",
@@ -61,7 +60,7 @@ class FixLine:
 
 def head(verdict: Verdict) -> Head:
     """Label the verdict."""
-    severity = HEADS[verdict.severity]
+    severity = verdict.severity.upper()
     return Head(SIGNS[verdict.severity], severity, "" if verdict.code == severity else verdict.code)
 
 
@@ -102,9 +101,3 @@ def remedies(words: Words) -> list[tuple[str, str]]:
     remedy = words.remedy
     found = [("On the model's class", remedy.model_class), ("LLaMA-Factory", remedy.llamafactory), ("TRL", remedy.trl)]
     return [(place, line) for place, line in found if line is not None]
-
-
-def cause_and_certainty(words: Words) -> tuple[str, str]:
-    """Part why it is so from how sure that is: today its last sentence."""
-    cause, mark, rest = words.cause.rpartition(" Fits ")
-    return (cause, f"Fits {rest}") if mark else (words.cause, "")
