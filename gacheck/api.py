@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gacheck.attached.record import record_of
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, FaultError, ModelError, NothingSeenError
+from gacheck.record.command import ATTACH, CHECK_MODEL, CHECK_TRAINER
 from gacheck.record.journal import save_record
 from gacheck.reporters.reporter import View
 from gacheck.reporters.terminal import render_verdict
@@ -61,7 +62,7 @@ class Attachment:
         return f"<Attachment: {self.analysis!r}>" if self.analysis else "<Attachment: nothing seen yet>"
 
     def _seen(self, facts: WatchedTraining, is_last: bool) -> None:
-        record = record_of(facts, tuple(sys.argv))
+        record = record_of(facts, (ATTACH,))
         self.analysis = analyse(record)
         verdict = self.analysis.verdict
         # What no rule explains may be explained by the steps to come.
@@ -144,7 +145,7 @@ def check(
             why="Its training ended before, or its train() is not that of transformers.Trainer.",
             fix="check that it has rows to train on",
         )
-    return analyse(record_of(facts, tuple(sys.argv)))
+    return analyse(record_of(facts, (CHECK_TRAINER,)))
 
 
 def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:
@@ -172,4 +173,4 @@ def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -
         }
     )
     with model_kept(model):
-        return analyse(measure_auto(config, Session(config, LiveModel(model, tokenizer))))
+        return analyse(measure_auto(config, Session(config, LiveModel(model, tokenizer)), (CHECK_MODEL,)))

@@ -98,6 +98,7 @@ def test_a_fault_is_named_where_an_assertion_fails() -> None:
     found = gacheck.check(make_trainer(MicroBatchMeans))
 
     assert not found.ok
+    assert found.record.command == ("gacheck.check(trainer)",)
     assert (found.verdict.code, found.verdict.affects) == (FAULT, "both")
     assert f"{FAULT}: the loss is k times too large" in repr(found)
     assert "MicroBatchMeans.compute_loss drops it" in repr(found)
@@ -112,6 +113,7 @@ def test_a_model_is_checked_as_it_is() -> None:
     found = gacheck.check(tiny_model(DropsTheCount))
 
     assert (found.ok, found.verdict.code) == (False, FAULT)
+    assert found.record.command == ("gacheck.check(model)",)
     assert found.record.config.gradient_accumulation_steps == (4,)
 
 

@@ -14,27 +14,14 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
+from gacheck.record.command import NOT_OF_SMOKE, smoke_command
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
 # Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
 ACCUMULATION_STEPS = 4
 
-# What a check of two steps has no use for.
-LEFT_OUT = {
-    "gradient_accumulation_steps",
-    "loss_kwargs",
-    "per_device_train_batch_size",
-    "max_steps",
-    "learning_rate",
-    "optim",
-    "max_grad_norm",
-    "out",
-    "force",
-    "resume",
-    "quiet",
-    "verbose",
-}
+LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose"}
 
 
 @options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT)
@@ -63,7 +50,7 @@ def _measure(config: ExperimentConfig) -> RunRecord:
     from gacheck.measure.session import Session, quiet_libraries
 
     quiet_libraries()
-    return measure_auto(config, Session(config))
+    return measure_auto(config, Session(config), smoke_command(config))
 
 
 def _show(analysis: Analysis, *, as_json: bool) -> None:

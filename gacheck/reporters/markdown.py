@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from gacheck.core.figures import PassFigures
 from gacheck.reporters.attached import step_table
+from gacheck.reporters.command import repeat_line
 from gacheck.reporters.grid import (
     ERROR_COLUMNS,
     failed,
@@ -27,7 +28,7 @@ from gacheck.reporters.grid import (
     tried_steps,
 )
 from gacheck.reporters.reporter import TRAININGS, Reporter
-from gacheck.reporters.reproduce import environment_facts, main_facts, shell_command
+from gacheck.reporters.reproduce import environment_facts, main_facts
 from gacheck.reporters.text import clean, shorten
 from gacheck.words.analysis import Analysis
 
@@ -59,7 +60,7 @@ def render_markdown(analysis: Analysis) -> str:
         *_beside_the_table(analysis),
         *_verdict(analysis),
         "To reproduce:",
-        _fence("sh", shell_command(analysis.record.command)),
+        _fence(*repeat_line(analysis.record)),
         _environment(analysis),
     ]
     return "\n\n".join(blocks) + "\n"

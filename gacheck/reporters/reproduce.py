@@ -1,35 +1,10 @@
-"""What is needed to see a result again: the command, the versions and everything else that bears on the numbers."""
+"""What bears on the numbers besides the command: versions, machine and options."""
 
 from __future__ import annotations
-
-import shlex
-from collections.abc import Sequence
 
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis
-
-
-def shell_command(command: Sequence[str]) -> str:
-    """Write the command for a shell; where the program lies is of no use to others."""
-    return " ".join(["gacheck", *map(_quote, command[1:])])
-
-
-def _quote(argument: str) -> str:
-    """Quote for a shell; what is not printable as an escape in bash's $'…', so that it stays visible and exact."""
-    if argument.isprintable():
-        return shlex.quote(argument)
-    escaped = (f"\\{c}" if c in "\\'" else c if c.isprintable() else _shell_escape(c) for c in argument)
-    return f"$'{''.join(escaped)}'"
-
-
-def _shell_escape(char: str) -> str:
-    code = ord(char)
-    # Python's surrogates for bytes of an argument that are no UTF-8.
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-        return f"\\x{code:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def main_facts(analysis: Analysis) -> list[str]:

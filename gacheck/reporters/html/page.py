@@ -9,12 +9,13 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gacheck.core.arithmetic import step_arithmetic
+from gacheck.reporters.command import repeat_line
 from gacheck.reporters.grid import num_passes
 from gacheck.reporters.html.arithmetic import arithmetic_table
 from gacheck.reporters.html.pictures import pictures
 from gacheck.reporters.html.tables import codes_by_flag, first_step_table, gradient_table, remarks, steps_table
 from gacheck.reporters.html.verdict import advice, fix_lines, head, lead, remedies
-from gacheck.reporters.reproduce import environment_facts, main_facts, shell_command
+from gacheck.reporters.reproduce import environment_facts, main_facts
 from gacheck.reporters.text import clean, shorten
 from gacheck.words.analysis import Analysis
 
@@ -56,7 +57,7 @@ def render_page(analysis: Analysis) -> str:
             arithmetic=arithmetic_table(worked) if worked is not None else None,
             codes_by_flag=codes_by_flag(analysis),
             facts=environment_facts(analysis),
-            command=shell_command(record.command),
+            command=repeat_line(record)[1],
         )
     )
 
