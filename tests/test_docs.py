@@ -626,13 +626,14 @@ def code_in(text: str) -> list[str]:
 
 @cache
 def options() -> dict[str, set[str]]:
-    """Return the options of every command, and under the empty name those of all and of none."""
+    """Return the options of every command, and under the empty name those of all, of none and of the pytest plugin."""
     group: Any = typer.main.get_command(app)
     found = {
         name: {o for p in each.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
         for name, each in group.commands.items()
     }
-    beside = {o for p in group.params for o in p.opts} | {"--help"}
+    plugin = re.findall(r'addoption\(\s*"(--[a-z-]+)"', read(ROOT / "gacheck" / "pytest_plugin.py"))
+    beside = {o for p in group.params for o in p.opts} | {"--help", *plugin}
     return {**found, "": beside.union(*found.values())}
 
 

@@ -57,6 +57,12 @@ ALLOWED: dict[str, Group] = {
         "typer rich pydantic",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
+    "gacheck.pytest_plugin": group(
+        {"gacheck.api", "gacheck.errors", "gacheck.reporters", "gacheck.words"},
+        "pytest",
+        # pytest loads it wherever gacheck is installed.
+        late=frozenset({"gacheck.api", "gacheck.errors", "gacheck.reporters", "gacheck.words"}),
+    ),
     "gacheck": group(
         {"gacheck.api", "gacheck.errors", "gacheck.words.analysis"},
         late=frozenset({"gacheck.api", "gacheck.errors", "gacheck.words.analysis"}),

@@ -14,12 +14,9 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
-from gacheck.record.command import NOT_OF_SMOKE, smoke_command
+from gacheck.record.command import NOT_OF_SMOKE, SMOKE, smoke_command
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
-
-# Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
-ACCUMULATION_STEPS = 4
 
 LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose"}
 
@@ -36,8 +33,7 @@ def smoke(
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
     """
-    given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 2}
-    settings = load_config(config, given)
+    settings = load_config(config, {**flags, **SMOKE})
     require_stdout()
     check_transformers()
     analysis = analyse(_measure(settings.experiment()))

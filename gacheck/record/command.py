@@ -6,6 +6,8 @@ result went, or how it was shown, is nobody's business.
 
 from __future__ import annotations
 
+from typing import Any
+
 from gacheck.config import ExperimentConfig, RunConfig, write_scalar
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
@@ -18,7 +20,11 @@ NOT_OF_SMOKE = frozenset(
 )
 """What a check of two steps has no use for: `gacheck smoke` has no such options."""
 
-SET_BY_SMOKE = frozenset({"gradient_accumulation_steps", "loss_kwargs", "max_steps"})
+# Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
+SMOKE: dict[str, Any] = {"gradient_accumulation_steps": (4,), "max_steps": 2}
+"""What `gacheck smoke` sets; the flag is then as the Trainer chooses it."""
+
+SET_BY_SMOKE = frozenset({*SMOKE, "loss_kwargs"})
 
 CHECK_MODEL = "gacheck.check(model)"
 """The code that made a record, where no command did."""
@@ -35,7 +41,8 @@ def run_command(config: ExperimentConfig) -> Command:
 
 def smoke_command(config: ExperimentConfig) -> Command:
     """Return the `gacheck smoke` that measures by these options, or the run where smoke has no such options."""
-    if _given(config).keys() & NOT_OF_SMOKE - SET_BY_SMOKE:
+    is_smoke = all(getattr(config, name) == value for name, value in SMOKE.items())
+    if not is_smoke or _given(config).keys() & NOT_OF_SMOKE - SET_BY_SMOKE:
         return run_command(config)
     return (PROGRAM, "smoke", *_options(config, SET_BY_SMOKE))
 

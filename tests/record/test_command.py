@@ -17,6 +17,7 @@ from gacheck.record.command import (
     ATTACH,
     CHECK_MODEL,
     CHECK_TRAINER,
+    SMOKE,
     attach_command,
     fuller_command,
     repeating,
@@ -124,10 +125,6 @@ def test_the_command_that_goes_on_keeps_what_was_asked_of_the_result() -> None:
     assert read((*run_command(settings), "--resume")) == settings.model_copy(update={"resume": True})
 
 
-# As commands/smoke.py sets them.
-SMOKE = {"gradient_accumulation_steps": (4,), "max_steps": 2}
-
-
 @pytest.mark.parametrize("options", [{}, {"model": "a b", "seed": 3, "effective_batch_size": 12, "gradients": False}])
 def test_a_smoke_check_is_repeated_by_itself(options: dict[str, Any]) -> None:
     config = ExperimentConfig.model_validate({**options, **SMOKE})
@@ -139,8 +136,9 @@ def test_a_smoke_check_is_repeated_by_itself(options: dict[str, Any]) -> None:
     assert load_config(None, {**flags, **SMOKE}).experiment() == config
 
 
-def test_what_smoke_has_no_option_for_is_repeated_by_a_run() -> None:
-    config = ExperimentConfig.model_validate({"optim": "sgd", "loss_kwargs": ["on"], **SMOKE})
+@pytest.mark.parametrize("other", [{"optim": "sgd", "loss_kwargs": ["on"]}, {"gradient_accumulation_steps": [2]}])
+def test_what_smoke_has_no_option_for_is_repeated_by_a_run(other: dict[str, Any]) -> None:
+    config = ExperimentConfig.model_validate({**SMOKE, **other})
     command = smoke_command(config)
 
     assert command[1] == "run"
