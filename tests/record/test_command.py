@@ -57,7 +57,7 @@ HARD: dict[str, Any] = {
     "random_init": True,
     "model_class": "package.module:Class",
     "trust_remote_code": True,
-    "dataset": "my text.jsonl",
+    "dataset": "--packing",
     "dataset_config": "en $HOME `id`",
     "split": "train[:10%]",
     "text_column": '"quoted"\\',
