@@ -58,8 +58,9 @@ screenshot: $(VENV)/.installed ## make docs/examples/page.png, the HTML page as 
 	bash tests/page/prepare.sh
 	$(BIN)/python docs/make_screenshot.py
 
-reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
+reference: $(VENV)/.installed ## make docs/cli.md, docs/record.md and the JSON Schemas from the program
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_schemas.py
 
 selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 	$(BIN)/gacheck selftest -v

@@ -56,6 +56,10 @@ COMMANDS = {
         "gacheck.commands.models:models",
         "List the types that tiny: takes: those of the installed transformers with a language model.",
     ),
+    "schema": LazyCommand(
+        "gacheck.commands.schema:schema",
+        "Print the JSON Schema of record.json, or of the analysis as JSON.",
+    ),
     "env": LazyCommand(
         "gacheck.commands.env:env",
         "Print versions and platform, for bug reports; imports none of the packages that it names.",
