@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
+.PHONY: accuracy bench overhead selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -73,6 +73,9 @@ accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accu
 
 overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (seven minutes, nothing else running)
 	$(BIN)/python docs/make_overhead.py
+
+bench: $(VENV)/.installed ## how long help, report and pictures take, against importing the Trainer (two minutes); fails if too long
+	$(BIN)/python docs/make_bench.py
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

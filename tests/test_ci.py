@@ -1,4 +1,4 @@
-"""What CI is given: the steps of action.yml and the lines of README, run with programs that say how they were called."""
+"""What CI is given: action.yml and the lines of README, run with programs that only say how they were called."""
 
 from __future__ import annotations
 
