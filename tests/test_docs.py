@@ -650,6 +650,7 @@ def unknown_words(text: str) -> Iterator[str]:
         # A line may join several programs; other programs' options are their own business.
         for joined in code.split(" && "):
             part = joined.split(" -- ")[0]  # `gacheck attach` stands in front of another program
+            part = re.sub(r"^(uvx|pipx run) .*?(?=gacheck )", "", part)
             command = re.match(r"gacheck ([a-z]+)\b", part)
             if command and command[1] not in known:
                 yield f"there is no command {command[1]}"
@@ -670,6 +671,7 @@ def test_unknown_words_are_found() -> None:
         "```\n$ gacheck run --no-such\n```",
         "`gacheck smoke --max-steps 1`",
         "    pip install gacheck && gacheck smoke --no-such",
+        "    uvx --from clone gacheck smoke --no-such",
     ]
 
     assert [text for text in texts if len(list(unknown_words(text))) != 1] == []
