@@ -6,6 +6,7 @@ pytest, and does nothing until it is asked.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ def _head(report: Any, line: str) -> None:
 
 
 def _asserted(excinfo: pytest.ExceptionInfo[BaseException]) -> FaultError | None:
-    """Return the fault that an assertion found, as `assert gacheck.check(model).ok` does; None where there is none.
+    """Return the fault that an assertion is about, as `assert gacheck.check(model).ok` is; None where it is of another.
 
     pytest cuts what it shows of a value; it keeps the values themselves in the frame, those without a name too.
     """
@@ -143,8 +144,13 @@ def _asserted(excinfo: pytest.ExceptionInfo[BaseException]) -> FaultError | None
     from gacheck.api import fault_of
     from gacheck.words.analysis import Analysis
 
-    values = excinfo.traceback[-1].frame.f_locals.values()
-    return next((fault_of(value) for value in values if isinstance(value, Analysis) and not value.ok), None)
+    entry = excinfo.traceback[-1]
+    words = re.findall(r"\w+", str(entry.statement))
+    for name, value in entry.frame.f_locals.items():
+        # What has no name is kept under one that no code of the test's could give it.
+        if isinstance(value, Analysis) and not value.ok and (name in words or not name.isidentifier()):
+            return fault_of(value)
+    return None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

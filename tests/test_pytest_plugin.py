@@ -52,6 +52,10 @@ def test_faulty(gacheck_check):
 def test_asserted():
     assert gacheck.check("scaled").ok
 
+def test_asserted_by_name():
+    found = gacheck.check("scaled")
+    assert found.ok
+
 def test_raised():
     gacheck.check("scaled", on_fault="raise")
 
@@ -60,6 +64,12 @@ def test_asserted_otherwise():
     assert found.verdict.code == "FAIL", "of one's own"
 
 def test_of_something_else():
+    found = gacheck.check("scaled")
+    assert not found.ok
+    assert not gacheck.check("warned").ok
+    assert 1 == 2, "of one's own"
+
+def test_another_error():
     raise ValueError("of one's own")
 """
 
@@ -112,10 +122,10 @@ def test_models_are_tests(project: Path) -> None:
     code, output = run_pytest(project, *MODELS, "-k", "not test_own")
 
     assert code == 1
-    assert "collected 11 items / 6 deselected / 5 selected" in output
+    assert "collected 13 items / 8 deselected / 5 selected" in output
     assert "\ngacheck .F.FE " in output
     shown = section(output, "gacheck::scaled")
-    assert shown.startswith(f"{BLOCK} This fits every micro-batch")
+    assert shown.startswith(BLOCK)
     assert " fix       trainer.model_accepts_loss_kwargs = False   # before trainer.train()\n" in shown
     assert section(output, "gacheck::unanswered").startswith("?     INCONCLUSIVE: ")
     assert section(output, "ERROR at setup of gacheck::nowhere") == (
@@ -146,23 +156,25 @@ def test_tests_of_ones_own_show_the_verdict(project: Path) -> None:
     code, output = run_pytest(project, "-p", "no:cacheprovider", "-W", "error")
 
     assert code == 1
-    assert "\ntest_own.py .FFFFF " in output
+    assert "\ntest_own.py .FFFFFFF " in output
     for name in ("test_faulty", "test_raised"):
         shown = section(output, name)
         marked = "\n".join(f"E       {line}" for line in BLOCK.split("\n"))
         assert marked.replace("E       FAIL", "E       gacheck.errors.FaultError: FAIL") in shown
         # The test's own lines, and none of gacheck's.
         assert re.findall(r"^(\S+\.py):\d+", shown, re.MULTILINE) == ["test_own.py"]
-    assert BLOCK in section(output, "test_asserted")
-    assert "gacheck" not in section(output, "test_of_something_else")
-    assert "- gacheck -" not in section(output, "test_asserted_otherwise")
+    for name in ("test_asserted", "test_asserted_by_name"):
+        assert BLOCK in section(output, name)
+    for name in ("test_of_something_else", "test_asserted_otherwise", "test_another_error"):
+        assert "- gacheck -" not in section(output, name)
     assert [line.partition(" - ")[2].split(":")[0] for line in summary(output)] == [
-        *["FAIL SCALED_BY_ACCUMULATION"] * 3,
-        "AssertionError",
+        *["FAIL SCALED_BY_ACCUMULATION"] * 4,
+        *["AssertionError"] * 2,
         "ValueError",
     ]
     assert section(output, "gacheck").splitlines() == [
-        f"test_own.py::{name}: {LINE}" for name in ("test_faulty", "test_asserted", "test_raised")
+        f"test_own.py::{name}: {LINE}"
+        for name in ("test_faulty", "test_asserted", "test_asserted_by_name", "test_raised")
     ]
 
 
