@@ -28,7 +28,7 @@ def hostile_run() -> RunRecord:
     place = replace(record.oracle.loss_location[0], file=f"/x/{SCRIPT}.py", function=HOSTILE)
     return record.model_copy(
         update={
-            "command": ("gacheck", "run", "--model", HOSTILE),
+            "config": record.config.model_copy(update={"model": HOSTILE}),
             "model": record.model.model_copy(update={"name": HOSTILE, "class_name": HOSTILE, "stand_in": False}),
             "hardware": record.hardware.model_copy(update={"device_name": HOSTILE}),
             "environment": record.environment.model_copy(update={"packages": {"transformers": HOSTILE}}),
