@@ -32,7 +32,7 @@ COMMANDS = {
     ),
     "report": LazyCommand(
         "gacheck.commands.report:report",
-        "Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.",
+        "Show an earlier run again: as text, an HTML page, JSON, Markdown for an issue, CSV, or a picture.",
     ),
     "smoke": LazyCommand(
         "gacheck.commands.smoke:smoke",
@@ -55,6 +55,10 @@ COMMANDS = {
     "models": LazyCommand(
         "gacheck.commands.models:models",
         "List the types that tiny: takes: those of the installed transformers with a language model.",
+    ),
+    "schema": LazyCommand(
+        "gacheck.commands.schema:schema",
+        "Print the JSON Schema of record.json, or of the analysis as JSON.",
     ),
     "env": LazyCommand(
         "gacheck.commands.env:env",

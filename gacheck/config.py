@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +42,13 @@ def _read_scalar(text: str) -> object:
         with contextlib.suppress(ValueError):
             return float(text)
     return value
+
+
+def write_scalar(value: object) -> str:
+    """Write a value so that a `key=value` option is read as this value again."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return text if _read_scalar(text) == value else json.dumps(value, ensure_ascii=False)
 
 
 def _parse_overrides(value: object) -> object:

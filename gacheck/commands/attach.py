@@ -18,10 +18,14 @@ from gacheck.attached.keeper import Keeper, SavedTraining
 from gacheck.commands.folders import check_free, make_folder, new_folder
 from gacheck.commands.output import exit_code, show_error, view_of, write_err
 from gacheck.errors import NothingSeenError
+from gacheck.record.command import attach_command
 from gacheck.record.journal import RECORD_NAME
 from gacheck.reporters.terminal import render_headline, render_terminal, render_verdict
 from gacheck.rules.table import SEVERITY_RANK
 from gacheck.words.analysis import Analysis, analyse
+
+# Some faults begin with the second.
+STEPS = 2
 
 
 class FailOn(StrEnum):
@@ -33,7 +37,7 @@ class FailOn(StrEnum):
 
 def attach(
     command: list[str] = typer.Argument(..., metavar="COMMAND", help="the training command, with its arguments"),
-    steps: int = typer.Option(2, "--steps", min=1, help="optimizer steps to observe, from the first on"),
+    steps: int = typer.Option(STEPS, "--steps", min=1, help="optimizer steps to observe, from the first on"),
     stop_after_check: bool = typer.Option(
         False, "--stop-after-check", help="end the training once they are observed, before anything is saved"
     ),
@@ -58,7 +62,7 @@ def attach(
         check_free(out, force=force)
         make_folder(out)
     with tempfile.TemporaryDirectory(prefix="gacheck-attach-") as facts:
-        keeper = Keeper(Path(facts), ("gacheck", *sys.argv[1:]), partial(_new_folder, out))
+        keeper = Keeper(Path(facts), attach_command(command, steps, STEPS), partial(_new_folder, out))
         try:
             meanwhile = keeper.keep if quiet else partial(_keep_and_announce, keeper, set())
             code = run_watched(command, Path(facts), steps=steps, stop=stop_after_check, meanwhile=meanwhile)

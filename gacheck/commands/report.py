@@ -37,7 +37,7 @@ def report(
     verdict_code: bool = typer.Option(False, "--exit-code", help="exit as gacheck run does: 1 if the verdict fails"),
     strict: bool = typer.Option(False, "--strict", help="with --exit-code: a warning fails too"),
 ) -> None:
-    """Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.
+    """Show an earlier run again: as text, an HTML page, JSON, Markdown for an issue, CSV, or a picture.
 
     Example: gacheck report --format markdown
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,10 @@ from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
+from gacheck.record.command import run_command
 from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
+from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
 
 
@@ -101,15 +102,14 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             )
         except KeyboardInterrupt:
             progress.stage("")
-            write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}\n")
+            write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise
 
 
-def _resume_command(folder: Path) -> str:
-    arguments = [a for a in sys.argv[1:] if a not in ("--resume", "--force")]
-    if "--out" not in arguments and not any(a.startswith("--out=") for a in arguments):
-        arguments += ["--out", str(folder)]
-    return shlex.join(["gacheck", *arguments, "--resume"])
+def _resume_command(settings: RunConfig, folder: Path) -> str:
+    """Return the command that goes on: with all that was asked of the result, for it is the same person's."""
+    same = settings.model_copy(update={"out": folder, "force": False, "resume": False})
+    return shell_line([*run_command(same), "--resume"])
 
 
 def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
@@ -122,7 +122,7 @@ def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
     else:
         write_out(text)
     without = f"{folder / RECORD_NAME} is saved, and the verdict stands there."
-    later = shlex.join(["gacheck", "report", str(folder), "--format", "png", "-o", str(folder / PICTURE_NAME)])
+    later = shell_line(["gacheck", "report", str(folder), "--format", "png", "-o", str(folder / PICTURE_NAME)])
     with matplotlib_needed(without=without, later=later):
         from gacheck.reporters.picture import render_picture
 

@@ -14,27 +14,11 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
+from gacheck.record.command import NOT_OF_SMOKE, SMOKE, smoke_command
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
-# Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
-ACCUMULATION_STEPS = 4
-
-# What a check of two steps has no use for.
-LEFT_OUT = {
-    "gradient_accumulation_steps",
-    "loss_kwargs",
-    "per_device_train_batch_size",
-    "max_steps",
-    "learning_rate",
-    "optim",
-    "max_grad_norm",
-    "out",
-    "force",
-    "resume",
-    "quiet",
-    "verbose",
-}
+LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose"}
 
 
 @options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT)
@@ -49,8 +33,7 @@ def smoke(
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
     """
-    given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 2}
-    settings = load_config(config, given)
+    settings = load_config(config, {**flags, **SMOKE})
     require_stdout()
     check_transformers()
     analysis = analyse(_measure(settings.experiment()))
@@ -63,7 +46,7 @@ def _measure(config: ExperimentConfig) -> RunRecord:
     from gacheck.measure.session import Session, quiet_libraries
 
     quiet_libraries()
-    return measure_auto(config, Session(config))
+    return measure_auto(config, Session(config), smoke_command(config))
 
 
 def _show(analysis: Analysis, *, as_json: bool) -> None:

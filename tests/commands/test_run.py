@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -191,6 +193,24 @@ def test_resume_runs_what_is_missing(run: Callable[..., int]) -> None:
     FakeSession.ran.clear()
     assert run(*SMALL, "--out", "here", "--resume") == 0
     assert FakeSession.ran == []
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    Path("options.yaml").write_text("seed: 3\nout: my runs\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeSession, "run_pass", interrupt)
+        assert run(*SMALL, "--config", "options.yaml", "--force", "--strict") == 130
+    said = capsys.readouterr().err.splitlines()[-1].strip()
+    measured = "gacheck run --model tiny:gemma3 --effective-batch-size 8 --max-steps 2 --seed 3"
+    assert said == f"{measured} --out 'my runs' --strict --resume"
+
+    assert run(*shlex.split(said)[1:]) == 0
+    assert load_record(Path("my runs")).command == tuple(measured.split())
 
 
 def test_a_run_is_not_resumed_under_other_options(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
