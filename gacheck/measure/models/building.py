@@ -83,9 +83,12 @@ def _first(classes: str | tuple[str, ...]) -> str:
 def named_class(name: str) -> Any:
     """Return the class of transformers of a name that has a head; None where there is none."""
     found: Any = getattr(transformers, name, None) if name.isidentifier() else None
-    if not isinstance(found, type) or not issubclass(found, PreTrainedModel):
-        return None
-    return found if found.config_class is not None and _takes_labels(found) else None
+    is_model = isinstance(found, type) and issubclass(found, PreTrainedModel)
+    return found if is_model and _has_config(found) and _takes_labels(found) else None
+
+
+def _has_config(model_class: Any) -> bool:
+    return model_class.config_class is not None
 
 
 def _takes_labels(model_class: Any) -> bool:
