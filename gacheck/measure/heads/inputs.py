@@ -19,6 +19,9 @@ FRAMES = 64
 """Of a spectrogram whose length the config leaves open."""
 SAMPLES_PER_FRAME = 320
 """Of a waveform, for each position that comes out; what the convolutions of wav2vec 2.0 take."""
+POSITIONS = frozenset({"max_position_embeddings", "max_target_positions", "n_positions", "n_ctx"})
+SPARE = 2
+"""Positions that some types keep for padding."""
 SPECIAL_IDS = 4
 """Ids below are special tokens in every stand-in."""
 
@@ -42,8 +45,10 @@ class Maker:
     longest: int = LONGEST
 
     def length(self) -> int:
-        """Draw the length of a row."""
-        return self.integer(SHORTEST, max(SHORTEST, self.longest) + 1)
+        """Draw the length of a row, of as many tokens as the model has positions for."""
+        positions = [v for n, v in self._all_fields() if n in POSITIONS and isinstance(v, int) and v > SPARE]
+        longest = min([max(SHORTEST, self.longest), *(each - SPARE for each in positions)])
+        return self.integer(min(SHORTEST, longest), longest + 1)
 
     def integer(self, low: int, high: int) -> int:
         """Draw an integer below `high`."""
