@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gacheck.commands.measuring import check_transformers
+from gacheck.commands.measuring import check_packages, loading
 from gacheck.commands.output import require_stdout, write_out
 from gacheck.rules.table import severity_of
 
@@ -19,9 +19,10 @@ def selftest(
     Exit code 1 if a fault is missed or a right model is accused.
     """
     require_stdout()
-    check_transformers()
-    from gacheck.measure.selftest.outcomes import outcomes
-    from gacheck.measure.session import quiet_libraries
+    check_packages()
+    with loading():
+        from gacheck.measure.selftest.outcomes import outcomes
+        from gacheck.measure.session import quiet_libraries
 
     quiet_libraries()
     num_caught, num_measured = 0, 0

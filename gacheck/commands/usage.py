@@ -1,0 +1,128 @@
+"""What is said of a command line that is not understood: what was meant, where that can be told."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gacheck.config import RunConfig
+from gacheck.errors import UsageError, one_line
+from gacheck.misuse import K, Spelling, example_of
+
+_WHY = "The command line is not understood, so nothing was done."
+_LIST = re.compile(r"-k|--gradient-accumulation-steps")
+
+
+def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
+    """Explain what the parser refuses; its own exit code may be 1.
+
+    Args:
+        error: The parser's.
+        arguments: What was typed.
+    """
+    # Pydantic reads the values in newer releases of Typer, and says so.
+    message = one_line(error.format_message().replace("Value error, ", ""))
+    what = message if message.endswith((".", "?", ")")) else f"{message}."
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "gacheck"
+    if context is None:
+        return UsageError(what, why=_WHY, fix=f"see  {path} --help")
+    kind = type(error).__name__
+    if kind == "NoSuchOption":
+        name = str(error.option_name)
+        return UsageError(f"There is no option {name} of {path}.", why=_WHY, fix=_instead_of(name, context))
+    if found := re.match(r"No such command '(.*?)'", message):
+        known = context.command.list_commands(context)
+        return UsageError(f"There is no command {found[1]!r}.", why=_WHY, fix=_command_for(found[1], known))
+    if "unexpected extra argument" in message:
+        return _too_many(message, path, arguments)
+    if "requires an argument" in message or "expected at least" in message.lower():
+        return UsageError(what, why=_WHY, fix=_with_value(str(getattr(error, "option_name", "")), path))
+    if kind == "MissingParameter" and "COMMAND" in message:
+        return UsageError(
+            "gacheck attach is given no command to run.",
+            why="It watches a training that a command of yours starts.",
+            fix="write it after --, such as  gacheck attach -- python train.py",
+        )
+    return UsageError(what, why=_WHY, fix=f"{_values(error, path)}")
+
+
+def write_as_list(numbers: Iterable[str], command: str) -> UsageError:
+    """Explain that several k are one list."""
+    return UsageError(
+        f"{command} takes the accumulation steps as one list, without spaces.",
+        why="What follows a space would be another argument: the model.",
+        fix=f"write  -k {','.join(numbers)}",
+    )
+
+
+def _instead_of(name: str, context: Any) -> str:
+    """Say which option was meant: of this command, or of another."""
+    options = [each for p in context.command.params for each in (*p.opts, *p.secondary_opts) if each.startswith("-")]
+    if name.lstrip("-") == "k" and "-k" in options:
+        return "did you mean  -k?  It takes a list:  -k 1,2,4"
+    parent = context.parent
+    others: Mapping[str, Any] = parent.command.commands if parent is not None else {}
+    having = "run" in others and context.info_name != "run" and name in _names(others["run"])
+    if having:
+        return f"leave it out; gacheck run has it, and gacheck {context.info_name} does without"
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"did you mean  {close[0]}?" if close else f"leave it out; {context.command_path} --help lists what there is"
+
+
+def _names(command: Any) -> list[str]:
+    return [each for p in command.params for each in p.opts]
+
+
+def _command_for(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean  gacheck {close[0]}?"
+    if re.search(r"[:/\\.]", name):
+        return f"to check a model, write  gacheck run {name}"
+    return f"choose one of  {', '.join(known)}"
+
+
+def _too_many(message: str, path: str, arguments: Sequence[str]) -> UsageError:
+    extra = re.findall(r"\((.*)\)", message)
+    numbers = _numbers_after_k(arguments)
+    if len(numbers) > 1:
+        return write_as_list(numbers, path)
+    names = "'" + "', '".join(extra[0].split()) + "'" if extra else "the rest"
+    return UsageError(
+        f"{path} does not know what to do with {names}.",
+        why=_WHY,
+        fix="leave it out, or put quotes around a name that has spaces in it",
+    )
+
+
+def _numbers_after_k(arguments: Sequence[str]) -> list[str]:
+    """Return the numbers that stand after -k one by one."""
+    places = [at for at, each in enumerate(arguments) if _LIST.fullmatch(each)]
+    numbers: list[str] = []
+    for each in arguments[places[-1] + 1 :] if places else ():
+        if not re.fullmatch(r"[\d,]+", each):
+            break
+        numbers.append(each.strip(","))
+    return numbers
+
+
+def _with_value(name: str, path: str) -> str:
+    field = K if name == "-k" else name.lstrip("-").replace("-", "_")
+    if field in RunConfig.model_fields:
+        return f"write a value after it, such as  {Spelling().spell(example_of(RunConfig, field))}"
+    return f"write a value after it;  {path} --help  says which"
+
+
+def _values(error: Any, path: str) -> str:
+    """Return a value that was meant, where the parameter has few."""
+    parameter = getattr(error, "param", None)
+    name = next(iter(getattr(parameter, "opts", [])), "")
+    choices = [str(each) for each in getattr(getattr(parameter, "type", None), "choices", None) or ()]
+    if not choices:
+        return f"see  {path} --help"
+    given = re.search(r"'(.*?)' is not", error.format_message())
+    close = difflib.get_close_matches(given[1], choices, n=1) if given else []
+    return f"write, for example,  {name} {(close or choices)[0]}"
