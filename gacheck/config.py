@@ -121,7 +121,9 @@ class ExperimentConfig(BaseModel):
     loss_kwargs: Annotated[tuple[Flag, ...], BeforeValidator(_split_commas)] = option(
         (Flag.ON, Flag.OFF), "values of model_accepts_loss_kwargs to try"
     )
-    effective_batch_size: int | None = option(None, "rows per optimizer step, the same for every k (default: the smallest multiple of all k from 16 on)")
+    effective_batch_size: int | None = option(
+        None, "rows per optimizer step, the same for every k (default: the smallest multiple of all k from 16 on)"
+    )
     per_device_train_batch_size: int | None = option(
         None, "rows per micro-batch instead; the effective batch then grows with k"
     )
@@ -173,7 +175,7 @@ class ExperimentConfig(BaseModel):
                 )
         if self.short_last_step and max(self.gradient_accumulation_steps) == 1:
             raise Misuse(
-                "{short_last_step} goes with more than one micro-batch a step; {gradient_accumulation_steps=1} has one.",
+                "{short_last_step} needs more than one micro-batch a step; {gradient_accumulation_steps=1} has one.",
                 why="A step of one micro-batch cannot be shorter.",
                 fix="add a larger k, such as  {gradient_accumulation_steps=1,4}",
             )
@@ -184,7 +186,9 @@ class ExperimentConfig(BaseModel):
             default = ",".join(map(str, type(self).model_fields[name].default))
             if not values:
                 raise Misuse(
-                    f"{{{name}}} is empty.", why="There would be no pass.", fix=f"write, for example,  {{{name}={default}}}"
+                    f"{{{name}}} is empty.",
+                    why="There would be no pass.",
+                    fix=f"write, for example,  {{{name}={default}}}",
                 )
             if len(set(values)) != len(values):
                 raise Misuse(

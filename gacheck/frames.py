@@ -28,8 +28,8 @@ REMOTE_OPTION = "--trust-remote-code"
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _NOT_THE_USERS = tuple(
-    f"{Path(folder)}/".replace("\\", "/")
-    for folder in (Path(__file__).resolve().parent, *map(sysconfig.get_path, ("stdlib", "platstdlib")))
+    f"{Path(folder).as_posix()}/"
+    for folder in (Path(__file__).resolve().parent, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 )
 # An option may name a class of these; their code is a library's for all that.
 _LIBRARIES = frozenset({"gacheck", "torch", "transformers", "accelerate", "datasets", "peft", "tokenizers"})

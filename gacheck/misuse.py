@@ -153,7 +153,9 @@ _YES_AND_NO = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off"
 
 
 def _shown(value: object) -> str:
-    text = "a mapping" if isinstance(value, dict) else value if isinstance(value, str) else json.dumps(value, default=str)
+    text = (
+        "a mapping" if isinstance(value, dict) else value if isinstance(value, str) else json.dumps(value, default=str)
+    )
     text = text.replace("{", "(").replace("}", ")")  # braces are for options
     return text if len(text) <= 60 else f"{text[:60]}…"
 

@@ -40,7 +40,7 @@ def read_options(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, or holds something else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 - it is a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except OSError as error:
         raise _unreadable(path, error) from None
     except _Twice as error:

@@ -15,7 +15,7 @@ _MODULES = {"pillow": "PIL", "pyyaml": "yaml", "opencv_python": "cv2", "scikit_l
 _SAYINGS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"pip install (?:-{1,2}[\w-]+ )*[`'\"]?([A-Za-z][\w.-]*(?:\[\w+\])?)",
+        r"pip install (?:-{1,2}[\w-]+ )*[`'\"]?(git\+https://[\w./-]+|[A-Za-z][\w.-]*(?:\[\w+\])?)",
         r"requires the (\S+) (?:library|package)",
         r"requires? [`'\"]?([\w.-]+)[`'\"]?(?:[<>=!~][\w.]*)? to be installed",
         r"need to have [`'\"]?([\w.-]+)[`'\"]?(?: or [`'\"]?[\w.-]+[`'\"]?)? installed",
@@ -51,7 +51,9 @@ def not_installed(package: str, error: BaseException, needed_by: str) -> Package
         needed_by: What cannot be had without, such as an option.
     """
     return PackageError(
-        f"{package} is not installed, and {needed_by} needs it.", why=one_line(error), fix=f"pip install {package}"
+        f"{package.rpartition('/')[2]} is not installed, and {needed_by} needs it.",
+        why=one_line(error),
+        fix=f"pip install {package}",
     )
 
 

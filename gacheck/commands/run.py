@@ -21,6 +21,7 @@ from gacheck.errors import ConfigError, ResourceError
 from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
+from gacheck.words.reasons import is_of_memory
 
 
 @options_of(RunConfig.model_fields)
@@ -129,7 +130,7 @@ def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
         from gacheck.reporters.picture import render_picture
 
         write_bytes(folder / PICTURE_NAME, render_picture(analysis))
-    if analysis.passes and all("OutOfMemory" in (p.error_kind or "") for p in analysis.passes):
+    if analysis.passes and all(is_of_memory(p.error or "") for p in analysis.passes):
         raise ResourceError(
             "Every pass ran out of memory.",
             why="Nothing could be measured.",

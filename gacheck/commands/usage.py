@@ -26,6 +26,8 @@ def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
     message = one_line(error.format_message().replace("Value error, ", ""))
     what = message if message.endswith((".", "?", ")")) else f"{message}."
     context = getattr(error, "ctx", None)
+    if "requires an argument" in message:
+        return UsageError(what, why=_WHY, fix=_with_value(str(getattr(error, "option_name", ""))))
     path = context.command_path if context else "gacheck"
     if context is None:
         return UsageError(what, why=_WHY, fix=f"see  {path} --help")
@@ -38,8 +40,6 @@ def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
         return UsageError(f"There is no command {found[1]!r}.", why=_WHY, fix=_command_for(found[1], known))
     if "unexpected extra argument" in message:
         return _too_many(message, path, arguments)
-    if "requires an argument" in message or "expected at least" in message.lower():
-        return UsageError(what, why=_WHY, fix=_with_value(str(getattr(error, "option_name", "")), path))
     if kind == "MissingParameter" and "COMMAND" in message:
         return UsageError(
             "gacheck attach is given no command to run.",
@@ -109,11 +109,11 @@ def _numbers_after_k(arguments: Sequence[str]) -> list[str]:
     return numbers
 
 
-def _with_value(name: str, path: str) -> str:
+def _with_value(name: str) -> str:
     field = K if name == "-k" else name.lstrip("-").replace("-", "_")
     if field in RunConfig.model_fields:
         return f"write a value after it, such as  {Spelling().spell(example_of(RunConfig, field))}"
-    return f"write a value after it;  {path} --help  says which"
+    return f"write a value after {name}, or leave it out"
 
 
 def _values(error: Any, path: str) -> str:

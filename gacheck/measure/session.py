@@ -17,15 +17,17 @@ from transformers import Trainer
 from transformers.trainer_utils import set_seed
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
+from gacheck.errors import ConfigError, GacheckError, ModelError
+from gacheck.frames import place_of, what_it_did
 from gacheck.measure.models.inputs import demanded_zeros
+from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import PassRunner
-from gacheck.measure.passes.trainers import TrainerFactory, factory_of, training_arguments
+from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
 from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import open_text
-from gacheck.measure.user_code import TAKE_OUT, failures_as, import_object, import_trainer, what_happened
+from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
@@ -71,9 +73,12 @@ class Session:
         _refuse_several_processes()
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        name_user_code(config)
         device = pick_device(config.device)
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
-        training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        check_optimizer(
+            training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        )
         set_seed(config.seed)
         # Config, tokenizer, rows and the user's Trainer come before the weights: what is wrong with them costs no load.
         source = source or open_model(config)
@@ -95,6 +100,7 @@ class Session:
         with self._failures():
             model.to(device).train()
             collator = _collator(model, tokenizer, rows.train[0])
+            check_longest_row(model, collator, rows, config)
         oracle = Oracle(model, collator, autocast)
         self._runner = PassRunner(config, self.learning_rate, model, rows, collator, oracle, make_trainer)
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
@@ -154,7 +160,7 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(
             f"The device {name!r} cannot be used: {str(error).splitlines()[0]}",
             why="The model would be trained there.",
-            fix="choose another with --device, such as cpu",
+            fix="leave --device out for the best that is here, or write  --device cpu",
         ) from None
     return device
 
@@ -165,7 +171,7 @@ def _trainer_factory(config: ExperimentConfig, tokenizer: Any) -> TrainerFactory
     if config.trainer_class is not None:
         make = factory_of(import_trainer(config.trainer_class), tokenizer)
     if config.compute_loss_func is not None:
-        make = partial(make, compute_loss_func=import_object(config.compute_loss_func))
+        make = partial(make, compute_loss_func=import_loss(config.compute_loss_func))
     return make
 
 
@@ -180,17 +186,9 @@ def _collator(model: Any, tokenizer: Any, row: dict[str, Any]) -> Collator:
 
 def _cannot_be_trained(class_name: str, error: BaseException) -> GacheckError:
     """Explain what a model or a Trainer raised outside a pass."""
-    message = what_happened(error)
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "allocate memory" in message:
-        return ResourceError(
-            f"There is not enough memory for {class_name}.",
-            why=message,
-            fix="lower --effective-batch-size or --max-length, or choose another --dtype or --device",
-        )
     return ModelError(
-        f"{class_name} cannot be trained on text.",
-        why=message,
-        fix=TAKE_OUT
-        if isinstance(error, SystemExit)
-        else "check that it is a causal language model for this transformers release",
+        f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
+        why="This is not a lack of memory, and no code of your own was running.",
+        fix="check that it is a causal language model for this transformers release, or try another release; "
+        "--traceback shows the traceback whole",
     )

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ModelError
-from gacheck.measure.user_code import failures_as, import_object, what_happened
+from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 
 
 def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel], PretrainedConfig]:
@@ -43,7 +43,7 @@ def chosen_class(model_config: Any, config: ExperimentConfig) -> tuple[Any, Any]
         ModelError: There is no such class.
     """
     if config.model_class is not None:
-        return import_object(config.model_class), model_config
+        return import_model_class(config.model_class), model_config
     if config.trust_remote_code and hasattr(model_config, "auto_map"):
         return AutoModelForCausalLM, model_config
     return language_model(model_config)
@@ -92,5 +92,5 @@ def cannot_be_built(model_type: str, error: BaseException) -> ModelError:
     return ModelError(
         f"No tiny {model_type} can be built.",
         why=what_happened(error),
-        fix="Name a small checkpoint of this architecture instead.",
+        fix="name a small checkpoint of this architecture instead, a folder or a hub id",
     )

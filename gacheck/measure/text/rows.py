@@ -71,6 +71,11 @@ def make_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> R
     return Rows(train, heldout, facts)
 
 
+def longest_row_of(config: ExperimentConfig, num_tokens: int) -> int:
+    """Return the largest `max_length` at which no row has more tokens."""
+    return 2 * num_tokens if config.dataset is None and not config.packing else num_tokens
+
+
 def _num_needed(config: ExperimentConfig) -> int:
     return config.num_rows + NUM_HELDOUT_ROWS
 
@@ -81,7 +86,7 @@ def _unequal_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) 
     lengths = [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
     tokens = _concatenate(_tokenise(source, tokenizer, []), sum(lengths))
     if len(tokens) < sum(lengths):
-        raise _too_few_tokens(source, len(tokens), len(lengths), sum(lengths))
+        raise _too_few_tokens(source, len(tokens), sum(lengths), config)
     ends = list(itertools.accumulate(lengths))
     return [tokens[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
@@ -99,7 +104,7 @@ def _packed_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -
     num_rows, length = _num_needed(config), config.max_length
     tokens = _concatenate(_tokenise(source, tokenizer, _end(tokenizer)), num_rows * length)
     if len(tokens) < num_rows * length:
-        raise _too_few_tokens(source, len(tokens), num_rows, num_rows * length)
+        raise _too_few_tokens(source, len(tokens), num_rows * length, config)
     return [tokens[start : start + length] for start in range(0, num_rows * length, length)]
 
 
@@ -118,16 +123,30 @@ def _sample_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -
     raise DataError(
         f"{source.name} has {len(rows)} samples{left_out}; the plan needs {num_rows} rows, one sample each.",
         why=f"Every pass trains on {config.num_rows} fresh rows, and the held-out loss needs {NUM_HELDOUT_ROWS} more.",
-        fix="lower --max-steps or the batch size, or name more text with --dataset",
+        fix=_smaller_plan(config, len(rows)),
     )
 
 
-def _too_few_tokens(source: TextSource, num_tokens: int, num_rows: int, num_needed: int) -> DataError:
+def _too_few_tokens(source: TextSource, num_tokens: int, num_needed: int, config: ExperimentConfig) -> DataError:
+    num_rows = _num_needed(config)
     return DataError(
         f"{source.name} has {num_tokens} tokens; {num_rows} rows need {num_needed}.",
         why="Every pass trains on fresh rows, and the held-out loss needs more.",
-        fix="lower --max-steps, --max-length or the batch size, or name more text with --dataset",
+        fix=_smaller_plan(config, num_tokens * num_rows // num_needed),
     )
+
+
+def _smaller_plan(config: ExperimentConfig, num_rows: int) -> str:
+    """Say with which option so many rows are enough."""
+    left, multiple = num_rows - NUM_HELDOUT_ROWS, math.lcm(*config.gradient_accumulation_steps)
+    num_steps = left // (config.num_rows // config.max_steps)
+    rows_a_step = left // config.max_steps // multiple * multiple
+    if rows_a_step >= multiple and config.per_device_train_batch_size is None:
+        return f"write  --effective-batch-size {rows_a_step}, or name more text with --dataset"
+    if num_steps >= 1:
+        return f"write  --max-steps {num_steps}, or name more text with --dataset"
+    shorter = "; a shorter --max-length makes more rows of it" if config.packing or config.dataset is None else ""
+    return f"name more text with --dataset: {NUM_HELDOUT_ROWS + multiple} rows are the least at these k{shorter}"
 
 
 def _end(tokenizer: Any) -> list[int]:
