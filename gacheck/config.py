@@ -241,7 +241,7 @@ class ExperimentConfig(BaseModel):
             raise Misuse(
                 f"{{max_steps={self.max_steps}}} and {self.num_rows // self.max_steps} rows a step are "
                 f"{self.num_rows} rows in a pass; the most is {MOST_ROWS_OF_A_PASS}.",
-                why="All rows are held in memory, and the first steps decide the verdict.",
+                why="All rows are made before the first pass, and the first steps decide the verdict.",
                 fix="write, for example,  {max_steps=8}",
             )
 

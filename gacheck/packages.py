@@ -33,10 +33,10 @@ def missing_package(error: BaseException) -> str | None:
     for each in causes(error):
         if isinstance(each, ModuleNotFoundError) and each.name:
             root = each.name.partition(".")[0]
-            return None if _is_here(root) else _NAMES.get(root, root)
+            return None if is_here(root) else _NAMES.get(root, root)
         if isinstance(each, ImportError) or _SPEAKS_OF_ONE.search(str(each)):
             said = (found[1] for saying in _SAYINGS if (found := saying.search(str(each))))
-            name = next((name.strip(".") for name in said if not _is_here(_module_of(name))), None)
+            name = next((name.strip(".") for name in said if not is_here(_module_of(name))), None)
             if name:
                 return name
     return None
@@ -62,7 +62,8 @@ def _module_of(package: str) -> str:
     return _MODULES.get(name, name).partition(".")[0]
 
 
-def _is_here(module: str) -> bool:
+def is_here(module: str) -> bool:
+    """Whether a module is installed; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

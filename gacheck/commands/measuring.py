@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import traceback
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from gacheck.commands.usage import write_as_list
 from gacheck.config import ExperimentConfig
 from gacheck.errors import GacheckError, PackageError, UsageError, one_line
 from gacheck.frames import place_of
+from gacheck.packages import is_here, missing_package
 from gacheck.record.environment import installed_version
 
 OLDEST_TRANSFORMERS = (4, 46)
@@ -28,7 +28,7 @@ def check_packages() -> None:
         UsageError: transformers is too old.
     """
     for name in ("torch", "transformers"):
-        if not _is_here(name):
+        if not is_here(name):
             raise _not_installed(name)
     version = installed_version("transformers")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
@@ -86,13 +86,6 @@ def loading() -> Iterator[None]:
         raise _not_importable(error) from error
 
 
-def _is_here(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-
-
 def _not_installed(name: str) -> PackageError:
     return PackageError(
         f"{name} is not installed.",
@@ -102,10 +95,10 @@ def _not_installed(name: str) -> PackageError:
 
 
 def _not_importable(error: Exception) -> Exception:
-    missing = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else None
-    if missing == "gacheck":
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "gacheck":
         return error
-    if missing is not None and not _is_here(missing):
+    missing = missing_package(error)
+    if missing is not None:
         return _not_installed(missing)
     name = _imported(error) or "a library"
     return PackageError(

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from gacheck.commands.output import write_err
+from gacheck.errors import GacheckError
 from gacheck.frames import LOG
 
 VARIABLE = "GACHECK_TRACEBACK"
@@ -51,8 +52,9 @@ def are_asked_for() -> bool:
 
 
 def show(error: BaseException) -> None:
-    """Print the traceback on stderr, with those of the errors that it came from."""
-    write_err("".join(traceback.format_exception(error)))
+    """Print the traceback on stderr, with those of the errors that it came from; of one in our words the cause's."""
+    known = isinstance(error, GacheckError) and error.__cause__ is not None
+    write_err("".join(traceback.format_exception(error.__cause__ if known else error)))
 
 
 def option() -> Any:

@@ -86,7 +86,7 @@ def _command_for(name: str, known: Sequence[str]) -> str:
 
 
 def _too_many(message: str, path: str, arguments: Sequence[str]) -> UsageError:
-    extra = re.findall(r"\((.*)\)", message)
+    extra = re.findall(r"\(([^()]*)\)\.?$", message)
     numbers = _numbers_after_k(arguments)
     if len(numbers) > 1:
         return write_as_list(numbers, path)
@@ -117,12 +117,14 @@ def _with_value(name: str) -> str:
 
 
 def _values(error: Any, path: str) -> str:
-    """Return a value that was meant, where the parameter has few."""
-    parameter = getattr(error, "param", None)
-    name = next(iter(getattr(parameter, "opts", [])), "")
-    choices = [str(each) for each in getattr(getattr(parameter, "type", None), "choices", None) or ()]
-    if not choices:
+    """Return a value that works: the one that was meant, where the parameter has few, or the default."""
+    message, parameter = error.format_message(), getattr(error, "param", None)
+    name = next((each for each in getattr(parameter, "opts", []) if each.startswith("-")), None)
+    if name is None:
         return f"see  {path} --help"
-    given = re.search(r"'(.*?)' is not", error.format_message())
-    close = difflib.get_close_matches(given[1], choices, n=1) if given else []
-    return f"write, for example,  {name} {(close or choices)[0]}"
+    given, _, listed = message.partition(" is not one of ")
+    choices = re.findall(r"'([^']*)'", listed)
+    close = difflib.get_close_matches(given.rpartition(": ")[2].strip("'"), choices, n=1)
+    default = getattr(parameter, "default", None)
+    works = next(iter((*close, *([] if default is None else [str(default)]), *choices)), None)
+    return f"write, for example,  {name} {works}" if works else f"write a value after {name} that it takes"

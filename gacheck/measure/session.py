@@ -25,7 +25,7 @@ from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import PassRunner
 from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
-from gacheck.measure.text.rows import Collator, make_rows
+from gacheck.measure.text.rows import SHORTEST_ROW, Collator, make_rows
 from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
@@ -99,7 +99,8 @@ class Session:
         )
         with self._failures():
             model.to(device).train()
-            collator = _collator(model, tokenizer, rows.train[0])
+            short = {name: values[:SHORTEST_ROW] for name, values in rows.train[0].items()}
+            collator = _collator(model, tokenizer, short)
             check_longest_row(model, collator, rows, config)
         oracle = Oracle(model, collator, autocast)
         self._runner = PassRunner(config, self.learning_rate, model, rows, collator, oracle, make_trainer)
@@ -188,7 +189,7 @@ def _cannot_be_trained(class_name: str, error: BaseException) -> GacheckError:
     """Explain what a model or a Trainer raised outside a pass."""
     return ModelError(
         f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
-        why="This is not a lack of memory, and no code of your own was running.",
+        why="No code of your own was running: it is the model's, or a library's.",
         fix="check that it is a causal language model for this transformers release, or try another release; "
         "--traceback shows the traceback whole",
     )

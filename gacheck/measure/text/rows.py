@@ -19,7 +19,8 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import DataError
+from gacheck.errors import DataError, one_line
+from gacheck.measure.text.chats import Chat, render_chat
 from gacheck.measure.text.sources import TextSource
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
@@ -155,8 +156,20 @@ def _end(tokenizer: Any) -> list[int]:
 
 def _tokenise(source: TextSource, tokenizer: Any, end: list[int]) -> Iterator[list[int]]:
     """Yield the tokens of every sample, `end` after each."""
-    for text in source.texts():
+    for number, sample in enumerate(source.texts(), start=1):
+        text = sample if isinstance(sample, str) else _rendered(sample, tokenizer, f"row {number} of {source.name}")
         yield tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] + end
+
+
+def _rendered(chat: Chat, tokenizer: Any, place: str) -> str:
+    try:
+        return render_chat(chat, tokenizer)
+    except Exception as error:  # a template refuses in its own words
+        raise DataError(
+            f"The chat template of the tokenizer refuses {place}: {one_line(error)}",
+            why="A chat is made one text as the model's own template says.",
+            fix="fix or delete the row, or give text:  --text-column with a column that holds it",
+        ) from error
 
 
 def _concatenate(samples: Iterator[list[int]], enough: int) -> list[int]:
