@@ -23,7 +23,7 @@ def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
         arguments: What was typed.
     """
     # Pydantic reads the values in newer releases of Typer, and says so.
-    message = one_line(error.format_message().replace("Value error, ", ""))
+    message = one_line(error.format_message().replace("Value error, ", "").replace("Input should", "it should"))
     what = message if message.endswith((".", "?", ")")) else f"{message}."
     context = getattr(error, "ctx", None)
     if "requires an argument" in message:
@@ -118,13 +118,15 @@ def _with_value(name: str) -> str:
 
 def _values(error: Any, path: str) -> str:
     """Return a value that works: the one that was meant, where the parameter has few, or the default."""
-    message, parameter = error.format_message(), getattr(error, "param", None)
+    message, parameter = one_line(error.format_message()), getattr(error, "param", None)
     name = next((each for each in getattr(parameter, "opts", []) if each.startswith("-")), None)
     if name is None:
         return f"see  {path} --help"
     given, _, listed = message.partition(" is not one of ")
     choices = re.findall(r"'([^']*)'", listed)
-    close = difflib.get_close_matches(given.rpartition(": ")[2].strip("'"), choices, n=1)
+    close = [
+        each for word in re.findall(r"'([^']*)'", given)[1:] for each in difflib.get_close_matches(word, choices, 1)
+    ]
     default = getattr(parameter, "default", None)
     works = next(iter((*close, *([] if default is None else [str(default)]), *choices)), None)
     return f"write, for example,  {name} {works}" if works else f"write a value after {name} that it takes"

@@ -20,7 +20,7 @@ from gacheck.misuse import flag_of
 from gacheck.packages import missing_package, not_installed
 from gacheck.words.reasons import is_of_memory
 
-TAKE_OUT = 'take the call out, or put it below  if __name__ == "__main__":'
+TAKE_OUT = 'take the call out, or put it below  if __name__ == "__main__":  (--traceback shows who calls)'
 """What to do about code that ends the program."""
 FIX_IT = "fix it there; --traceback shows the traceback whole"
 """What to do about code that raises something."""
@@ -69,9 +69,7 @@ def in_user_code(error: BaseException, option: str | None = None) -> UserCodeErr
     if said is None:
         return None
     if isinstance(error, SystemExit):
-        return EndedError(
-            f"{said}.", why="That ends the program, and there is no verdict.", fix=f"{TAKE_OUT}; or see --traceback"
-        )
+        return EndedError(f"{said}.", why="That ends the program, and there is no verdict.", fix=TAKE_OUT)
     return UserCodeError(f"{said}.", why="It is code of your own, and nothing is measured without it.", fix=FIX_IT)
 
 

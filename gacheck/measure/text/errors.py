@@ -104,17 +104,24 @@ def no_dataset(name: str) -> DataError:
     )
 
 
-def no_file(path: Path) -> DataError:
-    """Make the error of a file that is not there."""
+def similar_file(path: Path) -> str | None:
+    """Return the advice to name a file that is there instead of one that is not; None where none is like it."""
+    if path.exists():
+        return None
     try:
         beside = [each.name for each in path.parent.iterdir() if each.is_file()]
     except OSError:
-        beside = []
-    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.75)
+        return None
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.8)
+    return f"did you mean  --dataset {path.parent / close[0]}?" if close else None
+
+
+def no_file(path: Path) -> DataError:
+    """Make the error of a file that is not there."""
     return DataError(
         f"There is no file {path}.",
-        why="By its spelling --dataset names a file.",
-        fix=f"did you mean  --dataset {path.parent / close[0]}?" if close else "check the path after --dataset",
+        why="Its ending says that --dataset names a file.",
+        fix=similar_file(path) or "check the path after --dataset",
     )
 
 

@@ -133,21 +133,23 @@ def _too_few_tokens(source: TextSource, num_tokens: int, num_needed: int, config
     return DataError(
         f"{source.name} has {num_tokens} tokens; {num_rows} rows need {num_needed}.",
         why="Every pass trains on fresh rows, and the held-out loss needs more.",
-        fix=_smaller_plan(config, num_tokens * num_rows // num_needed),
+        # Rows differ in length: fewer of them may be longer ones.
+        fix=f"{_smaller_plan(config, num_tokens * num_rows * 9 // (num_needed * 10))}, or a smaller --max-length",
     )
 
 
 def _smaller_plan(config: ExperimentConfig, num_rows: int) -> str:
-    """Say with which option so many rows are enough."""
-    left, multiple = num_rows - NUM_HELDOUT_ROWS, math.lcm(*config.gradient_accumulation_steps)
-    num_steps = left // (config.num_rows // config.max_steps)
-    rows_a_step = left // config.max_steps // multiple * multiple
-    if rows_a_step >= multiple and config.per_device_train_batch_size is None:
-        return f"write  --effective-batch-size {rows_a_step}, or name more text with --dataset"
-    if num_steps >= 1:
-        return f"write  --max-steps {num_steps}, or name more text with --dataset"
-    shorter = "; a shorter --max-length makes more rows of it" if config.packing or config.dataset is None else ""
-    return f"name more text with --dataset: {NUM_HELDOUT_ROWS + multiple} rows are the least at these k{shorter}"
+    """Say with which options so many rows are enough."""
+    left, least = num_rows - NUM_HELDOUT_ROWS, math.lcm(*config.gradient_accumulation_steps)
+    rows_a_step = config.num_rows // config.max_steps
+    more = "or name more text with --dataset"
+    if config.per_device_train_batch_size is None and left // config.max_steps >= least:
+        return f"write  --effective-batch-size {left // config.max_steps // least * least}, {more}"
+    if left >= rows_a_step:
+        return f"write  --max-steps {left // rows_a_step}, {more}"
+    if config.per_device_train_batch_size is None and left >= least:
+        return f"write  --max-steps {left // least} --effective-batch-size {least}, {more}"
+    return f"name more text with --dataset: {NUM_HELDOUT_ROWS + least} rows are the least at these k"
 
 
 def _end(tokenizer: Any) -> list[int]:

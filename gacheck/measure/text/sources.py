@@ -23,7 +23,7 @@ import datasets
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, DataError, GacheckError
 from gacheck.measure.text.chats import COLUMNS, Chat, read_chat
-from gacheck.measure.text.errors import explain_file, explain_hub, no_column, no_dataset, no_file, no_text
+from gacheck.measure.text.errors import explain_file, explain_hub, no_column, no_dataset, no_file, no_text, similar_file
 
 BUILTIN = "pydoc_data.topics"
 READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -103,12 +103,11 @@ def _no_ending(path: Path) -> DataError:
             why=f"The text is read from one file, ending in {endings}.",
             fix="name a file in it; if a dataset on the hub of that name is meant, start gacheck elsewhere",
         )
-    if not path.exists():
-        return no_file(path)
     return DataError(
         f"{path} has none of the endings {endings}.",
         why="The ending says how a file is read.",
-        fix="rename or convert the file; a dataset on the hub is named  name  or  organisation/name",
+        fix=similar_file(path)
+        or "rename or convert the file; a dataset on the hub is named  name  or  organisation/name",
     )
 
 
