@@ -38,8 +38,8 @@ def run(
     flags["model"] = one_model(named, flags["model"], "run")
     settings = load_config(config, flags)
     require_stdout()
-    check_packages()
     check_model_name(settings)
+    check_packages()
     earlier, folder = _open_folder(settings)
     finished = earlier is not None and earlier.complete
     try:

@@ -50,8 +50,8 @@ def smoke(
     given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 2}
     settings = load_config(config, given)
     require_stdout()
-    check_packages()
     check_model_name(settings)
+    check_packages()
     analysis = analyse(_measure(settings.experiment()))
     _show(analysis, as_json=settings.json_output)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))

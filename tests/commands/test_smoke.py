@@ -98,7 +98,7 @@ def test_a_loss_too_small(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> N
         ({"on": "unshifted_token_mean"}, ("--strict",), 1, "WARN "),
         ({"auto": "off"}, (), 0, "WARN MEAN_OF_MEANS "),
         ({"on": "refused"}, (), 1, "FAIL LOSS_KWARGS_REJECTED "),
-        ({"on": "memory", "off": "memory"}, (), 3, "INCONCLUSIVE "),
+        ({"on": "memory"}, (), 3, "INCONCLUSIVE "),
     ],
 )
 def test_exit_codes_and_shape(
@@ -134,12 +134,18 @@ def test_json_is_alone_on_stdout(
     assert shown.err == ""
 
 
+def test_memory_that_suffices_for_neither_value_is_no_verdict(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smoke(on="memory", off="memory") == 4
+    shown = capsys.readouterr()
+    assert (shown.out, "The memory did not suffice" in shown.err) == ("", True)
+
+
 @pytest.mark.parametrize(
     ("rules", "head", "level"),
     [
         ({"on": "sum_of_means"}, "SCALED_BY_ACCUMULATION", "error"),
         ({"on": "unshifted_token_mean"}, "UNSHIFTED_TOKEN_COUNT", "warning"),
-        ({"on": "memory", "off": "memory"}, "INCONCLUSIVE", "warning"),
+        ({"on": "memory"}, "INCONCLUSIVE", "warning"),
     ],
 )
 def test_github_shows_an_annotation_and_a_summary(
