@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gacheck.attached.record import record_of
-from gacheck.config import ExperimentConfig
+from gacheck.config import make_experiment
 from gacheck.errors import ConfigError, FaultError, ModelError, NothingSeenError
 from gacheck.record.journal import save_record
 from gacheck.reporters.reporter import View
@@ -131,6 +131,8 @@ def check(
 
     Raises:
         ModelError: The model cannot be trained on text.
+        ConfigError: `gradient_accumulation_steps` is no number from 1 on.
+        UserCodeError: Code of the model's or of the training's own raised something.
         NothingSeenError: The Trainer came to no end of an optimizer step.
     """
     if not hasattr(model_or_trainer, "training_step"):
@@ -161,15 +163,14 @@ def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -
             fix="train it with a Trainer on data of its own, and hand that over:  gacheck.check(trainer)",
         )
     first = next(model.parameters())
-    config = ExperimentConfig.model_validate(
-        {
-            "model": model_name(model),
-            "gradient_accumulation_steps": (gradient_accumulation_steps,),
-            "effective_batch_size": 4 * gradient_accumulation_steps,
-            "max_steps": 2,
-            "device": str(first.device),
-            "dtype": str(first.dtype).removeprefix("torch."),
-        }
+    k = gradient_accumulation_steps
+    config = make_experiment(
+        model=model_name(model),
+        gradient_accumulation_steps=(k,),
+        effective_batch_size=4 * k if isinstance(k, int) and k > 0 else None,
+        max_steps=2,
+        device=str(first.device),
+        dtype=str(first.dtype).removeprefix("torch."),
     )
     with model_kept(model):
         return analyse(measure_auto(config, Session(config, LiveModel(model, tokenizer))))
