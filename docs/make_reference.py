@@ -178,9 +178,9 @@ def _exit_codes() -> Iterator[str]:
     )
     yield (
         "An error in code of your own names the function, the line and the option that brought it in: "
-        "`Mine.compute_loss raised ValueError: … (mine.py:9), from --trainer-class`. The same stands in the record of a "
-        "pass that failed. `--traceback`, before or after the command, shows the traceback whole, that of a failed pass "
-        "when it fails; so does `GACHECK_TRACEBACK=1` in the environment."
+        "`Mine.compute_loss raised ValueError: … (mine.py:9), from --trainer-class`. The same stands in the record of "
+        "a pass that failed. `--traceback`, before or after the command, shows the traceback whole, that of a failed "
+        "pass when it fails; so does `GACHECK_TRACEBACK=1` in the environment."
     )
     yield (
         "A run ends with such an error, code 2 (or 4 for memory), once its first two passes have failed alike: with "

@@ -235,14 +235,17 @@ class ExperimentConfig(BaseModel):
                     f"{{{K}={','.join(map(str, ks))}}} needs {self.effective_rows} rows a step: "
                     "no smaller number can be divided by every k.",
                     why="The effective batch is the same at every k, so that the losses can be compared.",
-                    fix="name fewer k, or add  {per_device_train_batch_size=1}  to let the batch grow with k",
+                    fix="name fewer or smaller k, or let the batch grow with k:  {per_device_train_batch_size=1}",
                 )
         if self.num_rows > MOST_ROWS_OF_A_PASS:
+            rows = self.num_rows // self.max_steps
+            name = "effective_batch_size" if self.per_device_train_batch_size is None else "per_device_train_batch_size"
+            works = f"max_steps={min(8, MOST_ROWS_OF_A_PASS // rows)}"
             raise Misuse(
-                f"{{max_steps={self.max_steps}}} and {self.num_rows // self.max_steps} rows a step are "
-                f"{self.num_rows} rows in a pass; the most is {MOST_ROWS_OF_A_PASS}.",
+                f"{{max_steps={self.max_steps}}} and {rows} rows a step are {self.num_rows} rows in a pass; "
+                f"the most is {MOST_ROWS_OF_A_PASS}.",
                 why="All rows are made before the first pass, and the first steps decide the verdict.",
-                fix="write, for example,  {max_steps=8}",
+                fix=f"write, for example,  {{{works if rows <= MOST_ROWS_OF_A_PASS else f'{name}={math.lcm(*ks)}'}}}",
             )
 
     @property
@@ -250,6 +253,12 @@ class ExperimentConfig(BaseModel):
         """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
         multiple = math.lcm(*self.gradient_accumulation_steps)
         return self.effective_batch_size or multiple * math.ceil(LEAST_ROWS / multiple)
+
+    @property
+    def not_transformers_own(self) -> tuple[str, ...]:
+        """The options, as they are typed, that put something else in the place of what transformers has."""
+        named = [f"{flag_of(name)} {value}" for name in USER_OBJECTS if (value := getattr(self, name)) is not None]
+        return (*named, *(f"{flag_of('config_override')} {key}={value}" for key, value in self.config_override.items()))
 
     def rows_per_step(self, accumulation_steps: int) -> int:
         """Return the effective batch, in rows, of the pass at k = `accumulation_steps`."""

@@ -115,7 +115,10 @@ def place_of(error: BaseException) -> str:
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [(f, line) for f, line in frames if _is_own(_module(f), _file(f))]
     chosen = (isinstance(error, SystemExit) and own) or frames
-    return f" ({_short(_file(chosen[-1][0]), '', chosen[-1][1])})" if chosen else ""
+    if not chosen:
+        return ""
+    frame, line = chosen[-1]
+    return f" ({_short(_file(frame), _module(frame), line)})"
 
 
 def is_an_options(error: BaseException) -> bool:

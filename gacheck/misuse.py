@@ -65,6 +65,8 @@ class Spelling:
     def _option(self, name: str, value: str | None) -> str:
         if name in self.keys:
             key = self.keys[name]
+            if name == "config_override" and value is not None:
+                value = f"{{{value.replace('=', ': ')}}}"
             return key if value is None else f"{key}: {'true' if value == SWITCHED_ON else value}"
         if self.code:
             return name if value is None else f"{name}={True if value == SWITCHED_ON else value}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gacheck.commands.usage import write_as_list
+from gacheck.commands.usage import numbers_after_k, write_as_list
 from gacheck.config import ExperimentConfig
 from gacheck.errors import GacheckError, PackageError, UsageError, one_line
 from gacheck.frames import place_of
@@ -49,7 +50,7 @@ def one_model(positional: str | None, option: str | None, command: str) -> str |
     if positional is None:
         return option
     if re.fullmatch(r"[\d,]+", positional):
-        raise write_as_list(("1", "2", "4") if positional.isdecimal() else [positional], f"gacheck {command}")
+        raise write_as_list(numbers_after_k(sys.argv) or ("1", "2", "4"), f"gacheck {command}")
     if option is not None and option != positional:
         raise UsageError(
             f"Two models are named: {positional}, and --model {option}.",

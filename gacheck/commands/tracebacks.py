@@ -38,7 +38,7 @@ _HANDLER = _Tracebacks(logging.DEBUG)
 def on_request() -> Iterator[None]:
     """Show tracebacks within the block once they are asked for, and then no more."""
     level = LOG.level
-    _ask(bool(os.environ.get(VARIABLE)))
+    _ask(os.environ.get(VARIABLE, "0") not in ("", "0"))
     try:
         yield
     finally:

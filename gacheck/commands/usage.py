@@ -87,7 +87,7 @@ def _command_for(name: str, known: Sequence[str]) -> str:
 
 def _too_many(message: str, path: str, arguments: Sequence[str]) -> UsageError:
     extra = re.findall(r"\(([^()]*)\)\.?$", message)
-    numbers = _numbers_after_k(arguments)
+    numbers = numbers_after_k(arguments)
     if len(numbers) > 1:
         return write_as_list(numbers, path)
     names = "'" + "', '".join(extra[0].split()) + "'" if extra else "the rest"
@@ -98,8 +98,8 @@ def _too_many(message: str, path: str, arguments: Sequence[str]) -> UsageError:
     )
 
 
-def _numbers_after_k(arguments: Sequence[str]) -> list[str]:
-    """Return the numbers that stand after -k one by one."""
+def numbers_after_k(arguments: Sequence[str]) -> list[str]:
+    """Return the numbers that stand after -k with spaces between them."""
     places = [at for at, each in enumerate(arguments) if _LIST.fullmatch(each)]
     numbers: list[str] = []
     for each in arguments[places[-1] + 1 :] if places else ():

@@ -120,7 +120,17 @@ def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> Gachec
     return ModelError(
         f"{record.model.class_name} cannot be trained so: {error.kind}: {error.message.removesuffix('.')}.",
         why=f"{ids}, and so would the others.",
-        fix="--traceback shows where it was raised; then change the option or the model that it speaks of",
+        fix=what_to_look_at(record.config),
+    )
+
+
+def what_to_look_at(config: ExperimentConfig) -> str:
+    """Say what to do about an error that was raised in no code of the user's own: what was put in comes first."""
+    put_in = config.not_transformers_own
+    if put_in:
+        return f"look at what you put in:  {',  '.join(put_in)};  --traceback shows where it was raised"
+    return (
+        "check that it is a causal language model for this transformers release; --traceback shows where it was raised"
     )
 
 

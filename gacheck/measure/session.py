@@ -19,6 +19,7 @@ from transformers.trainer_utils import set_seed
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
+from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.models.inputs import demanded_zeros
 from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
@@ -73,6 +74,7 @@ class Session:
         _refuse_several_processes()
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        self._config = config
         name_user_code(config)
         device = pick_device(config.device)
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
@@ -128,7 +130,7 @@ class Session:
         return self._runner.run(spec, oracle, step_done)
 
     def _failures(self) -> AbstractContextManager[None]:
-        return failures_as(partial(_cannot_be_trained, self.model.class_name))
+        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name))
 
 
 def _refuse_several_processes() -> None:
@@ -185,11 +187,12 @@ def _collator(model: Any, tokenizer: Any, row: dict[str, Any]) -> Collator:
     return Collator(pad, demanded_zeros(model, sample))
 
 
-def _cannot_be_trained(class_name: str, error: BaseException) -> GacheckError:
-    """Explain what a model or a Trainer raised outside a pass."""
+def _cannot_be_trained(config: ExperimentConfig, class_name: str, error: BaseException) -> GacheckError:
+    """Explain what a model or a Trainer raised outside a pass, and in no code of the user's own."""
     return ModelError(
         f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
-        why="No code of your own was running: it is the model's, or a library's.",
-        fix="check that it is a causal language model for this transformers release, or try another release; "
-        "--traceback shows the traceback whole",
+        why="It was raised in no line of your own, but where something that you put in is used."
+        if config.not_transformers_own
+        else "No code of your own was running: it is the model's, or a library's.",
+        fix=what_to_look_at(config),
     )

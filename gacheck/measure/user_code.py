@@ -75,7 +75,7 @@ def in_user_code(error: BaseException, option: str | None = None) -> UserCodeErr
 
 def what_happened(error: BaseException) -> str:
     """Say on one line what was raised, and where, if that was in code of the user's own."""
-    return raised_in_user_code(error) or what_it_did(error)
+    return raised_in_user_code(error) or f"It {what_it_did(error)}."
 
 
 def import_object(path: str, option: str) -> Any:
@@ -120,7 +120,7 @@ def _import(module_name: str, path: str, option: str) -> Any:
             why="Classes and functions of your own are named as package.module:name.",
             fix=f"did you mean  {option} {close[0]}:{name}?"
             if close
-            else "start gacheck in the folder in which the module lies, or name that folder in PYTHONPATH",
+            else f"start gacheck in the folder with {error.name} in it, name that folder in PYTHONPATH, or install it",
         ) from error
 
 

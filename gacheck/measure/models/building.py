@@ -92,5 +92,5 @@ def cannot_be_built(model_type: str, error: BaseException) -> ModelError:
     return ModelError(
         f"No tiny {model_type} can be built.",
         why=what_happened(error),
-        fix="name a small checkpoint of this architecture instead, a folder or a hub id",
+        fix="leave out --config-override where there is one, or name a small checkpoint of this architecture instead",
     )

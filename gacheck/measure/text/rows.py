@@ -27,6 +27,7 @@ from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch, row_fingerprint
 
 SHORTEST_ROW = 8
+SHORTEST_LENGTH = 16  # of max_length, that rows still differ
 SHORTEST_SAMPLE = 2  # one token to predict another from
 NUM_HELDOUT_ROWS = 16
 
@@ -82,14 +83,18 @@ def _num_needed(config: ExperimentConfig) -> int:
 
 
 def _unequal_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
-    longest = max(SHORTEST_ROW, config.max_length // 2)
-    generator = random.Random(config.seed)
-    lengths = [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
+    lengths = _unequal_lengths(config)
     tokens = _concatenate(_tokenise(source, tokenizer, []), sum(lengths))
     if len(tokens) < sum(lengths):
         raise _too_few_tokens(source, len(tokens), sum(lengths), config)
     ends = list(itertools.accumulate(lengths))
     return [tokens[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _unequal_lengths(config: ExperimentConfig) -> list[int]:
+    longest = max(SHORTEST_ROW, config.max_length // 2)
+    generator = random.Random(config.seed)
+    return [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
 
 
 def _unequal_length(generator: random.Random, longest: int) -> int:
@@ -130,12 +135,20 @@ def _sample_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -
 
 def _too_few_tokens(source: TextSource, num_tokens: int, num_needed: int, config: ExperimentConfig) -> DataError:
     num_rows = _num_needed(config)
+    works = config.max_length
+    while works >= SHORTEST_LENGTH and _num_tokens(config.model_copy(update={"max_length": works})) > num_tokens:
+        works //= 2
+    shorter = f"write  --max-length {works}, or " if works >= SHORTEST_LENGTH else ""
     return DataError(
         f"{source.name} has {num_tokens} tokens; {num_rows} rows need {num_needed}.",
         why="Every pass trains on fresh rows, and the held-out loss needs more.",
         # Rows differ in length: fewer of them may be longer ones.
-        fix=f"{_smaller_plan(config, num_tokens * num_rows * 9 // (num_needed * 10))}, or a smaller --max-length",
+        fix=shorter + _smaller_plan(config, num_tokens * num_rows * 9 // (num_needed * 10)).removeprefix("write  "),
     )
+
+
+def _num_tokens(config: ExperimentConfig) -> int:
+    return _num_needed(config) * config.max_length if config.packing else sum(_unequal_lengths(config))
 
 
 def _smaller_plan(config: ExperimentConfig, num_rows: int) -> str:
