@@ -225,7 +225,7 @@ def test_a_bad_value_is_named_with_its_option(name: str, value: object, shown: s
     flag = "-k" if name == "gradient_accumulation_steps" else "--" + name.replace("_", "-")
     assert flag in error.what
     assert shown in error.what.replace(flag, "")
-    assert flag in error.fix or "fewer k" in error.fix  # a value that works
+    assert flag in error.fix or "smaller k" in error.fix  # a value that works
     for jargon in ("Value error", "pydantic", "http", "type=", "RunConfig", "{", name if "_" in name else "{"):
         assert jargon not in str(error)
 

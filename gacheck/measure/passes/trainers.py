@@ -14,7 +14,7 @@ from transformers.training_args import OptimizerNames
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
-from gacheck.measure.user_code import failures_as
+from gacheck.packages import missing_package, not_installed
 
 TrainerFactory = Callable[..., Trainer]
 """Makes a Trainer of the keyword arguments that the Trainer itself takes; its class is one such."""
@@ -115,17 +115,11 @@ def check_optimizer(args: TrainingArguments) -> None:
 
     Raises:
         PackageError: It does, and that is not installed.
-        ConfigError: The Trainer cannot make it of the options that there are.
     """
-    option = f"--optim {OptimizerNames(args.optim).value}"
-
-    def explain(error: BaseException) -> ConfigError:
-        return ConfigError(
-            f"{option} cannot be used: {one_line(error).removesuffix('.')}.",
-            why=f"So says the Trainer of transformers {transformers.__version__}.",
-            fix="leave --optim out, or attach to your own training, which has what it needs:  "
-            "gacheck attach -- python train.py",
-        )
-
-    with failures_as(explain, option=option):
+    try:
         Trainer.get_optimizer_cls_and_kwargs(args)
+    except Exception as error:
+        package = missing_package(error)
+        if package is not None:
+            raise not_installed(package, error, f"--optim {OptimizerNames(args.optim).value}") from error
+        # What else it wants, such as the model, it may have once it trains.

@@ -438,7 +438,11 @@ def test_packing_by_hand() -> None:
     assert tokenizer.seen == ["ab"] * 46
     with pytest.raises(DataError, match=r"my\.txt has 135 tokens; 17 rows need 136") as raised:
         rows_of(["ab"] * 45, packing=True, max_length=8)
-    assert "--max-length" in raised.value.fix
+    assert "17 rows are the least" in raised.value.fix
+    with pytest.raises(DataError) as raised:
+        rows_of(["ab"] * 91, packing=True, max_length=32)
+    assert raised.value.fix.startswith("write  --max-length 16,")
+    rows_of(["ab"] * 91, packing=True, max_length=16)
 
 
 def test_packing_without_an_end() -> None:
