@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gacheck.commands.usage import numbers_after_k, write_as_list
+from gacheck.commands.usage import typed_apart, write_as_list
 from gacheck.config import ExperimentConfig
 from gacheck.errors import GacheckError, PackageError, UsageError, one_line
 from gacheck.frames import place_of
@@ -45,12 +45,13 @@ def one_model(positional: str | None, option: str | None, command: str) -> str |
     """Return the model, which may be named with or without --model.
 
     Raises:
-        UsageError: Both are there and differ, or what is taken for a model is a number after -k.
+        UsageError: Both are there and differ, or what is taken for a model is a further value of a list.
     """
     if positional is None:
         return option
-    if re.fullmatch(r"[\d,]+", positional):
-        raise write_as_list(numbers_after_k(sys.argv) or ("1", "2", "4"), f"gacheck {command}")
+    apart = typed_apart(sys.argv)
+    if apart is not None and positional.strip(",") in apart[1]:
+        raise write_as_list(*apart, f"gacheck {command}")
     if option is not None and option != positional:
         raise UsageError(
             f"Two models are named: {positional}, and --model {option}.",

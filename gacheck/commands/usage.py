@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from gacheck.errors import UsageError, one_line
 from gacheck.misuse import K, Spelling, example_of
 
 _WHY = "The command line is not understood, so nothing was done."
-_LIST = re.compile(r"-k|--gradient-accumulation-steps")
+# Options that take a list, and what their values look like.
+_LISTS = (("-k|--gradient-accumulation-steps", r"[\d,]+"), ("--loss-kwargs", r"(?:on|off|,)+"))
 
 
 def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
@@ -28,6 +30,8 @@ def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
     context = getattr(error, "ctx", None)
     if "requires an argument" in message:
         return UsageError(what, why=_WHY, fix=_with_value(str(getattr(error, "option_name", ""))))
+    if "does not take a value" in message:
+        return UsageError(what, why=_WHY, fix=f"write  {getattr(error, 'option_name', 'it')}  alone, or leave it out")
     path = context.command_path if context else "gacheck"
     if context is None:
         return UsageError(what, why=_WHY, fix=f"see  {path} --help")
@@ -49,12 +53,23 @@ def not_understood(error: Any, arguments: Sequence[str]) -> UsageError:
     return UsageError(what, why=_WHY, fix=f"{_values(error, path)}")
 
 
-def write_as_list(numbers: Iterable[str], command: str) -> UsageError:
-    """Explain that several k are one list."""
+def typed_apart(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the option of a list whose values were typed with spaces between them, and these; None where none was."""
+    for option, value in _LISTS:
+        places = [at for at, each in enumerate(arguments) if re.fullmatch(option, each)]
+        after = arguments[places[-1] + 1 :] if places else ()
+        values = [each.strip(",") for each in itertools.takewhile(re.compile(f"(?:{value})$").match, after)]
+        if len(values) > 1:
+            return arguments[places[-1]], values
+    return None
+
+
+def write_as_list(option: str, values: Iterable[str], command: str) -> UsageError:
+    """Explain that several values are one list."""
     return UsageError(
-        f"{command} takes the accumulation steps as one list, without spaces.",
+        f"{command} takes the values of {option} as one list, without spaces.",
         why="What follows a space would be another argument: the model.",
-        fix=f"write  -k {','.join(numbers)}",
+        fix=f"write  {option} {','.join(values)}",
     )
 
 
@@ -87,26 +102,15 @@ def _command_for(name: str, known: Sequence[str]) -> str:
 
 def _too_many(message: str, path: str, arguments: Sequence[str]) -> UsageError:
     extra = re.findall(r"\(([^()]*)\)\.?$", message)
-    numbers = numbers_after_k(arguments)
-    if len(numbers) > 1:
-        return write_as_list(numbers, path)
+    apart = typed_apart(arguments)
+    if apart is not None:
+        return write_as_list(*apart, path)
     names = "'" + "', '".join(extra[0].split()) + "'" if extra else "the rest"
     return UsageError(
         f"{path} does not know what to do with {names}.",
         why=_WHY,
         fix="leave it out, or put quotes around a name that has spaces in it",
     )
-
-
-def numbers_after_k(arguments: Sequence[str]) -> list[str]:
-    """Return the numbers that stand after -k with spaces between them."""
-    places = [at for at, each in enumerate(arguments) if _LIST.fullmatch(each)]
-    numbers: list[str] = []
-    for each in arguments[places[-1] + 1 :] if places else ():
-        if not re.fullmatch(r"[\d,]+", each):
-            break
-        numbers.append(each.strip(","))
-    return numbers
 
 
 def _with_value(name: str) -> str:

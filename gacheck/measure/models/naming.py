@@ -77,6 +77,10 @@ def _a_file(name: str, path: Path) -> ModelError:
 
 
 def _nothing_at(name: str, path: Path) -> ModelError:
+    if name.lower().startswith(STAND_IN_PREFIX):
+        return ModelError(
+            f"There is no model at {name}.", why="A stand-in is written small.", fix=f"did you mean  {name.lower()}?"
+        )
     try:
         beside = [each.name for each in path.parent.iterdir() if each.is_dir()]
     except OSError:

@@ -26,9 +26,18 @@ def _message(value: object) -> dict[str, str] | None:
     if not isinstance(value, Mapping):
         return None
     for role, content in _KEYS:
-        if isinstance(value.get(role), str) and isinstance(value.get(content), str):
-            return {"role": _ROLES.get(value[role], value[role]), "content": value[content]}
+        name, text = value.get(role), _text(value.get(content))
+        if isinstance(name, str) and text is not None:
+            return {"role": _ROLES.get(name, name), "content": text}
     return None
+
+
+def _text(content: object) -> str | None:
+    """Return what is text of a message: all of it, or those of its parts that are; images are not read."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else None
+    texts = [each["text"] for each in content if isinstance(each, Mapping) and isinstance(each.get("text"), str)]
+    return "\n".join(texts) if texts else None
 
 
 def render_chat(chat: Chat, tokenizer: Any) -> str:

@@ -17,16 +17,29 @@ from tests.measure.modelling import small_config, stand_in_tokenizer
 
 CHAT = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
 SHAREGPT = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"}]
+PARTS = [{"role": "user", "content": [{"type": "image", "url": "x"}, {"type": "text", "text": "Hello"}]}, CHAT[1]]
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 PICKY = "{{ raise_exception('roles must alternate') }}"
 
 
-@pytest.mark.parametrize("value", [CHAT, SHAREGPT, [{**CHAT[0], "tool_calls": None}, CHAT[1]]])
+@pytest.mark.parametrize("value", [CHAT, SHAREGPT, [{**CHAT[0], "tool_calls": None}, CHAT[1]], PARTS])
 def test_a_chat_is_read(value: Any) -> None:
     assert read_chat(value) == CHAT
 
 
-@pytest.mark.parametrize("value", ["text", None, 3, [], ["a"], [{"role": "user"}], [{"role": "user", "content": None}]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        None,
+        3,
+        [],
+        ["a"],
+        [{"role": "user"}],
+        [{"role": "user", "content": []}],
+        [{"role": "user", "content": None}],
+    ],
+)
 def test_no_chat(value: Any) -> None:
     assert read_chat(value) is None
 
