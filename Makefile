@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy overhead selftest help demo test check format test-versions test-lowest test-integrations docs reference clean
+.PHONY: accuracy bench overhead selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -47,11 +47,20 @@ test-lowest: $(VENV)/.installed ## the fast tests with the lowest versions of ev
 test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, torchrun and accelerate
 	$(BIN)/python -m pytest tests/integrations -m integrations
 
+test-page: $(VENV)/.installed ## the HTML page in headless Chromium, with axe-core; installs both where they are missing
+	bash tests/page/prepare.sh
+	$(BIN)/python -m pytest tests/page -m page
+
 docs: $(VENV)/.installed ## run the documented examples under real releases; insert their output in README and docs
 	$(BIN)/python docs/make_examples.py
 
-reference: $(VENV)/.installed ## make docs/cli.md and docs/record.md from the program
+screenshot: $(VENV)/.installed ## make docs/examples/page.png, the HTML page as a browser shows it
+	bash tests/page/prepare.sh
+	$(BIN)/python docs/make_screenshot.py
+
+reference: $(VENV)/.installed ## make docs/cli.md, docs/record.md and the JSON Schemas from the program
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_schemas.py
 
 selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 	$(BIN)/gacheck selftest -v
@@ -64,6 +73,9 @@ accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accu
 
 overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (seven minutes, nothing else running)
 	$(BIN)/python docs/make_overhead.py
+
+bench: $(VENV)/.installed ## how long help, report and pictures take, against importing the Trainer (two minutes); fails if too long
+	$(BIN)/python docs/make_bench.py
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -67,7 +67,7 @@ AUXILIARY = (
 RUNS = (
     example("gemma3-4.50.3", "4.50.3", "run --model tiny:gemma3"),
     example("gemma3-newest", NEWEST, "run --model tiny:gemma3"),
-    example("gemma3-4.57.6", "4.57.6", "run --model tiny:gemma3"),
+    example("gemma3-4.57.6", "4.57.6", "run --model tiny:gemma3 --verbose"),
     example("llama-4.57.6", "4.57.6", "run --model tiny:llama"),
     example("xlnet-newest", NEWEST, "run --model tiny:xlnet"),
     example("gpt2-4.46.1", "4.46.1", "run --model tiny:gpt2"),

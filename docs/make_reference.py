@@ -206,13 +206,14 @@ def _summary(described: Any) -> str:
 def record_page() -> str:
     """Describe record.json: a section a kind of record, then one for each of the parts, from the outside in."""
     records = list(KINDS.values())
-    models = list(dict.fromkeys([*records, *(inner for each in records for inner in _models(each))]))
+    models = list(dict.fromkeys([*records, *(inner for each in records for inner in models_of(each))]))
     _, *about = (" ".join(part.split()) for part in (inspect.getdoc(parts) or "").split("\n\n"))
     blocks = [
         MADE,
         f"# {RECORD_NAME}",
         f"The raw facts of a run or of an attached training, schema version {parts.SCHEMA_VERSION}. `gacheck report` "
-        "reads them; `gacheck report --format json` gives what follows from them.",
+        "reads them; `gacheck report --format json` gives what follows from them. Both have a JSON Schema: "
+        "`gacheck schema record` and `gacheck schema analysis` print it. Keys may be added to either; none is renamed.",
         table(
             ("`kind`", "record", "what it holds"),
             [(code(f'"{kind}"'), json_type(each), _summary(each)) for kind, each in KINDS.items()],
@@ -233,11 +234,11 @@ def record_page() -> str:
     return re.sub(r"\bNone\b", "null", "\n\n".join(blocks)) + "\n"
 
 
-def _models(model: type[Any]) -> Iterator[type[Any]]:
+def models_of(model: type[Any]) -> Iterator[type[Any]]:
     yield model
     for field in _fields_of(model).values():
         for inner in _inner_models(field.annotation):
-            yield from _models(inner)
+            yield from models_of(inner)
 
 
 def _fields_of(model: type[Any]) -> dict[str, FieldInfo]:
@@ -277,11 +278,11 @@ def attribute_docstrings(model: type[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(model.__mro__):
         if _is_model(each) and each is not BaseModel:
-            found |= _own_docstrings(each)
+            found |= own_docstrings(each)
     return found
 
 
-def _own_docstrings(model: type[Any]) -> dict[str, str]:
+def own_docstrings(model: type[Any]) -> dict[str, str]:
     (tree,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(tree, ast.ClassDef)
     return {

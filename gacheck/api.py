@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gacheck.attached.record import record_of
-from gacheck.config import make_experiment
+from gacheck.config import ExperimentConfig, make_experiment
 from gacheck.errors import ConfigError, FaultError, ModelError, NothingSeenError
+from gacheck.record.command import ATTACH, CHECK_MODEL, CHECK_TRAINER, SMOKE, smoke_command
 from gacheck.record.journal import save_record
+from gacheck.reporters.line import render_line
 from gacheck.reporters.reporter import View
 from gacheck.reporters.terminal import render_verdict
 from gacheck.words.analysis import Analysis, analyse
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from gacheck.rules.facts import WatchedTraining
 
 OnFault = Literal["warn", "raise"]
+OnFound = Literal["return", "raise"]
 
-# Several micro-batches, each of several rows.
-ACCUMULATION_STEPS = 4
+(ACCUMULATION_STEPS,) = SMOKE["gradient_accumulation_steps"]
 
 
 class FaultWarning(UserWarning):
@@ -61,7 +63,7 @@ class Attachment:
         return f"<Attachment: {self.analysis!r}>" if self.analysis else "<Attachment: nothing seen yet>"
 
     def _seen(self, facts: WatchedTraining, is_last: bool) -> None:
-        record = record_of(facts, tuple(sys.argv))
+        record = record_of(facts, (ATTACH,))
         self.analysis = analyse(record)
         verdict = self.analysis.verdict
         # What no rule explains may be explained by the steps to come.
@@ -75,8 +77,7 @@ class Attachment:
                 self._tell()
         if stops:
             self._watch.let_go()
-            words = verdict.words
-            raise FaultError(f"{verdict.code}: {words.summary}", why=words.cause, fix=words.fix.split("\n")[0])
+            raise fault_of(self.analysis)
 
     def _tell(self) -> None:
         assert self.analysis is not None
@@ -111,42 +112,107 @@ def attach(trainer: Any, *, steps: int = 2, on_fault: OnFault = "warn", out: str
     return Attachment(trainer, steps=steps, on_fault=on_fault, out=None if out is None else Path(out))
 
 
+def fault_of(analysis: Analysis) -> FaultError:
+    """Make an error of a verdict."""
+    verdict = analysis.verdict
+    return FaultError(
+        f"{verdict.code}: {verdict.words.summary}",
+        why=verdict.words.cause,
+        fix=verdict.words.fix.split("\n")[0],
+        line=render_line(analysis),
+        verdict=render_verdict(analysis, View()).rstrip(),
+    )
+
+
+def raise_fault(analysis: Analysis, *, strict: bool = False) -> None:
+    """Raise a verdict that fails or cannot be given; where it is to be strict, also one that warns.
+
+    Raises:
+        FaultError: So it is.
+    """
+    __tracebackhide__ = True
+    severity = analysis.verdict.severity
+    if severity in ("fail", "inconclusive") or (strict and severity != "ok"):
+        raise fault_of(analysis)
+
+
 def check(
-    model_or_trainer: Any, *, tokenizer: Any = None, gradient_accumulation_steps: int = ACCUMULATION_STEPS
+    model_or_trainer: Any,
+    *,
+    tokenizer: Any = None,
+    gradient_accumulation_steps: int = ACCUMULATION_STEPS,
+    on_fault: OnFound = "return",
 ) -> Analysis:
     """Check a model or a Trainer once; `assert gacheck.check(model).ok` is a test.
 
     A model is trained for two steps on text of Python's own, under the Trainer of the installed transformers, at
     `gradient_accumulation_steps`. A Trainer does the forwards and backwards of its own first two steps, on its own
-    data, without their updates.
-    Both are as they were afterwards: weights, random state, hooks, the Trainer's state.
+    data, without their updates. A name is measured as by `gacheck smoke --model`.
+    All is as it was afterwards: weights, random state, hooks, the Trainer's state.
 
     Args:
-        model_or_trainer: A causal language model, or a `transformers.Trainer` that has not trained yet.
+        model_or_trainer: A causal language model, a `transformers.Trainer` that has not trained yet, or a model's
+            name as the command line takes it: `tiny:llama`, a folder, a hub id.
         tokenizer: The model's; without it one of bytes is made on the spot. A Trainer needs none.
         gradient_accumulation_steps: For a model; a Trainer has its own.
+        on_fault: `return` leaves it to you to ask for the verdict; `raise` makes an error of one that fails or
+            cannot be given.
 
     Returns:
         The analysis: `ok`, and `verdict` with code, words and fix.
 
     Raises:
+        ConfigError: A value is out of range.
+        FaultError: With `on_fault="raise"`.
         ModelError: The model cannot be trained on text.
-        ConfigError: `gradient_accumulation_steps` is no number from 1 on.
         UserCodeError: Code of the model's or of the training's own raised something.
         NothingSeenError: The Trainer came to no end of an optimizer step.
     """
-    if not hasattr(model_or_trainer, "training_step"):
-        return _check_model(model_or_trainer, tokenizer, gradient_accumulation_steps)
+    __tracebackhide__ = True
+    if on_fault not in ("return", "raise"):
+        raise ConfigError(
+            f"on_fault is {on_fault!r}.", why="It says what becomes of a fault.", fix='on_fault="return" or "raise"'
+        )
+    if isinstance(model_or_trainer, str):
+        analysis = _check_name(model_or_trainer, gradient_accumulation_steps)
+    elif hasattr(model_or_trainer, "training_step"):
+        analysis = _check_trainer(model_or_trainer)
+    else:
+        analysis = _check_model(model_or_trainer, tokenizer, gradient_accumulation_steps)
+    if on_fault == "raise":
+        raise_fault(analysis)
+    return analysis
+
+
+def _check_trainer(trainer: Any) -> Analysis:
     from gacheck.measure.live_check import watch_first_steps
 
-    facts = watch_first_steps(model_or_trainer)
+    facts = watch_first_steps(trainer)
     if facts is None:
         raise NothingSeenError(
             "The Trainer came to no end of an optimizer step.",
             why="Its training ended before, or its train() is not that of transformers.Trainer.",
             fix="check that it has rows to train on",
         )
-    return analyse(record_of(facts, tuple(sys.argv)))
+    return analyse(record_of(facts, (CHECK_TRAINER,)))
+
+
+def _check_name(name: str, gradient_accumulation_steps: int) -> Analysis:
+    from gacheck.measure.experiment import measure_auto
+    from gacheck.measure.live_check import no_traces
+    from gacheck.measure.session import Session
+
+    config = _two_steps(gradient_accumulation_steps, model=name)
+    with no_traces():
+        return analyse(measure_auto(config, Session(config), smoke_command(config)))
+
+
+def _two_steps(gradient_accumulation_steps: int, **options: Any) -> ExperimentConfig:
+    """Plan two steps of four rows a micro-batch; at k = 4 that is what `gacheck smoke` does."""
+    k = gradient_accumulation_steps
+    # What is no such number is refused as it was given.
+    rows = {} if k == ACCUMULATION_STEPS or not isinstance(k, int) or k < 1 else {"effective_batch_size": 4 * k}
+    return make_experiment(**{"gradient_accumulation_steps": (k,), "max_steps": 2, **rows, **options})
 
 
 def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:
@@ -163,14 +229,11 @@ def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -
             fix="train it with a Trainer on data of its own, and hand that over:  gacheck.check(trainer)",
         )
     first = next(model.parameters())
-    k = gradient_accumulation_steps
-    config = make_experiment(
+    config = _two_steps(
+        gradient_accumulation_steps,
         model=model_name(model),
-        gradient_accumulation_steps=(k,),
-        effective_batch_size=4 * k if isinstance(k, int) and k > 0 else None,
-        max_steps=2,
         device=str(first.device),
         dtype=str(first.dtype).removeprefix("torch."),
     )
     with model_kept(model):
-        return analyse(measure_auto(config, Session(config, LiveModel(model, tokenizer))))
+        return analyse(measure_auto(config, Session(config, LiveModel(model, tokenizer)), (CHECK_MODEL,)))

@@ -17,7 +17,7 @@ from gacheck import __version__
 from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_out
-from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UserCodeError, one_line
+from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
 from gacheck.frames import is_an_options, place_of, raised_in_user_code
 
 INTERRUPTED = 130
@@ -32,7 +32,7 @@ COMMANDS = {
     ),
     "report": LazyCommand(
         "gacheck.commands.report:report",
-        "Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.",
+        "Show an earlier run again: as text, an HTML page, JSON, Markdown for an issue, CSV, or a picture.",
     ),
     "smoke": LazyCommand(
         "gacheck.commands.smoke:smoke",
@@ -48,6 +48,18 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "explain": LazyCommand(
+        "gacheck.commands.explain:explain",
+        "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
+    ),
+    "models": LazyCommand(
+        "gacheck.commands.models:models",
+        "List the types that tiny: takes: those of the installed transformers with a language model.",
+    ),
+    "schema": LazyCommand(
+        "gacheck.commands.schema:schema",
+        "Print the JSON Schema of record.json, or of the analysis as JSON.",
+    ),
     "env": LazyCommand(
         "gacheck.commands.env:env",
         "Print versions and platform, for bug reports; imports none of the packages that it names.",
@@ -62,7 +74,6 @@ class _Program(LazyGroup):
 app = typer.Typer(
     cls=_Program,
     help="Does your loss change when you change gradient_accumulation_steps? It should not.",
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -87,10 +98,24 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_stderr()
     typed = sys.argv[1:] if arguments is None else arguments
     with tracebacks.on_request():
-        code = _exit_code_of(lambda: _invoke(typed), typed)
+        code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
         # What others left in the buffer fails now, while there is someone to say so.
         code = _exit_code_of(flush_out, typed) or code
     sys.exit(code)
+
+
+def _asks_for_completion(arguments: list[str]) -> bool:
+    """Whether a shell asks what could be typed next, or a person for the script with which it does."""
+    options = ("--install-completion", "--show-completion")
+    return "_GACHECK_COMPLETE" in os.environ or arguments[:1] in ([option] for option in options)
+
+
+def _complete(arguments: list[str]) -> None:
+    """Leave completion to Typer, which ends the process itself."""
+    try:
+        typer.main.get_command(app).main(arguments, prog_name="gacheck")
+    except SystemExit as end:
+        raise typer.Exit(UsageError.exit_code if end.code else 0) from None
 
 
 def _fill_stderr() -> None:

@@ -7,6 +7,7 @@ Every field of `RunConfig` is at once a YAML key, a command-line option (see `co
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -48,6 +49,13 @@ def _read_scalar(text: str) -> object:
         with contextlib.suppress(ValueError):
             return float(text)
     return value
+
+
+def write_scalar(value: object) -> str:
+    """Write a value so that a `key=value` option is read as this value again."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return text if _read_scalar(text) == value else json.dumps(value, ensure_ascii=False)
 
 
 def _parse_overrides(value: object) -> object:
@@ -285,6 +293,7 @@ class RunConfig(ExperimentConfig):
     json_output: bool = Field(
         False, alias="json", description="print the analysis as JSON on stdout", json_schema_extra={"panel": OUTPUT}
     )
+    verbose: bool = option(False, "print the table also where all is well", panel=OUTPUT, short="-v")
     quiet: bool = option(False, "no progress; print the verdict alone", panel=OUTPUT)
     strict: bool = option(False, "a warning fails too: exit 1", panel=OUTPUT)
     exit_zero: bool = option(False, "exit 0 whatever the verdict", panel=OUTPUT)

@@ -15,7 +15,7 @@ and ends with the class's exit code.
     ├── ResourceError             4   memory, disk or download
     ├── CrashError                4   a fault of gacheck's own
     ├── NothingSeenError          3   a training of which nothing was seen
-    └── FaultError                1   a training whose loss is normalised wrongly, where that is to stop it
+    └── FaultError                1   a verdict that is to stop a training or a test
 """
 
 from __future__ import annotations
@@ -93,9 +93,25 @@ class NothingSeenError(GacheckError):
 
 
 class FaultError(GacheckError):
-    """A training normalises its loss wrongly, and was to stop if it does."""
+    """A training normalises its loss wrongly, or nothing can be said of it, and was to stop then.
+
+    Args:
+        what: As of every error.
+        why: As of every error.
+        fix: As of every error.
+        line: The verdict on one line, what counts first.
+        verdict: The whole verdict as the terminal shows it.
+    """
 
     exit_code = 1
+
+    def __init__(self, what: str, *, why: str, fix: str, line: str = "", verdict: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.line = line
+        self.verdict = verdict
+
+    def __str__(self) -> str:
+        return self.verdict or super().__str__()
 
 
 def one_line(error: BaseException | str, limit: int = 300) -> str:

@@ -98,10 +98,20 @@ def test_a_fault_is_named_where_an_assertion_fails() -> None:
     found = gacheck.check(make_trainer(MicroBatchMeans))
 
     assert not found.ok
+    assert found.record.command == ("gacheck.check(trainer)",)
     assert (found.verdict.code, found.verdict.affects) == (FAULT, "both")
     assert f"{FAULT}: the loss is k times too large" in repr(found)
     assert "MicroBatchMeans.compute_loss drops it" in repr(found)
     assert "Fix: Return from MicroBatchMeans.compute_loss the summed loss / num_items_in_batch" in repr(found)
+
+
+def test_a_fault_is_an_error_where_it_is_to_be() -> None:
+    with pytest.raises(gacheck.FaultError) as caught:
+        gacheck.check(make_trainer(MicroBatchMeans), on_fault="raise")
+
+    assert caught.value.line.startswith(f"FAIL {FAULT}: the loss is k times too large; test_api.py:")
+    assert str(caught.value).startswith(f"FAIL  {FAULT}: the loss is k times too large\n why       ")
+    assert gacheck.check(make_trainer(), on_fault="raise").ok
 
 
 def test_a_model_is_checked_as_it_is() -> None:
@@ -112,6 +122,7 @@ def test_a_model_is_checked_as_it_is() -> None:
     found = gacheck.check(tiny_model(DropsTheCount))
 
     assert (found.ok, found.verdict.code) == (False, FAULT)
+    assert found.record.command == ("gacheck.check(model)",)
     assert found.record.config.gradient_accumulation_steps == (4,)
 
 
@@ -242,6 +253,12 @@ def test_a_fault_ends_the_training_at_its_first_step_if_it_is_to() -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(gacheck.GacheckError):
         gacheck.attach(make_trainer(), **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"gradient_accumulation_steps": 0}, {"on_fault": "warn"}])
+def test_values_out_of_range_are_refused_before_a_check(wrong: dict[str, Any]) -> None:
+    with pytest.raises(gacheck.GacheckError):
+        gacheck.check(tiny_model(RightModel), **wrong)
 
 
 def test_a_trainer_that_makes_no_step_is_said_to() -> None:

@@ -626,13 +626,14 @@ def code_in(text: str) -> list[str]:
 
 @cache
 def options() -> dict[str, set[str]]:
-    """Return the options of every command, and under the empty name those of all and of none."""
+    """Return the options of every command, and under the empty name those of all, of none and of the pytest plugin."""
     group: Any = typer.main.get_command(app)
     found = {
         name: {o for p in each.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
         for name, each in group.commands.items()
     }
-    beside = {o for p in group.params for o in p.opts} | {"--help"}
+    plugin = re.findall(r'addoption\(\s*"(--[a-z-]+)"', read(ROOT / "gacheck" / "pytest_plugin.py"))
+    beside = {o for p in group.params for o in p.opts} | {"--help", *plugin}
     return {**found, "": beside.union(*found.values())}
 
 
@@ -649,6 +650,7 @@ def unknown_words(text: str) -> Iterator[str]:
         # A line may join several programs; other programs' options are their own business.
         for joined in code.split(" && "):
             part = joined.split(" -- ")[0]  # `gacheck attach` stands in front of another program
+            part = re.sub(r"^(uvx|pipx run) .*?(?=gacheck )", "", part)
             command = re.match(r"gacheck ([a-z]+)\b", part)
             if command and command[1] not in known:
                 yield f"there is no command {command[1]}"
@@ -669,6 +671,7 @@ def test_unknown_words_are_found() -> None:
         "```\n$ gacheck run --no-such\n```",
         "`gacheck smoke --max-steps 1`",
         "    pip install gacheck && gacheck smoke --no-such",
+        "    uvx --from clone gacheck smoke --no-such",
     ]
 
     assert [text for text in texts if len(list(unknown_words(text))) != 1] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,12 @@ def make_trainer(trainer_class: type[Trainer], model: Any) -> Trainer:
 
 def run(code: str, trainer: Trainer) -> dict[str, Any]:
     """Run a snippet, and the tests in it as pytest would."""
-    names: dict[str, Any] = {"trainer": trainer, "model": trainer.model}
+    names: dict[str, Any] = {
+        "trainer": trainer,
+        "model": trainer.model,
+        # As the fixture of the plugin.
+        "gacheck_check": partial(gacheck.check, on_fault="raise"),
+    }
     exec(compile(code, "<documentation>", "exec"), names)
     for name, value in list(names.items()):
         if name.startswith("test_"):
@@ -80,5 +86,5 @@ def test_a_snippet_with_an_assertion_can_fail() -> None:
     trainer = make_trainer(wrong.trainer_class, tiny_model())
     trainer.model_accepts_loss_kwargs = False
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(gacheck.FaultError):
         run(code, trainer)

@@ -11,7 +11,7 @@ import pytest
 from gacheck.record.journal import save_record
 from tests.builders import full_run
 
-HEAVY = ("torch", "transformers", "datasets", "accelerate", "numpy", "matplotlib")
+HEAVY = ("torch", "transformers", "datasets", "accelerate", "numpy", "matplotlib", "jinja2")
 
 # What a command of ours may need and the list of commands does not.
 OURS = ("pydantic", "yaml", "gacheck.config", "gacheck.commands.run", "gacheck.commands.report")

@@ -59,6 +59,12 @@ ALLOWED: dict[str, Group] = {
         "typer rich pydantic",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
+    "gacheck.pytest_plugin": group(
+        {"gacheck.api", "gacheck.errors", "gacheck.reporters", "gacheck.words"},
+        "pytest",
+        # pytest loads it wherever gacheck is installed.
+        late=frozenset({"gacheck.api", "gacheck.errors", "gacheck.reporters", "gacheck.words"}),
+    ),
     "gacheck": group(
         {"gacheck.api", "gacheck.errors", "gacheck.words.analysis"},
         late=frozenset({"gacheck.api", "gacheck.errors", "gacheck.words.analysis"}),
@@ -71,10 +77,13 @@ ALLOWED: dict[str, Group] = {
     "gacheck.reporters.picture.drawing": group(
         {"gacheck.core", "gacheck.reporters", "gacheck.rules", "gacheck.words"}, "matplotlib", no_calls=WRITING
     ),
+    "gacheck.reporters.html.page": group(
+        {"gacheck.core", "gacheck.reporters", "gacheck.words"}, "jinja2", no_calls=WRITING
+    ),
     "gacheck.reporters": group(
         {"gacheck.core", "gacheck.record", "gacheck.rules", "gacheck.words"},
         "rich",
-        late=frozenset({"gacheck.reporters.picture.drawing"}),
+        late=frozenset({"gacheck.reporters.html.page", "gacheck.reporters.picture.drawing"}),
         no_calls=WRITING,
     ),
     "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, TORCH),

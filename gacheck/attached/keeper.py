@@ -27,7 +27,7 @@ class Keeper:
 
     Args:
         facts: Where its processes leave what they see.
-        command: As it was typed.
+        command: What repeats it.
         new_folder: Makes the folder of the next record: (name of the model, how many there are) → folder.
 
     Attributes:

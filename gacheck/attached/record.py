@@ -38,7 +38,7 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
 
     Args:
         training: As its process told.
-        command: What started it.
+        command: What repeats it.
     """
     return AttachRecord(
         created_at=datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,10 +18,14 @@ from gacheck.attached.keeper import Keeper, SavedTraining
 from gacheck.commands.folders import check_free, make_folder, new_folder
 from gacheck.commands.output import exit_code, show_error, view_of, write_err
 from gacheck.errors import NothingSeenError
+from gacheck.record.command import attach_command
 from gacheck.record.journal import RECORD_NAME
-from gacheck.reporters.terminal import render_terminal, render_verdict
+from gacheck.reporters.terminal import render_headline, render_terminal, render_verdict
 from gacheck.rules.table import SEVERITY_RANK
 from gacheck.words.analysis import Analysis, analyse
+
+# Some faults begin with the second.
+STEPS = 2
 
 
 class FailOn(StrEnum):
@@ -32,7 +37,7 @@ class FailOn(StrEnum):
 
 def attach(
     command: list[str] = typer.Argument(..., metavar="COMMAND", help="the training command, with its arguments"),
-    steps: int = typer.Option(2, "--steps", min=1, help="optimizer steps to observe, from the first on"),
+    steps: int = typer.Option(STEPS, "--steps", min=1, help="optimizer steps to observe, from the first on"),
     stop_after_check: bool = typer.Option(
         False, "--stop-after-check", help="end the training once they are observed, before anything is saved"
     ),
@@ -41,9 +46,12 @@ def attach(
     ),
     out: Path | None = typer.Option(None, "--out", metavar="PATH", help=f"folder for {RECORD_NAME}"),
     force: bool = typer.Option(False, "--force", help="replace the record in the folder"),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="print the table also where all is well"),
     quiet: bool = typer.Option(False, "--quiet", help="print the verdict alone"),
 ) -> None:
     """Run a training command and check the first optimizer steps of its Trainer, without changing them.
+
+    Example: gacheck attach -- python train.py
 
     Write -- before the command. The verdict goes to stderr when the command has ended; the record is there as soon as
     the steps are observed.
@@ -54,13 +62,14 @@ def attach(
         check_free(out, force=force)
         make_folder(out)
     with tempfile.TemporaryDirectory(prefix="gacheck-attach-") as facts:
-        keeper = Keeper(Path(facts), ("gacheck", *sys.argv[1:]), partial(_new_folder, out))
+        keeper = Keeper(Path(facts), attach_command(command, steps, STEPS), partial(_new_folder, out))
         try:
-            code = run_watched(command, Path(facts), steps=steps, stop=stop_after_check, meanwhile=keeper.keep)
+            meanwhile = keeper.keep if quiet else partial(_keep_and_announce, keeper, set())
+            code = run_watched(command, Path(facts), steps=steps, stop=stop_after_check, meanwhile=meanwhile)
         finally:
             _leave_no_empty_folder(out, keeper)
         for saved in keeper.all:
-            _show(saved, quiet=quiet)
+            _show(saved, quiet=quiet, verbose=verbose)
         if keeper.num_alike:
             write_err(f"gacheck: not watched: {keeper.num_alike} more, like one above in all that bears on the loss\n")
         judged = [analyse(saved.record) for saved in keeper.all if saved.record.num_steps]
@@ -85,10 +94,23 @@ def _exit_code(judged: Sequence[Analysis], fail_on: FailOn | None, code: int) ->
     return exit_code(gravest, strict=fail_on is FailOn.WARN) or code
 
 
-def _show(saved: SavedTraining, *, quiet: bool) -> None:
+def _keep_and_announce(keeper: Keeper, announced: set[int]) -> None:
+    """Say in one line, while the training goes on, what its first steps have shown; of each training once."""
+    keeper.keep()
+    for number, saved in enumerate(keeper.all):
+        if saved.record.num_steps >= saved.record.num_observed_steps and number not in announced:
+            announced.add(number)
+            line = render_headline(analyse(saved.record), view_of(sys.stderr))
+            details = (
+                "" if saved.folder is None else f"; details: {shlex.join(['gacheck', 'report', str(saved.folder)])}"
+            )
+            write_err(f"gacheck: {line}{details}\n")
+
+
+def _show(saved: SavedTraining, *, quiet: bool, verbose: bool) -> None:
     place = None if saved.folder is None else f"{saved.folder}/   {RECORD_NAME}"
     render = render_verdict if quiet else render_terminal
-    write_err("\n" + render(analyse(saved.record), view_of(sys.stderr, saved=place)))
+    write_err("\n" + render(analyse(saved.record), view_of(sys.stderr, saved=place, verbose=verbose)))
 
 
 def _new_folder(out: Path | None, model: str, number: int) -> Path:

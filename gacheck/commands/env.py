@@ -7,7 +7,10 @@ from gacheck.record.environment import read_environment
 
 
 def env() -> None:
-    """Print versions and platform, for bug reports; imports none of the packages that it names."""
+    """Print versions and platform, for bug reports; imports none of the packages that it names.
+
+    Example: gacheck env
+    """
     environment = read_environment()
     rows = {"gacheck": environment.gacheck, "python": environment.python, "platform": environment.platform}
     write_out("".join(f"{name:<14}{value}\n" for name, value in {**rows, **environment.packages}.items()))

@@ -40,7 +40,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     is_bool, is_mapping = field.annotation is bool, isinstance(field.default, dict)
     option = typer.Option(
         None,
-        *([flag] if is_bool else [flag, *([str(extra["short"])] if extra.get("short") else [])]),
+        *[flag, *([str(extra["short"])] if extra.get("short") else [])],
         help=_help(field),
         rich_help_panel=str(extra["panel"]) if extra.get("panel") else None,
         metavar=None if is_bool else _metavar(field),

@@ -24,16 +24,17 @@ def exit_code(severity: Severity, *, strict: bool = False, exit_zero: bool = Fal
     return {"ok": 0, "warn": int(strict), "fail": 1, "inconclusive": 3}[severity]
 
 
-def view_of(stream: TextIO | None, *, saved: str | None = None) -> View:
+def view_of(stream: TextIO | None, *, saved: str | None = None, verbose: bool = False) -> View:
     """Ask a stream, and the environment, what it can show; of none, what a file can.
 
     Args:
         stream: Where a text is to be printed.
         saved: What the text is to say of where the record lies.
+        verbose: Whether it is to say all.
     """
-    if stream is None:
-        return View(saved=saved)
-    return View(_width(stream), _shows_color(stream), not _speaks_unicode(stream), saved)
+    if stream is None or stream.closed:
+        return View(saved=saved, verbose=verbose)
+    return View(_width(stream), _shows_color(stream), not _speaks_unicode(stream), saved, verbose)
 
 
 def _width(stream: TextIO) -> int:
@@ -155,4 +156,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def show_error(error: GacheckError) -> None:
     """Print an error on stderr. It may quote names from outside: each of its three parts stays one harmless line."""
-    write_err(f"gacheck: {clean(error.what)}\n  why  {clean(error.why)}\n  do   {clean(error.fix)}\n")
+    name = "\x1b[1;31mgacheck:\x1b[0m" if view_of(sys.stderr).color else "gacheck:"
+    write_err(f"{name} {clean(error.what)}\n  why  {clean(error.why)}\n  do   {clean(error.fix)}\n")

@@ -10,22 +10,24 @@ from gacheck.errors import ResourceError
 
 @contextmanager
 def matplotlib_needed(*, without: str, later: str) -> Iterator[None]:
-    """Turn an import that fails within the block into words.
+    """Turn an import that fails within the block into words: matplotlib's, or that of what the page needs besides.
 
     Args:
         without: What there is although there is no picture.
         later: The command that draws it later.
 
     Raises:
-        ResourceError: matplotlib is missing or broken.
+        ResourceError: matplotlib, or jinja2, is missing or broken.
     """
     try:
         yield
     except ImportError as error:
         if (error.name or "").startswith("gacheck"):
             raise
+        package = "jinja2" if (error.name or "").split(".")[0] in ("jinja2", "markupsafe") else "matplotlib"
+        made = "page cannot be made" if package == "jinja2" else "picture cannot be drawn"
         raise ResourceError(
-            f"matplotlib cannot be imported: {error}.",
-            why=f"The picture cannot be drawn. {without}",
-            fix=f"pip install -U matplotlib, then  {later}",
+            f"{package} cannot be imported: {error}.",
+            why=f"The {made}. {without}",
+            fix=f"pip install -U {package}, then  {later}",
         ) from error

@@ -34,10 +34,13 @@ def report(
         None, "--output", "-o", metavar="FILE", help="write there; - is stdout (default: -)"
     ),
     force: bool = typer.Option(False, "--force", help="replace FILE"),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="print the table also where all is well"),
     verdict_code: bool = typer.Option(False, "--exit-code", help="exit as gacheck run does: 1 if the verdict fails"),
     strict: bool = typer.Option(False, "--strict", help="with --exit-code: a warning fails too"),
 ) -> None:
-    """Show an earlier run again: as text, JSON, Markdown for an issue, CSV, or a picture.
+    """Show an earlier run again: as text, an HTML page, JSON, Markdown for an issue, CSV, or a picture.
+
+    Example: gacheck report --format markdown
 
     Exit codes: 0 rendered, whatever the verdict, unless --exit-code · 1 the verdict fails ·
     2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.
@@ -47,7 +50,7 @@ def report(
     record, to_stdout = load_record(path), output is None or output == STDOUT
     try:
         analysis = analyse(record)
-        view = view_of(sys.stdout if to_stdout else None, saved=_saved(path))
+        view = view_of(sys.stdout if to_stdout else None, saved=_saved(path), verbose=verbose)
         with matplotlib_needed(without="The other formats do without it.", later="the same command again"):
             content = reporters()[format].render(analysis, view)
     except (ArithmeticError, LookupError, ValueError) as error:

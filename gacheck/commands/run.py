@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,10 @@ from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
+from gacheck.record.command import run_command
 from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
+from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
 from gacheck.words.reasons import is_of_memory
 
@@ -31,6 +32,8 @@ def run(
     **flags: Any,
 ) -> None:
     """Train briefly at every k, with the flag on and off, and say whether the loss is right.
+
+    Example: gacheck run --model ./my-model --dataset corpus.jsonl -k 1,8
 
     Exit codes: 0 fine (a warning too, unless --strict) · 1 the verdict fails · 2 usage or input ·
     3 inconclusive · 4 could not run · 130 interrupted.
@@ -99,20 +102,19 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
         try:
             return run_passes(
                 record,
-                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.step_done)),
+                lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.advance)),
                 lambda saved: save_record(saved, folder),
             )
         except KeyboardInterrupt:
             progress.stage("")
-            write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(folder)}\n")
+            write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise
 
 
-def _resume_command(folder: Path) -> str:
-    arguments = [a for a in sys.argv[1:] if a not in ("--resume", "--force")]
-    if "--out" not in arguments and not any(a.startswith("--out=") for a in arguments):
-        arguments += ["--out", str(folder)]
-    return shlex.join(["gacheck", *arguments, "--resume"])
+def _resume_command(settings: RunConfig, folder: Path) -> str:
+    """Return the command that goes on: with all that was asked of the result, for it is the same person's."""
+    same = settings.model_copy(update={"out": folder, "force": False, "resume": False})
+    return shell_line([*run_command(same), "--resume"])
 
 
 def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
@@ -125,7 +127,7 @@ def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
     else:
         write_out(text)
     without = f"{folder / RECORD_NAME} is saved, and the verdict stands there."
-    later = shlex.join(["gacheck", "report", str(folder), "--format", "png", "-o", str(folder / PICTURE_NAME)])
+    later = shell_line(["gacheck", "report", str(folder), "--format", "png", "-o", str(folder / PICTURE_NAME)])
     with matplotlib_needed(without=without, later=later):
         from gacheck.reporters.picture import render_picture
 
@@ -144,4 +146,5 @@ def _text(analysis: Analysis, settings: RunConfig, folder: Path) -> str:
     stream = sys.stderr if settings.json_output else sys.stdout
     if settings.quiet:
         return render_verdict(analysis, view_of(stream))
-    return render_terminal(analysis, view_of(stream, saved=f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"))
+    saved = f"{folder}/   {RECORD_NAME}  {PICTURE_NAME}"
+    return render_terminal(analysis, view_of(stream, saved=saved, verbose=settings.verbose))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +11,14 @@ import typer
 
 from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, require_stdout, write_out
+from gacheck.commands.output import exit_code, require_stdout, view_of, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
 from gacheck.errors import ResourceError
+from gacheck.record.command import NOT_OF_SMOKE, SMOKE, smoke_command
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
-# Several micro-batches, each of several rows; and not the number of processes, lest the two be mistaken.
-ACCUMULATION_STEPS = 4
-
-# What a check of two steps has no use for.
-LEFT_OUT = {
-    "gradient_accumulation_steps",
-    "loss_kwargs",
-    "per_device_train_batch_size",
-    "max_steps",
-    "learning_rate",
-    "optim",
-    "max_grad_norm",
-    "out",
-    "force",
-    "resume",
-    "quiet",
-}
+LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose"}
 
 
 @options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT)
@@ -43,12 +29,13 @@ def smoke(
 ) -> None:
     """Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.
 
+    Example: gacheck smoke --model ./my-model --strict
+
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
     """
     flags["model"] = one_model(named, flags["model"], "smoke")
-    given = {**flags, "gradient_accumulation_steps": (ACCUMULATION_STEPS,), "max_steps": 2}
-    settings = load_config(config, given)
+    settings = load_config(config, {**flags, **SMOKE})
     require_stdout()
     check_model_name(settings)
     check_packages()
@@ -63,7 +50,7 @@ def _measure(config: ExperimentConfig) -> RunRecord:
         from gacheck.measure.session import Session, quiet_libraries
 
     quiet_libraries()
-    return measure_auto(config, Session(config))
+    return measure_auto(config, Session(config), smoke_command(config))
 
 
 def _show(analysis: Analysis, *, as_json: bool) -> None:
@@ -75,7 +62,7 @@ def _show(analysis: Analysis, *, as_json: bool) -> None:
     if as_json:
         write_out(render_json(analysis).encode())
         return
-    write_out(render_smoke(analysis))
+    write_out(render_smoke(analysis, view_of(sys.stdout)))
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     if not analysis.ok:

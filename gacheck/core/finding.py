@@ -40,6 +40,7 @@ class PassFinding:
         wrong_norm: That ratio is off by more than correct arithmetic varies.
         right_gradient: The gradient against the right one; None where that was not measured.
         number: Of the step, counted from 0.
+        right_rule: The rule that is right for what the training is taken to minimise; None of no step.
     """
 
     record: PassRecord
@@ -55,6 +56,7 @@ class PassFinding:
     gradients: tuple[GradientError, ...] = ()
     right_gradient: GradientError | None = None
     number: int = 0
+    right_rule: Rule | None = None
 
     @property
     def short(self) -> bool:

@@ -170,7 +170,8 @@ class _Reader:
         gradient = self._backward(record, step, number)
         forward = self._match([losses] if losses else [])
         behind = self._match([gradient] if gradient else [])
-        right = self._compare(record, number, step, self._right_rules(step)[0])
+        right_rule = self._right_rules(step)[0]
+        right = self._compare(record, number, step, right_rule)
         whole = right[0] if right else None
         return PassFinding(
             record,
@@ -182,6 +183,7 @@ class _Reader:
             wrong,
             right_gradient=whole,
             number=number,
+            right_rule=right_rule,
         )
 
     def _backward(self, record: PassRecord, step: OptimizerStep | None, number: int) -> Measurement | None:

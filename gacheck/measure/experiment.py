@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
+from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
@@ -36,11 +36,17 @@ class Experiment(Protocol):
         """Train once under the real Trainer."""
 
 
-def begin_record(config: ExperimentConfig, experiment: Experiment) -> RunRecord:
-    """Compute the right answer; return a record that lacks nothing but passes."""
+def begin_record(config: ExperimentConfig, experiment: Experiment, command: Command | None = None) -> RunRecord:
+    """Compute the right answer; return a record that lacks nothing but passes.
+
+    Args:
+        config: The options.
+        experiment: Loaded by them.
+        command: What repeats it; by default `gacheck run` with these options.
+    """
     return RunRecord(
         created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=("gacheck", *sys.argv[1:]),
+        command=command or run_command(config),
         config=config,
         learning_rate=experiment.learning_rate,
         environment=read_environment(),
@@ -51,10 +57,10 @@ def begin_record(config: ExperimentConfig, experiment: Experiment) -> RunRecord:
     )
 
 
-def measure_auto(config: ExperimentConfig, experiment: Experiment) -> RunRecord:
+def measure_auto(config: ExperimentConfig, experiment: Experiment, command: Command | None = None) -> RunRecord:
     """Measure with the flag as the Trainer chooses it; with its other value only where that is not fine."""
     auto = experiment.auto_loss_kwargs()
-    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), experiment)
+    record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), experiment, command)
     oracle = record.oracle
     for flags in ((auto,), (auto, auto.other)):
         record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})

@@ -47,6 +47,14 @@ def model_kept(model: torch.nn.Module) -> Iterator[None]:
             random.restore()
 
 
+@contextmanager
+def no_traces() -> Iterator[None]:
+    """Leave nothing behind of a measurement whose model nobody else has; its warnings are nobody's either."""
+    with model_kept(torch.nn.Identity()):
+        warnings.simplefilter("ignore")
+        yield
+
+
 class _Seen(BaseException):
     """The steps were seen. No `except Exception` of a Trainer is to hold it up."""
 

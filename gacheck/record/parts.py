@@ -173,6 +173,7 @@ class Record(Raw):
     created_at: str
     """Local time, ISO 8601."""
     command: tuple[str, ...]
+    """What repeats it: a command, word by word, or a line of code where no command made it."""
     environment: Environment
 
     @property

@@ -20,6 +20,9 @@ FLAGS = (Flag.ON, Flag.OFF)
 # Enough to recognise an error by; the whole message is in the JSON.
 ERROR_COLUMNS = 200
 
+# Nobody tells more curves from each other.
+MOST_DRAWN = 8
+
 
 def tried_flags(analysis: Analysis) -> list[Flag]:
     """Return the flag values that have a pass, on first."""
@@ -29,6 +32,13 @@ def tried_flags(analysis: Analysis) -> list[Flag]:
 def tried_steps(analysis: Analysis) -> list[int]:
     """Return the k that have a pass."""
     return sorted({p.accumulation_steps for p in ran(analysis)})
+
+
+def drawn_steps(analysis: Analysis) -> list[int]:
+    """Return the k whose passes a picture can show beside each other: all, or some from the smallest to the largest."""
+    ks = tried_steps(analysis)
+    last = len(ks) - 1
+    return ks if len(ks) <= MOST_DRAWN else [ks[i * last // (MOST_DRAWN - 1)] for i in range(MOST_DRAWN)]
 
 
 def ran(analysis: Analysis) -> list[PassFigures]:
@@ -65,6 +75,16 @@ def right_answer(analysis: Analysis, k: int | None = None) -> float | None:
     """Return the right answer, at one k or at all of them, if the passes have the same one; else None."""
     passes = [p for p in analysis.passes if k in (None, p.accumulation_steps)]
     return shared_answer(passes, analysis.tolerance.loss)
+
+
+def right_cell(analysis: Analysis, k: int) -> str:
+    """Write the right answer at k, for each flag value where they pursue different objectives."""
+    shared = right_answer(analysis, k)
+    if shared is not None:
+        return figure(shared)
+    known = [(flag, p.reference_loss) for flag in FLAGS if (p := find_pass(analysis, k, flag)) is not None]
+    answers = [f"{flag} {figure(answer)}" for flag, answer in known if answer is not None]
+    return ", ".join(answers) or NOT_MEASURED
 
 
 def has_answer(analysis: Analysis) -> bool:

@@ -1,23 +1,37 @@
-"""The analysis as JSON: the contract for other programs. Keys are only ever added."""
+"""The analysis as JSON, in the shape that `document.py` gives."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, cast
 
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.core.finding import PassFinding
 from gacheck.record.parts import SCHEMA_VERSION
+from gacheck.reporters.document import (
+    Attached,
+    Document,
+    Environment,
+    Gradient,
+    Match,
+    OnOff,
+    Outcome,
+    Pass,
+    Step,
+    TailPass,
+    Verdict,
+)
 from gacheck.reporters.grid import rule_name
 from gacheck.reporters.reporter import TRAININGS, Reporter
+from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis
 
 
 def render_json(analysis: Analysis) -> str:
     """Render the contract's document; numbers that are not finite become null."""
     record, flag = analysis.record, analysis.flag
-    document = {
+    document: Document = {
         "kind": record.kind,
         "schema_version": SCHEMA_VERSION,
         "complete": record.complete,
@@ -55,9 +69,9 @@ def render_json(analysis: Analysis) -> str:
     return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
 
 
-def _environment(analysis: Analysis) -> dict[str, Any]:
+def _environment(analysis: Analysis) -> Environment:
     environment, hardware = analysis.record.environment, analysis.record.hardware
-    return {
+    facts: dict[str, Any] = {
         "gacheck": environment.gacheck,
         "python": environment.python,
         "platform": environment.platform,
@@ -68,9 +82,11 @@ def _environment(analysis: Analysis) -> dict[str, Any]:
         "autocast": hardware.autocast,
         "world_size": hardware.world_size,
     }
+    # No type can say that the names of the packages are keys.
+    return cast("Environment", facts)
 
 
-def _pass(figures: PassFigures) -> dict[str, Any]:
+def _pass(figures: PassFigures) -> Pass:
     """Give a pass of any status the same keys, so that a reader need not ask for the status first."""
     return {
         **_outcome(figures),
@@ -91,18 +107,18 @@ def _pass(figures: PassFigures) -> dict[str, Any]:
     }
 
 
-def _outcome(figures: PassFigures) -> dict[str, Any]:
+def _outcome(figures: PassFigures) -> Outcome:
     return {
         "id": figures.id,
         "accumulation_steps": figures.accumulation_steps,
-        "loss_kwargs": str(figures.loss_kwargs),
+        "loss_kwargs": _word(figures.loss_kwargs),
         "status": figures.status,
         "error": figures.error,
         "nonfinite": figures.nonfinite,
     }
 
 
-def _match(figures: PassFigures) -> dict[str, Any]:
+def _match(figures: PassFigures) -> Match:
     found = figures.forward
     return {
         "relative_error": found.relative_error if found else None,
@@ -114,7 +130,7 @@ def _match(figures: PassFigures) -> dict[str, Any]:
     }
 
 
-def _step(step: StepFigures) -> dict[str, Any]:
+def _step(step: StepFigures) -> Step:
     return {
         "step": step.step,
         "reported_loss": step.reported_loss,
@@ -124,7 +140,7 @@ def _step(step: StepFigures) -> dict[str, Any]:
     }
 
 
-def _attached(analysis: Analysis) -> dict[str, Any] | None:
+def _attached(analysis: Analysis) -> Attached | None:
     record = analysis.attached
     if record is None:
         return None
@@ -139,7 +155,7 @@ def _attached(analysis: Analysis) -> dict[str, Any] | None:
     }
 
 
-def _gradient(found: PassFinding | None) -> dict[str, Any] | None:
+def _gradient(found: PassFinding | None) -> Gradient | None:
     if found is None:
         return None
     name, error = next(iter(found.worst_parameters), (None, None))
@@ -152,9 +168,10 @@ def _gradient(found: PassFinding | None) -> dict[str, Any] | None:
     }
 
 
-def _tail(figures: PassFigures) -> dict[str, Any]:
+def _tail(figures: PassFigures) -> TailPass:
     judged = [step for step in figures.steps if step.reference_loss is not None]
-    return _outcome(figures) | {
+    return {
+        **_outcome(figures),
         "steps": [
             {
                 "step": step.step,
@@ -164,11 +181,11 @@ def _tail(figures: PassFigures) -> dict[str, Any]:
                 "backward_rule": rule_name(step.backward),
             }
             for step in judged
-        ]
+        ],
     }
 
 
-def _verdict(analysis: Analysis) -> dict[str, Any]:
+def _verdict(analysis: Analysis) -> Verdict:
     verdict = analysis.verdict
     words = verdict.words
     return {
@@ -177,10 +194,12 @@ def _verdict(analysis: Analysis) -> dict[str, Any]:
         "severity": verdict.severity,
         "auto_rule": verdict.auto_rule,
         "affects": verdict.affects,
-        "better_flag": verdict.better_flag,
+        "better_flag": None if verdict.better_flag is None else _word(Flag(verdict.better_flag)),
         "remaining": verdict.remaining,
         "summary": words.summary,
         "cause": words.cause,
+        "certainty": words.certainty,
+        "compared": words.compared,
         "impact": words.impact,
         "fix": words.fix,
         "notes": list(words.notes),
@@ -192,6 +211,10 @@ def _verdict(analysis: Analysis) -> dict[str, Any]:
             "trl": words.remedy.trl,
         },
     }
+
+
+def _word(flag: Flag) -> OnOff:
+    return "on" if flag.is_on else "off"
 
 
 def _finite(value: Any) -> Any:

@@ -7,13 +7,11 @@ mentions nobody and links nothing. In sentences they are escaped.
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from gacheck.core.figures import PassFigures
-from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.record.run import RunRecord
 from gacheck.reporters.attached import step_table
+from gacheck.reporters.command import repeat_line
 from gacheck.reporters.grid import (
     ERROR_COLUMNS,
     failed,
@@ -23,15 +21,15 @@ from gacheck.reporters.grid import (
     num_passes,
     pass_cells,
     ran,
-    right_answer,
+    right_cell,
     rule_cell,
     tail_notes,
     tried_flags,
     tried_steps,
 )
 from gacheck.reporters.reporter import TRAININGS, Reporter
-from gacheck.reporters.text import NOT_MEASURED, clean, figure, shorten
-from gacheck.rules.facts import Flag
+from gacheck.reporters.reproduce import environment_facts, main_facts
+from gacheck.reporters.text import clean, shorten
 from gacheck.words.analysis import Analysis
 
 # An empty comment after @ and # parts them from the name or number, so that nobody is notified by an error message;
@@ -62,7 +60,7 @@ def render_markdown(analysis: Analysis) -> str:
         *_beside_the_table(analysis),
         *_verdict(analysis),
         "To reproduce:",
-        _fence("sh", _command(analysis.record.command)),
+        _fence(*repeat_line(analysis.record)),
         _environment(analysis),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -99,15 +97,11 @@ def _headline(analysis: Analysis) -> str:
 
 
 def _subject(analysis: Analysis) -> str:
-    record = analysis.record
-    model, hardware, packages = record.model, record.hardware, record.environment.packages
+    model = analysis.record.model
     facts = [_code(model.name), *(["tiny stand-in"] if model.stand_in else [])]
     facts += [f"adapter {_code(model.adapter)}"] if model.adapter else []
     facts.append("random weights" if model.random_weights else f"{model.num_parameters:,} parameters")
-    versions = [f"{name} {packages[name]}" for name in ("transformers", "torch", "accelerate") if name in packages]
-    versions.append(f"gacheck {record.environment.gacheck}")
-    versions += [hardware.device, hardware.dtype, *([f"{hardware.autocast} autocast"] if hardware.autocast else [])]
-    return " · ".join([f"{_code(model.class_name)} ({', '.join(facts)})", *map(_escape, versions)])
+    return " · ".join([f"{_code(model.class_name)} ({', '.join(facts)})", *map(_escape, main_facts(analysis))])
 
 
 def _incomplete(analysis: Analysis) -> list[str]:
@@ -128,19 +122,9 @@ def _table(analysis: Analysis) -> list[str]:
     rows = [header, ["---:", "---:", *["---:", "---:", "---:", "---"] * len(flags)]]
     for k in tried_steps(analysis):
         cells = [cell for flag in flags for cell in _cells(find_pass(analysis, k, flag))]
-        rows.append([str(k), _right(analysis, k, flags), *cells])
+        rows.append([str(k), right_cell(analysis, k), *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return [table, LEGEND]
-
-
-def _right(analysis: Analysis, k: int, flags: Sequence[Flag]) -> str:
-    """Write the right answer at k, for each flag value where they pursue different objectives."""
-    shared = right_answer(analysis, k)
-    if shared is not None:
-        return figure(shared)
-    known = [(flag, p.reference_loss) for flag in flags if (p := find_pass(analysis, k, flag)) is not None]
-    answers = [f"{flag} {figure(answer)}" for flag, answer in known if answer is not None]
-    return ", ".join(answers) or NOT_MEASURED
 
 
 def _cells(figures: PassFigures | None) -> list[str]:
@@ -170,60 +154,12 @@ def _verdict(analysis: Analysis) -> Iterator[str]:
         yield "\n".join(f"- {_escape(note)}" for note in words.notes)
 
 
-def _command(command: Sequence[str]) -> str:
-    """Write the command for a shell; where the program lies is of no use to others."""
-    return " ".join(["gacheck", *map(_quote, command[1:])])
-
-
-def _quote(argument: str) -> str:
-    """Quote for a shell; what is not printable as an escape in bash's $'…', so that it stays visible and exact."""
-    if argument.isprintable():
-        return shlex.quote(argument)
-    escaped = (f"\\{c}" if c in "\\'" else c if c.isprintable() else _shell_escape(c) for c in argument)
-    return f"$'{''.join(escaped)}'"
-
-
-def _shell_escape(char: str) -> str:
-    code = ord(char)
-    # Python's surrogates for bytes of an argument that are no UTF-8.
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-        return f"\\x{code:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
 def _environment(analysis: Analysis) -> str:
-    record, flag = analysis.record, analysis.flag
-    environment, hardware = record.environment, record.hardware
-    facts = {
-        "gacheck": environment.gacheck,
-        "python": environment.python,
-        "platform": environment.platform,
-        **environment.packages,
-        "device": f"{hardware.device} ({hardware.device_name}), world size {hardware.world_size}",
-        "flag": f"chosen {flag.auto}, declared {flag.declared}, forward takes **kwargs {flag.inferred}",
-        "loss": " → ".join(f"{f.file.rsplit('/', 1)[-1]}:{f.line} {f.function}" for f in record.oracle.loss_location),
-        "data": f"{record.data.num_rows} rows of {record.data.source}" if isinstance(record, RunRecord) else "",
-        "tolerance": f"{analysis.tolerance.loss:.1e}",
-        "measured": record.created_at,
-        "options": _options(record),
-    }
-    lines = [f"{clean(name):<14}{shorten(clean(value), ERROR_COLUMNS)}" for name, value in facts.items() if value]
+    facts = environment_facts(analysis)
+    lines = [f"{clean(name):<14}{shorten(clean(value), ERROR_COLUMNS)}" for name, value in facts.items()]
     body = _fence("text", "\n".join(lines))
     # Markdown is read again only after an empty line.
     return f"<details>\n<summary>Environment</summary>\n\n{body}\n\n</details>"
-
-
-def _options(record: AnyTrainingRecord) -> str:
-    """Write what was set: the options that are not the defaults, which a YAML file may hold, or the Trainer's own."""
-    setup = record.setup
-    given = {name: getattr(setup, name) for name in type(setup).model_fields if name != "model"}
-    other = {name: value for name, value in given.items() if value != type(setup).model_fields[name].default}
-    return " ".join(f"{name}={_option(value)}" for name, value in other.items())
-
-
-def _option(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 REPORTERS = (Reporter("markdown", ".md", False, TRAININGS, lambda analysis, view: render_markdown(analysis).encode()),)

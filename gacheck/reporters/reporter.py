@@ -22,12 +22,14 @@ class View:
         color: Whether colours may be used.
         ascii: Whether nothing but ASCII may be.
         saved: What to say of where the record lies; nothing is said without it.
+        verbose: Whether all that was measured is to be shown, also where all is well.
     """
 
     width: int = MAX_WIDTH
     color: bool = False
     ascii: bool = False
     saved: str | None = None
+    verbose: bool = False
 
     @property
     def columns(self) -> int:

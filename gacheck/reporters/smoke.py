@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-
 from gacheck.core.figures import PassFigures
+from gacheck.record.command import asked_by, fuller_command
+from gacheck.record.run import RunRecord
+from gacheck.reporters.command import repeat_line, shell_line
 from gacheck.reporters.grid import ran
-from gacheck.reporters.text import ascii_only, clean
+from gacheck.reporters.reporter import PAGE, View
+from gacheck.reporters.text import HEADS, ascii_only, clean, paint
 from gacheck.words.analysis import Analysis
 
 # From here on a factor says more than a difference.
 FACTOR = 1.05
 
 
-def render_smoke(analysis: Analysis) -> str:
+def render_smoke(analysis: Analysis, view: View = PAGE) -> str:
     """Render one line when fine, four when not."""
     record, verdict = analysis.record, analysis.verdict
     what = f"{record.model.class_name} transformers {record.environment.packages.get('transformers', '?')}"
@@ -29,7 +31,8 @@ def render_smoke(analysis: Analysis) -> str:
             f"  fix: {fix}{_tried(analysis) if fix.startswith('trainer.model_accepts_loss_kwargs') else ''}",
             f"  see: {_fuller_run(analysis)}",
         ]
-    return "\n".join(ascii_only(clean(line)) for line in lines) + "\n"
+    text = "\n".join(ascii_only(clean(line)) for line in lines) + "\n"
+    return paint(text, verdict.severity) if view.color and text.startswith(HEADS[verdict.severity]) else text
 
 
 def judged_pass(analysis: Analysis) -> PassFigures | None:
@@ -55,12 +58,11 @@ def finding(analysis: Analysis) -> str:
 
 
 def _fuller_run(analysis: Analysis) -> str:
-    """Return the command that measures the same model at every k: what smoke takes, run takes too."""
-    _, *arguments = analysis.record.command
-    options = arguments[1:] if arguments[:1] == ["smoke"] else []
-    if not any(option.split("=")[0] in ("--model", "--config") for option in options):
-        options = ["--model", analysis.record.model.name, *options]
-    return shlex.join(["gacheck", "run", *options])
+    """Return the command that measures the same model at every k; what has no command is measured the same way."""
+    record = analysis.record
+    if asked_by(record.command) is None or not isinstance(record, RunRecord):
+        return repeat_line(record)[1]
+    return shell_line(fuller_command(record.config), ascii=True)
 
 
 def _tried(analysis: Analysis) -> str:

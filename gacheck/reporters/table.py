@@ -32,11 +32,15 @@ from gacheck.words.analysis import Analysis
 
 K_WIDTH = 6
 MARGIN = 10
+# Where there is no room for more.
+LEAST_MARGIN = 5
 COLUMN_SPACE = 2
 NUMBER_WIDTH = 5
 DIFFERENCE_WIDTH = 10
 # Columns between groups: as many as there is room for.
 GROUP_SPACES = (5, 4, 3, 2, 1)
+# A table of more groups than this ends with the differences between the two of the flag.
+DIFFERENCES = 2
 
 
 @dataclass(frozen=True)
@@ -77,26 +81,37 @@ def table(analysis: Analysis, width: int) -> list[str]:
     """Lay out sentence, table, legend and what the table cannot hold."""
     if not ran(analysis):
         return ["No pass has run yet."]
-    groups = _groups(analysis)
-    if _room(groups, width) < GROUP_SPACES[-1] * (len(groups) - 1):
-        groups = [group.narrowed() for group in groups]
-    room = _room(groups, width)
+    groups, margin = _fitted(_groups(analysis), width)
+    room = width - len(margin) - _width(groups)
     space = next((n for n in GROUP_SPACES if n * (len(groups) - 1) <= room), GROUP_SPACES[-1]) * " "
-    margin = " " * MARGIN
     lines = wrap(_sentence(analysis), "", width)
     lines += ["", margin + space.join(group.title.ljust(group.width) for group in groups)]
     for index, k in enumerate(["k", *map(str, tried_steps(analysis))]):
-        lines.append(k.rjust(K_WIDTH).ljust(MARGIN) + space.join(group.line(index) for group in groups))
+        lines.append(
+            k.rjust(min(K_WIDTH, len(margin) - 1)).ljust(len(margin))
+            + space.join(group.line(index) for group in groups)
+        )
     for index in range(max(len(group.labels) for group in groups)):
         lines.append(margin + space.join(group.label(index) for group in groups))
     if any(p.ratio is not None or p.grad_norm_ratio is not None for p in analysis.passes):
-        lines.append(f"{margin}ratio, grad: this pass's loss, gradient norm / the right one")
+        lines += wrap("ratio, grad: this pass's loss, gradient norm / the right one", margin, width)
     return [line.rstrip() for line in lines] + _footnotes(analysis, width)
 
 
-def _room(groups: Sequence[Group], width: int) -> int:
-    """Return the columns that are left between the groups."""
-    return width - MARGIN - sum(group.width for group in groups)
+def _fitted(groups: list[Group], width: int) -> tuple[list[Group], str]:
+    """Make the groups fit: labels of several lines, then a narrower margin, then no differences, which can be seen."""
+    narrowed = [group.narrowed() for group in groups]
+    choices = [(groups, MARGIN), (narrowed, MARGIN), (narrowed, LEAST_MARGIN)]
+    choices += [(narrowed[:-1], LEAST_MARGIN)] if len(groups) > DIFFERENCES else []
+    for chosen, margin in choices:
+        if _width(chosen) + GROUP_SPACES[-1] * (len(chosen) - 1) <= width - margin:
+            break
+    return chosen, " " * margin
+
+
+def _width(groups: Sequence[Group]) -> int:
+    """Return the columns that the groups take, without the spaces between them."""
+    return sum(group.width for group in groups)
 
 
 def _sentence(analysis: Analysis) -> str:

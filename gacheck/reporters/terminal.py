@@ -1,9 +1,14 @@
-"""What a person sees: at most 80 columns and, for a usual run, 40 lines; the verdict last, next to the prompt."""
+"""What a person sees: at most 80 columns and, for a usual run, 40 lines; the verdict last, next to the prompt.
+
+What is right is said in a few lines; the table comes where something differs, or where it is asked for.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
+from rich.cells import cell_len
 
 from gacheck.core.figures import PassFigures
 from gacheck.record.attach import AttachRecord
@@ -13,11 +18,13 @@ from gacheck.reporters.grid import FLAGS, find_pass, num_passes, ran, tried_step
 from gacheck.reporters.reporter import PAGE, TRAININGS, Reporter, View
 from gacheck.reporters.table import table
 from gacheck.reporters.text import (
+    HEADS,
     NOT_MEASURED,
     ascii_only,
     clean,
     duration,
     figure,
+    paint,
     shorten,
     wrap,
 )
@@ -26,6 +33,9 @@ from gacheck.words.analysis import Analysis
 
 # Bars give way where the whole would be longer than one screen.
 MAX_LINES = 40
+
+COMMENT = "   # "
+"""Between a line of code and its comment."""
 
 FIELD = 11
 """Columns before the text of a field of the verdict."""
@@ -39,16 +49,14 @@ VISIBLE_DIFFERENCE = 0.1
 BARS = {Flag.ON: "█", Flag.OFF: "░"}
 LONGEST_BAR = 48
 
-_HEADS = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
-_COLORS = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
-
 
 def render_terminal(analysis: Analysis, view: View = PAGE) -> str:
-    """Render header, table, bars and verdict."""
+    """Render header and verdict, and between them, where something differs, table and bars."""
     columns = view.columns
-    rows = step_table(analysis) if analysis.attached is not None else table(analysis, columns)
-    head = [*_header(analysis, columns), "", *rows]
-    verdict = _verdict(analysis, view)
+    head, verdict = _header(analysis, columns), _verdict(analysis, view)
+    if analysis.ok and not view.verbose:
+        return _join([*head, "", *verdict], ascii=view.ascii)
+    head += ["", *(step_table(analysis) if analysis.attached is not None else table(analysis, columns))]
     for bars in _bar_choices(analysis, columns):
         lines = [*head, "", *([*bars, ""] if bars else []), *verdict]
         if len(lines) <= MAX_LINES:
@@ -59,6 +67,18 @@ def render_terminal(analysis: Analysis, view: View = PAGE) -> str:
 def render_verdict(analysis: Analysis, view: View = PAGE) -> str:
     """Render the verdict alone."""
     return _join(_verdict(analysis, view), ascii=view.ascii)
+
+
+def render_headline(analysis: Analysis, view: View = PAGE) -> str:
+    """Render the verdict in a few words on one line: while a training goes on it is one among many."""
+    verdict, first = analysis.verdict, next((p for p in analysis.passes if p.reported_loss is not None), None)
+    head = HEADS[verdict.severity]
+    parts = [head if verdict.code == "OK" else f"{head} {verdict.code}"]
+    if first is not None and first.reference_loss is not None:
+        parts += [f"loss {figure(first.reported_loss)}", f"right {figure(first.reference_loss)}"]
+    line = ", ".join(parts)
+    line = ascii_only(line) if view.ascii else line
+    return paint(line, verdict.severity) if view.color else line
 
 
 def _join(lines: list[str], *, ascii: bool) -> str:
@@ -153,35 +173,46 @@ def _verdict(analysis: Analysis, view: View) -> list[str]:
     verdict, width = analysis.verdict, view.columns
     words = verdict.words
     lines = _headline(analysis, width, color=view.color)
-    lines += _field("why", words.cause, width)
-    lines += _field("training", words.impact, width)
-    code, *rest = words.fix.split("\n")
-    lines += _field("fix", code, width)
-    for line in filter(None, rest):
-        lines += _field("", line, width)
+    lines += _field("why", f"{words.cause} {words.certainty}".strip() if view.verbose else words.cause, width)
+    if analysis.ok:
+        lines += _field("compared", words.compared, width)
+    else:
+        lines += _field("training", words.impact, width)
+    for number, line in enumerate(_fix_lines(words.fix, width)):
+        lines += _field("" if number else "fix", line, width)
     for note in words.notes:
         lines += _field("note", note, width)
     if view.saved is not None:
         lines += _field("saved", view.saved, width, whole_words=True)
     if verdict.code != "OK":
-        lines += _field("more", words.docs, width, whole_words=True)
+        lines += _field("more", f"gacheck explain {verdict.code}", width)
     return lines
 
 
 def _headline(analysis: Analysis, width: int, *, color: bool) -> list[str]:
     verdict = analysis.verdict
-    head = _HEADS[verdict.severity]
+    head = HEADS[verdict.severity]
     # `OK` alone is its own code.
     text = verdict.words.summary if verdict.code == "OK" else f"{verdict.code}: {verdict.words.summary}"
-    label = "OK  " if verdict.severity == "ok" else head.ljust(6)
+    label = head.ljust(6)
     first, *rest = wrap(clean(text), label, width)
-    if color:
-        first = f"\x1b[1;{_COLORS[verdict.severity]}m{head}\x1b[0m{first[len(head) :]}"
-    return [first, *rest]
+    return [paint(first, verdict.severity) if color else first, *rest]
 
 
 def _field(name: str, text: str, width: int, *, whole_words: bool = False) -> list[str]:
     return wrap(shorten(clean(text), FIELD_COLUMNS), f" {name}".ljust(FIELD), width, whole_words=whole_words)
+
+
+def _fix_lines(fix: str, width: int) -> list[str]:
+    """Return the lines of a fix; a comment that does not fit behind its code goes below it: both can be copied."""
+    lines = []
+    for line in filter(None, fix.split("\n")):
+        code, mark, comment = line.partition(COMMENT)
+        if mark and cell_len(line) > width - FIELD:
+            lines += [code, f"# {comment}"]
+        else:
+            lines.append(line)
+    return lines
 
 
 def _bar_choices(analysis: Analysis, width: int) -> list[list[str]]:

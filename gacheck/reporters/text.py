@@ -1,4 +1,4 @@
-"""Text for a terminal: harmless characters, wrapping by columns, numbers of even width."""
+"""Text for a terminal: harmless characters, colours, wrapping by columns, numbers of even width."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import math
 
 from rich.cells import cell_len, chop_cells
 
+from gacheck.rules.table import Severity
+
 NOT_MEASURED = "–"
 
 _ASCII = str.maketrans({"█": "#", "░": ".", "·": "-", "−": "-", "–": "-", "×": "x", "…": "~"})
+
+HEADS: dict[Severity, str] = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
+_COLORS: dict[Severity, str] = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
+
+
+def paint(line: str, severity: Severity) -> str:
+    """Colour the word with which a line begins."""
+    word = HEADS[severity]
+    return f"\x1b[1;{_COLORS[severity]}m{word}\x1b[0m{line.removeprefix(word)}"
 
 
 def clean(text: str) -> str:

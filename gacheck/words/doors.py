@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from gacheck.core.verdict import Case
+from gacheck.record.command import asked_by
 
 
 class Door(Enum):
@@ -18,8 +19,7 @@ class Door(Enum):
 
 def door_of(case: Case) -> Door:
     """Return the command that made the record; what no command made was asked for in code."""
-    command = case.record.command
-    name = command[1] if command[:1] == ("gacheck",) and len(command) > 1 else ""
+    name = asked_by(case.record.command)
     doors = (Door.ATTACH,) if case.attached is not None else (Door.RUN, Door.SMOKE)
     return next((door for door in doors if door.value == name), Door.CODE)
 

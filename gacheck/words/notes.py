@@ -1,10 +1,11 @@
-"""What stands beside a verdict: how sure it is, what limits the measurement, what else was found."""
+"""What stands beside a verdict: how sure it is, what was compared, what limits it, what else was found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gacheck.core.verdict import Case
+from gacheck.rules.matching import Match
 from gacheck.rules.table import Rule
 from gacheck.words.numbers import percent, power
 from gacheck.words.reasons import in_own_words
@@ -14,15 +15,30 @@ UNUSUAL_FLOAT32 = 1e-5
 UNUSUAL_HALF = 1e-2
 
 
-def certainty(case: Case) -> str:
-    """Say how well the rule fits, and how far off the next best is."""
+def _leading_match(case: Case) -> Match | None:
+    """Return the match that the verdict speaks of; None where no rule fits."""
     if case.code == "UNEXPLAINED":
-        return ""  # that of the losses is not what the verdict speaks of
+        return None  # that of the losses is not what the verdict speaks of
     found = case.auto.forward if case.auto else None
     if case.auto is not None and case.affects == "gradient":
         found = case.auto.backward
     if case.only_tails and case.telling is not None:
         found = case.telling.forward
+    return found if found is not None and found.rule is not None else None
+
+
+def sureness(case: Case) -> str:
+    """Say in words how sure a fault is: whether another rule would do as well."""
+    found = _leading_match(case)
+    if found is None or found.rule is None or found.rule.right:
+        return ""  # what is right was compared with the right answer itself
+    alone = "" if found.runner_up is None or _other_readings(case) else ", and no other rule does"
+    return f"This arithmetic fits every micro-batch that was observed{alone}."
+
+
+def certainty(case: Case) -> str:
+    """Say how well the rule fits, and how far off the next best is."""
+    found = _leading_match(case)
     if found is None or found.rule is None:
         return ""
     what = "the right answer " if found.rule.right else ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gacheck.core.verdict import Case
+from gacheck.words.compared import compared
 from gacheck.words.faults import FAULTS
 from gacheck.words.faults.fault import Fault, Line, flag_line
 from gacheck.words.impact import impact
-from gacheck.words.notes import certainty, notes
+from gacheck.words.notes import certainty, notes, sureness
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,20 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Words:
-    """The verdict in words. `fix` and `cause` are what the terminal shows; `notes` are qualifications."""
+    """The verdict in words.
+
+    Attributes:
+        certainty: How well the rule fits, in numbers; empty where none does.
+        compared: What was held against the right answer.
+        notes: Qualifications.
+        docs: Where more is said of the code.
+    """
 
     summary: str
     cause: str
+    certainty: str
     impact: str
+    compared: str
     fix: str
     remedy: Remedy
     notes: tuple[str, ...]
@@ -42,8 +52,10 @@ def words_of(case: Case) -> Words:
         summary = f"the log looks right, but in the gradient {summary}"
     return Words(
         summary=summary,
-        cause=" ".join(part for part in (fault.cause(case), certainty(case)) if part),
+        cause=" ".join(part for part in (fault.cause(case), sureness(case)) if part),
+        certainty=certainty(case),
         impact=impact(case),
+        compared=compared(case),
         fix=fault.fix_of(case),
         remedy=_remedy(case, fault),
         notes=notes(case),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,14 +103,14 @@ def training(rule: str = "sum_of_means") -> WatchedTraining:
     )
 
 
-def telling(folder: Path, *trainings: WatchedTraining, exit_code: int = 0) -> tuple[str, ...]:
-    """Return a command that tells of these trainings, as the watch in its process would."""
+def telling(folder: Path, *trainings: WatchedTraining, exit_code: int = 0, then: str = "") -> tuple[str, ...]:
+    """Return a command that tells of these trainings, as the watch in its process would, and then does something."""
     source = folder / "told"
     source.mkdir()
     for number, each in enumerate(trainings, 1):
         (source / f"training-1-{number}.json").write_text(json.dumps(asdict(each)))
     code = f"import os, shutil, sys; shutil.copytree({str(source)!r}, os.environ['GACHECK_ATTACH_FOLDER'], "
-    return python(f"{code}dirs_exist_ok=True); sys.exit({exit_code})")
+    return python(f"{code}dirs_exist_ok=True); {then}sys.exit({exit_code})")
 
 
 @pytest.mark.parametrize("dashes", [("--",), ()], ids=["with --", "without"])
@@ -219,7 +220,9 @@ def test_several_trainings_have_a_folder_each(here: Attach, tmp_path: Path) -> N
     done = here("--out", "mine", "--fail-on", "fail", "--quiet", "--", *command)
 
     assert done.code == 1
-    assert [(tmp_path / name / "record.json").is_file() for name in ("mine", "mine-2")] == [True, True]
+    records = [load_record(tmp_path / name) for name in ("mine", "mine-2")]
+    # Whoever repeats it wants neither this folder nor this exit code.
+    assert [record.command for record in records] == [("gacheck", "attach", "--", *command)] * 2
 
 
 def test_an_earlier_record_is_kept_unless_it_may_go(here: Attach, tmp_path: Path) -> None:
@@ -266,3 +269,26 @@ def test_facts_that_make_no_sense_do_not_end_in_a_traceback(here: Attach) -> Non
     assert done.code == 3
     assert "cannot be read" in done.said
     assert "Traceback" not in done.said
+
+
+def test_what_the_first_steps_have_shown_is_said_while_the_training_goes_on(here: Attach, tmp_path: Path) -> None:
+    slow = "import time; time.sleep(1.5); print('trained', file=sys.stderr, flush=True); "
+    said = here("--", *telling(tmp_path, training(), then=slow)).said
+    early, late = said.split("trained")
+
+    found = re.fullmatch(
+        r"gacheck: FAIL SCALED_BY_ACCUMULATION, loss ([\d.]+), right ([\d.]+); details: gacheck report (\S+)\n", early
+    )
+    assert found is not None, early
+    assert float(found[1]) > 3 * float(found[2])
+    assert load_record(tmp_path / found[3]).complete
+    assert "FAIL  SCALED_BY_ACCUMULATION" in late
+    assert "gacheck: FAIL" not in late
+
+
+def test_of_a_training_that_ends_before_its_observed_steps_nothing_is_said_early(here: Attach, tmp_path: Path) -> None:
+    told = training()
+    said = here("--", *telling(tmp_path, replace(told, steps=told.steps[:1]))).said
+
+    assert "gacheck: FAIL" not in said
+    assert "FAIL  SCALED_BY_ACCUMULATION" in said

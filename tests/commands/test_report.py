@@ -79,7 +79,7 @@ def test_a_run_is_named_by_folder_or_file(gacheck: Callable[..., int], capsys: p
 
 def test_stdout_and_file_get_the_same(gacheck: Callable[..., int], capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     keep(RECORDS["scaled"], "here")
-    for format in ("terminal", "json", "markdown", "csv", "svg"):
+    for format in ("terminal", "json", "markdown", "csv", "svg", "html"):
         assert gacheck("here", "--format", format) == 0
         assert gacheck("here", "--format", format, "-o", "-") == 0
         assert gacheck("here", "--format", format, "-o", format) == 0
@@ -218,7 +218,7 @@ def test_a_run_that_is_not_there(gacheck: Callable[..., int], capsys: pytest.Cap
     assert shown.out == ""
 
 
-@pytest.mark.parametrize("format", ["png", "svg"])
+@pytest.mark.parametrize("format", ["png", "svg", "html"])
 def test_without_matplotlib_there_is_no_picture(
     gacheck: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
@@ -234,3 +234,18 @@ def test_without_matplotlib_there_is_no_picture(
     assert "matplotlib cannot be imported" in shown.err
     assert "pip install -U matplotlib" in shown.err
     assert shown.out == ""
+
+
+def test_without_jinja2_there_is_no_page(
+    gacheck: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(RECORDS["nothing"], "here")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "gacheck.reporters.html.page", raising=False)
+
+    assert gacheck("here", "--format", "html") == 4
+    shown = capsys.readouterr()
+    assert "jinja2 cannot be imported" in shown.err
+    assert "pip install -U jinja2" in shown.err
+    assert shown.out == ""
+    assert gacheck("here") == 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -74,7 +77,7 @@ def test_a_run_leaves_record_and_picture_and_says_where(
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert "SCALED_BY_ACCUMULATION" in shown.out
     assert str(folder) in shown.out
-    assert shown.err == ""
+    assert re.fullmatch(r"(pass \d/8  k=\d flag (on|off)  first-step loss \S+, \S+ s\n){8}", shown.err)
     assert load_record(folder).complete
 
 
@@ -83,7 +86,7 @@ def test_json_is_alone_on_stdout(run: Callable[..., int], capsys: pytest.Capture
 
     shown = capsys.readouterr()
     assert json.loads(shown.out)["verdict"]["code"] == "OK"
-    assert "First-step loss" in shown.err
+    assert "OK    the loss does not depend" in shown.err
 
 
 def test_quiet_prints_the_verdict_alone(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +193,24 @@ def test_resume_runs_what_is_missing(run: Callable[..., int]) -> None:
     FakeSession.ran.clear()
     assert run(*SMALL, "--out", "here", "--resume") == 0
     assert FakeSession.ran == []
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    Path("options.yaml").write_text("seed: 3\nout: my runs\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeSession, "run_pass", interrupt)
+        assert run(*SMALL, "--config", "options.yaml", "--force", "--strict") == 130
+    said = capsys.readouterr().err.splitlines()[-1].strip()
+    measured = "gacheck run --model tiny:gemma3 --effective-batch-size 8 --max-steps 2 --seed 3"
+    assert said == f"{measured} --out 'my runs' --strict --resume"
+
+    assert run(*shlex.split(said)[1:]) == 0
+    assert load_record(Path("my runs")).command == tuple(measured.split())
 
 
 def test_a_run_is_not_resumed_under_other_options(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

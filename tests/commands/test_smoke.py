@@ -122,6 +122,18 @@ def test_exit_codes_and_shape(
         assert lines[3].startswith("  see: gacheck run --model tiny:gemma3 --effective-batch-size 8")
 
 
+def test_what_to_see_can_be_typed_by_others(
+    smoke: Smoke, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gacheck.measure.models.naming.check_name", lambda config: None)
+    (tmp_path / "options.yaml").write_text("model: ./of me\nseed: 3\noptim: sgd\n")
+    smoke("--config", str(tmp_path / "options.yaml"), "--strict", "--exit-zero", on="sum_of_means")
+
+    assert capsys.readouterr().out.splitlines()[3] == (
+        "  see: gacheck run --model './of me' --effective-batch-size 8 --optim sgd --seed 3"
+    )
+
+
 def test_json_is_alone_on_stdout(
     smoke: Smoke, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,8 @@ TREE: dict[str, Any] = {
         "remaining": (str, None),
         "summary": str,
         "cause": str,
+        "certainty": str,
+        "compared": str,
         "impact": str,
         "fix": str,
         "notes": [str],

@@ -12,11 +12,12 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
 from gacheck.reporters.markdown import render_markdown
 from gacheck.reporters.text import clean
 from gacheck.words.analysis import analyse
-from tests.builders import failed_pass, full_run, pass_record, run_record
+from tests.builders import attached_run, failed_pass, full_run, pass_record, run_record
 from tests.reporters.cases import RECORDS
 
 # What render_markdown writes itself into a sentence, to break mentions, references and formulas.
@@ -48,7 +49,7 @@ NASTY = [
 ]
 
 
-def render(record: RunRecord) -> str:
+def render(record: AnyTrainingRecord) -> str:
     return render_markdown(analyse(record))
 
 
@@ -67,7 +68,7 @@ def nasty_run(text: str) -> RunRecord:
     names = dict.fromkeys(("transformers", "torch", "accelerate", "peft"), text)
     return record.model_copy(
         update={
-            "command": (f"/home/{text}/bin/gacheck", "run", "--model", text),
+            "config": record.config.model_copy(update={"model": text}),
             "model": record.model.model_copy(update={"name": text, "class_name": text}),
             "hardware": record.hardware.model_copy(update={"device": text, "device_name": text, "dtype": text}),
             "environment": record.environment.model_copy(update={"platform": text, "packages": names}),
@@ -135,7 +136,7 @@ def test_scaled_to_the_letter() -> None:
         "| 4 | 5.150 | 21.333 | 4.142 | 4.167 | sum of means | 5.333 | 1.036 | 1.042 | mean of means |",
     ]
     assert "```python\ntrainer.model_accepts_loss_kwargs = False  # before trainer.train()\n```" in shown
-    assert "```sh\ngacheck run --model tiny:gemma3\n```" in shown
+    assert "```sh\ngacheck run --model tiny:gemma3 --effective-batch-size 8 --max-steps 2\n```" in shown
     assert "python        3.11.7" in folded
     assert "\noptions       effective_batch_size=8 max_steps=2\n" in folded
 
@@ -228,17 +229,16 @@ def test_an_underscore_within_a_word_stays_legible(word: str) -> None:
     assert f"Error: {word}" in render(nasty_run(word))
 
 
-def command_of(record: RunRecord) -> str:
+def command_of(record: AnyTrainingRecord) -> str:
     (command,) = (t.content for t in parse(render(record)) if t.type == "fence" and t.info == "sh")
     return command
 
 
-@pytest.mark.parametrize("argument", [text for text in NASTY if "\0" not in text] + ["plain", "it's", "a b", ""])
-def test_the_command_is_that_which_was_typed(argument: str) -> None:
-    record = full_run("token_mean", "mean_of_means").model_copy(
-        update={"command": ("/opt/venv/bin/gacheck", "run", "--model", argument, "-k", "1,2")}
-    )
-    command = command_of(record)
+@pytest.mark.parametrize("model", [text for text in NASTY if "\0" not in text] + ["plain", "it's", "a b", ""])
+def test_the_command_measures_the_same(model: str) -> None:
+    record = full_run("token_mean", "mean_of_means")
+    config = record.config.model_copy(update={"model": model})
+    command = command_of(record.model_copy(update={"config": config}))
     assert command.startswith("gacheck run --model ")
     assert all(c.isprintable() for c in command.rstrip("\n"))
 
@@ -246,22 +246,31 @@ def test_the_command_is_that_which_was_typed(argument: str) -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=20)
 
     typed = done.stdout.decode("utf-8", "surrogateescape").split("\0")
-    assert typed == ["run", "--model", argument, "-k", "1,2", ""]
+    assert typed == ["run", "--model", model, "--effective-batch-size", "8", "--max-steps", "2", ""]
 
 
 def test_bytes_that_are_no_text_come_back() -> None:
-    argument = "caf\udce9\x1b'\\"
-    record = full_run("token_mean", "mean_of_means").model_copy(update={"command": ("gacheck", "run", argument)})
+    record = attached_run("token_mean").model_copy(update={"command": ("gacheck", "attach", "--", "caf\udce9\x1b'\\")})
 
     done = subprocess.run(
-        ["bash", "-c", "printf %s " + command_of(record).removeprefix("gacheck run ")], capture_output=True, check=True
+        ["bash", "-c", "printf %s " + command_of(record).removeprefix("gacheck attach -- ")],
+        capture_output=True,
+        check=True,
     )
 
     assert done.stdout == b"caf\xe9\x1b'\\"
 
 
 def test_a_plain_command_is_quoted_for_every_shell() -> None:
-    arguments = ["run", "--config-override", "a=[1, 2]", "--model", "it's"]
-    record = full_run("token_mean", "mean_of_means").model_copy(update={"command": ("gacheck", *arguments)})
+    command = ("gacheck", "attach", "--", "python", "it's", "a=[1, 2]")
+    record = attached_run("token_mean").model_copy(update={"command": command})
 
-    assert shlex.split(command_of(record)) == ["gacheck", *arguments]
+    assert shlex.split(command_of(record)) == [*command]
+
+
+def test_what_was_asked_for_in_code_is_repeated_in_code() -> None:
+    record = full_run("token_mean", "mean_of_means").model_copy(update={"command": ("gacheck", "-q", "tests")})
+
+    assert [t.content for t in parse(render(record)) if t.type == "fence" and t.info == "python"] == [
+        "gacheck.check(model)\n"
+    ]

@@ -16,7 +16,13 @@ from gacheck.reporters.reporter import PAGE, Reporter
 from gacheck.words.analysis import analyse
 from tests.reporters.cases import RECORDS
 
-BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "json": b"{", "markdown": b"### gacheck: "}
+BEGINNINGS = {
+    "png": b"\x89PNG\r\n\x1a\n",
+    "svg": b"<?xml",
+    "json": b"{",
+    "markdown": b"### gacheck: ",
+    "html": b"<!doctype html>",
+}
 
 
 def test_every_module_with_reporters_is_found() -> None:
@@ -25,7 +31,7 @@ def test_every_module_with_reporters_is_found() -> None:
     entries = [each for name in modules for each in getattr(importlib.import_module(name), "REPORTERS", ())]
 
     assert sorted(each.name for each in entries) == sorted(reporters())
-    assert {"terminal", "json", "markdown", "csv", "png", "svg"} <= reporters().keys()
+    assert {"terminal", "json", "markdown", "csv", "png", "svg", "html"} <= reporters().keys()
     assert next(iter(reporters())) == "terminal"
     assert len({each.suffix for each in entries}) == len(entries)
 
@@ -33,8 +39,8 @@ def test_every_module_with_reporters_is_found() -> None:
 def shows(reporter: Reporter, record: AnyTrainingRecord) -> bool:
     content = reporter.render(analyse(record), PAGE)
     whole = content.startswith(BEGINNINGS.get(reporter.name, b"")) and (reporter.binary or content.endswith(b"\n"))
-    # A picture takes a quarter of a second: one of each is drawn twice, in test_picture.py.
-    return whole and (reporter.name in ("png", "svg") or reporter.render(analyse(record), PAGE) == content)
+    # A picture takes a quarter of a second: one of each is drawn twice, in modules of their own.
+    return whole and (reporter.name in ("png", "svg", "html") or reporter.render(analyse(record), PAGE) == content)
 
 
 @pytest.mark.filterwarnings("error")
@@ -51,9 +57,10 @@ def test_every_record_is_shown_the_same_every_time(reporter: Reporter) -> None:
 def test_none_loads_what_it_need_not() -> None:
     code = (
         "import sys, gacheck.reporters as all\n"
-        "assert not {'matplotlib', 'torch'} & set(all.reporters() and sys.modules), 'by the registry'\n"
+        "assert not {'matplotlib', 'jinja2', 'torch'} & set(all.reporters() and sys.modules), 'by the registry'\n"
         "import gacheck.reporters.picture.drawing\n"
-        "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules), 'by the picture'"
+        "import gacheck.reporters.html.page\n"
+        "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules), 'by picture or page'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

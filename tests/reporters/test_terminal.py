@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from gacheck.reporters import text
 from gacheck.reporters.reporter import View
-from gacheck.reporters.terminal import render_terminal, render_verdict
+from gacheck.reporters.terminal import render_headline, render_terminal, render_verdict
 from gacheck.words.analysis import Analysis, analyse
 from tests.builders import failed_pass, full_run, oracle, pass_record, run_record
 from tests.reporters.cases import KS, RECORDS
@@ -37,10 +37,11 @@ def test_fits_one_screen_and_ends_with_the_verdict(name: str) -> None:
 
     verdict = render_verdict(analysis, View(saved=SAVED))
     assert shown.endswith("\n\n" + verdict)
-    assert re.match(r"(OK  |WARN  |FAIL  |\?     )\S", verdict)
+    assert re.match(r"(OK    |WARN  |FAIL  |\?     )\S", verdict)
     fields = re.findall(r"^ (\w+) ", verdict, re.MULTILINE)
     more = ["more"] if fields[-1] == "more" else []
-    assert [f for f in fields if f != "note"] == ["why", "training", "fix", "saved", *more]
+    second = "compared" if analysis.ok else "training"
+    assert [f for f in fields if f != "note"] == ["why", second, "fix", "saved", *more]
 
 
 def test_scaled_to_the_letter() -> None:
@@ -72,15 +73,33 @@ def test_scaled_to_the_letter() -> None:
     assert shown[27] == "FAIL  SCALED_BY_ACCUMULATION: the loss is k times too large"
     assert " fix       trainer.model_accepts_loss_kwargs = False   # before trainer.train()" in shown
     assert f" saved     {SAVED}" in shown
-    assert shown[-1] == " more      docs/faults.md#scaled_by_accumulation"
+    assert shown[-1] == " more      gacheck explain SCALED_BY_ACCUMULATION"
 
 
-def test_right_is_short_and_has_no_bars() -> None:
+def test_right_is_short_and_has_no_table() -> None:
     shown = show("right")
-    assert "\nOK  the loss does not depend on gradient_accumulation_steps\n" in shown
+    assert "\n\nOK    the loss does not depend on gradient_accumulation_steps\n why " in shown
     assert "█" not in shown
     assert "more" not in shown
+    assert "First-step loss." not in shown
+    words = " ".join(shown.split())
+    assert "at k = 1, 2, 4, 8, with the flag on (default): all agree with the right answer" in words
+
+
+def test_what_is_short_is_whole_with_verbose() -> None:
+    shown = show("right", verbose=True)
     assert "          = right                 = mean of means\n" in shown
+    assert "█" not in shown
+    assert re.search(r"Fits the right answer (exactly|to \de-\d+)", shown)
+    # By default it is said in words how sure a fault is, and not in numbers.
+    assert "Fits" not in show("scaled")
+    assert "no other rule does" in " ".join(show("scaled").split())
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_headline_is_one_line(name: str) -> None:
+    line = render_headline(analyse(RECORDS[name]))
+    assert re.fullmatch(r"(OK|WARN|FAIL|\?)( [A-Z_]+)?(, loss \S+, right \S+)?", line)
 
 
 def test_default_marks_what_the_trainer_chooses() -> None:
@@ -238,11 +257,23 @@ def test_ascii_is_ascii() -> None:
     assert "#" * 48 in shown
 
 
-def test_never_wider_than_80_columns_and_narrower_on_demand() -> None:
+def test_never_wider_than_80_columns() -> None:
     assert show("scaled", width=200) == show("scaled")
-    prose = show("scaled", width=60).split("FAIL")[1].splitlines()
-    code = "trainer.model_accepts_loss_kwargs"
-    assert max(cell_len(line) for line in prose if code not in line and "saved" not in line) <= 60
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_at_60_columns_nothing_is_cut_and_no_word_broken(name: str) -> None:
+    shown, wide = show(name, width=60, verbose=True), show(name, verbose=True)
+    lines = [line for line in shown.splitlines() if not line.startswith(" saved")]
+    assert max(map(cell_len, lines)) <= 60
+    bars = re.compile("[█░]+")
+    assert {word for word in shown.split() if not bars.fullmatch(word)} <= set(wide.split())
+
+
+def test_a_line_of_code_stays_whole_where_its_comment_has_no_room() -> None:
+    lines = show("scaled", width=60).splitlines()
+    code = lines.index(" fix       trainer.model_accepts_loss_kwargs = False")
+    assert lines[code + 1] == "           # before trainer.train()"
 
 
 def test_quiet_is_the_verdict_alone() -> None:

@@ -69,7 +69,7 @@ def test_words(name: str) -> None:
         ("k differ", "notes", "Also: MEAN_OF_MEANS."),
         ("coarse", "cause", "1.0e-01"),
         ("short last step", "cause", "3 of 4 micro-batches"),
-        ("short last step beside right ones", "cause", "all the same. Fits exactly"),
+        ("short last step beside right ones", "certainty", "Fits exactly"),
         ("short last step", "notes", "Also: MEAN_OF_MEANS."),
         ("count of another step", "cause", "120 instead of 100"),
         ("router loss × k", "cause", "auxiliary loss"),

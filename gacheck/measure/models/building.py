@@ -22,9 +22,8 @@ def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel
     Raises:
         ModelError: The type has neither class.
     """
-    # A release without the second class simply has one auto class less to ask.
-    for auto in (AutoModelForCausalLM, getattr(transformers, "AutoModelForImageTextToText", None)):
-        if auto is not None and type(model_config) in auto._model_mapping:
+    for auto in _auto_classes():
+        if type(model_config) in auto._model_mapping:
             model_class = auto._model_mapping[type(model_config)]
             # As `from_pretrained` does: a text-only class under the whole model's name reads the text part.
             text = model_config.get_text_config()
@@ -34,6 +33,25 @@ def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel
         why=f"transformers {transformers.__version__} lists it neither as causal LM nor as image-text-to-text model.",
         fix="choose a model that generates text, such as llama",
     )
+
+
+def language_model_types() -> dict[str, str]:
+    """Return the model types for which `language_model` has a class, each with the class's name, in order."""
+    found: dict[str, str] = {}
+    for auto in _auto_classes():
+        names: dict[str, str] = auto._model_mapping._model_mapping
+        found = {**{name: _first(classes) for name, classes in names.items()}, **found}
+    return dict(sorted(found.items()))
+
+
+def _auto_classes() -> list[Any]:
+    """Return the auto classes to ask, in order; a release without the second has one less."""
+    autos = (AutoModelForCausalLM, getattr(transformers, "AutoModelForImageTextToText", None))
+    return [auto for auto in autos if auto is not None]
+
+
+def _first(classes: str | tuple[str, ...]) -> str:
+    return classes if isinstance(classes, str) else classes[0]
 
 
 def chosen_class(model_config: Any, config: ExperimentConfig) -> tuple[Any, Any]:

@@ -31,9 +31,13 @@ class Outcome:
         return verdict.code == self.mutant.code and self.mutant.affects in (None, verdict.affects)
 
 
+PRECISIONS = ("float32", "bf16")
+NUM_OUTCOMES = len(PRECISIONS) * len((TWIN, *MUTANTS))
+
+
 def outcomes() -> Iterator[Outcome]:
     """Measure the twin and every mutant, in float32 and under bfloat16 autocast."""
-    for precision in ("float32", "bf16"):
+    for precision in PRECISIONS:
         for mutant in (TWIN, *MUTANTS):
             config = selftest_config(mutant, bf16=precision == "bf16")
             yield Outcome(mutant, precision, analyse(measure_mutant(mutant, config)))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 from gacheck.reporters.reporter import TRAININGS, Reporter
+from gacheck.rules.facts import Flag
 from gacheck.words.analysis import Analysis
+
+if TYPE_CHECKING:
+    from gacheck.reporters.picture.drawing.palette import Scheme
 
 
 def render_picture(analysis: Analysis, format: Literal["png", "svg"] = "png") -> bytes:
@@ -14,13 +20,33 @@ def render_picture(analysis: Analysis, format: Literal["png", "svg"] = "png") ->
     Raises:
         ImportError: matplotlib cannot be imported.
     """
-    try:
+    with _import_errors():
         from gacheck.reporters.picture.drawing import draw
+    return draw(analysis, format)
+
+
+def render_panel(analysis: Analysis, flag: Flag | None) -> dict[Scheme, bytes]:
+    """Draw a part of the picture as SVG, for light and for dark pages.
+
+    Args:
+        flag: Losses over steps at one value of it; None: losses against k.
+
+    Raises:
+        ImportError: matplotlib cannot be imported.
+    """
+    with _import_errors():
+        from gacheck.reporters.picture.drawing import draw_panel
+    return draw_panel(analysis, flag)
+
+
+@contextmanager
+def _import_errors() -> Iterator[None]:
+    try:
+        yield
     except ImportError:
         raise
     except Exception as error:  # a matplotlib built for another numpy raises whatever it likes
         raise ImportError(f"{type(error).__name__}: {error}", name="matplotlib") from error
-    return draw(analysis, format)
 
 
 REPORTERS = (
