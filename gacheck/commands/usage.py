@@ -124,13 +124,13 @@ def _values(error: Any, path: str) -> str:
     """Return a value that works: the one that was meant, where the parameter has few, or the default."""
     message, parameter = one_line(error.format_message()), getattr(error, "param", None)
     name = next((each for each in getattr(parameter, "opts", []) if each.startswith("-")), None)
-    if name is None:
-        return f"see  {path} --help"
     given, _, listed = message.partition(" is not one of ")
-    choices = re.findall(r"'([^']*)'", listed)
+    choices = re.findall(r"'([^']*)'", listed) or re.findall(r"[\w-]+", message.partition("Choose from:")[2])
     close = [
         each for word in re.findall(r"'([^']*)'", given)[1:] for each in difflib.get_close_matches(word, choices, 1)
     ]
     default = getattr(parameter, "default", None)
     works = next(iter((*close, *([] if default is None else [str(default)]), *choices)), None)
-    return f"write, for example,  {name} {works}" if works else f"write a value after {name} that it takes"
+    if works is None:
+        return f"write a value after {name} that it takes" if name else f"see  {path} --help"
+    return f"write, for example,  {name or path} {works}"
