@@ -173,7 +173,19 @@ def _exit_codes() -> Iterator[str]:
     )
     yield (
         "An error is one message on stderr, without a traceback: what happened, why it matters, what to do next. "
-        "Its kind decides the exit code."
+        "Its kind decides the exit code. An option is called what it was typed as: `--max-steps` on the command line, "
+        "the key as it stands in the YAML file, the argument in code."
+    )
+    yield (
+        "An error in code of your own names the function, the line and the option that brought it in: "
+        "`Mine.compute_loss raised ValueError: … (mine.py:9), from --trainer-class`. The same stands in the record of "
+        "a pass that failed. `--traceback`, before or after the command, shows the traceback whole, that of a failed "
+        "pass when it fails; so does `GACHECK_TRACEBACK=1` in the environment."
+    )
+    yield (
+        "A run ends with such an error, code 2 (or 4 for memory), once its first two passes have failed alike: with "
+        "the flag on and off at the first k, or at two k where one value of the flag is asked for. What was measured "
+        "stays in the record."
     )
     found = [
         each

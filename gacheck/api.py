@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gacheck.attached.record import record_of
-from gacheck.config import ExperimentConfig, load_config
+from gacheck.config import ExperimentConfig, make_experiment
 from gacheck.errors import ConfigError, FaultError, ModelError, NothingSeenError
 from gacheck.record.command import ATTACH, CHECK_MODEL, CHECK_TRAINER, SMOKE, smoke_command
 from gacheck.record.journal import save_record
@@ -165,6 +165,7 @@ def check(
         ConfigError: A value is out of range.
         FaultError: With `on_fault="raise"`.
         ModelError: The model cannot be trained on text.
+        UserCodeError: Code of the model's or of the training's own raised something.
         NothingSeenError: The Trainer came to no end of an optimizer step.
     """
     __tracebackhide__ = True
@@ -209,9 +210,9 @@ def _check_name(name: str, gradient_accumulation_steps: int) -> Analysis:
 def _two_steps(gradient_accumulation_steps: int, **options: Any) -> ExperimentConfig:
     """Plan two steps of four rows a micro-batch; at k = 4 that is what `gacheck smoke` does."""
     k = gradient_accumulation_steps
-    rows = {} if k == ACCUMULATION_STEPS else {"effective_batch_size": 4 * k}
-    plan = {"gradient_accumulation_steps": (k,), "max_steps": 2, **rows, **options}
-    return load_config(None, plan).experiment()
+    # What is no such number is refused as it was given.
+    rows = {} if k == ACCUMULATION_STEPS or not isinstance(k, int) or k < 1 else {"effective_batch_size": 4 * k}
+    return make_experiment(**{"gradient_accumulation_steps": (k,), "max_steps": 2, **rows, **options})
 
 
 def _check_model(model: Any, tokenizer: Any, gradient_accumulation_steps: int) -> Analysis:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,12 +14,13 @@ from typing import Any, NoReturn
 import typer
 
 from gacheck import __version__
+from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
-from gacheck.commands.output import flush_out, show_error, write_err, write_out
-from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, one_line, place_of
+from gacheck.commands.output import flush_out, show_error, write_out
+from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
+from gacheck.frames import is_an_options, place_of, raised_in_user_code
 
 INTERRUPTED = 130
-TRACEBACK = "GACHECK_TRACEBACK"
 
 # Of an exception's own message, which may quote a whole tensor.
 MESSAGE = 500
@@ -88,6 +88,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _app(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    traceback: bool = tracebacks.option(),
 ) -> None:
     pass
 
@@ -95,10 +96,12 @@ def _app(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit; whatever goes wrong ends in words, without a traceback."""
     _fill_stderr()
-    given = sys.argv[1:] if arguments is None else arguments
-    code = _exit_code_of(lambda: _complete(given) if _asks_for_completion(given) else _invoke(given))
-    # What others left in the buffer fails now, while there is someone to say so.
-    sys.exit(_exit_code_of(flush_out) or code)
+    typed = sys.argv[1:] if arguments is None else arguments
+    with tracebacks.on_request():
+        code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
+        # What others left in the buffer fails now, while there is someone to say so.
+        code = _exit_code_of(flush_out, typed) or code
+    sys.exit(code)
 
 
 def _asks_for_completion(arguments: list[str]) -> bool:
@@ -132,7 +135,7 @@ def _invoke(arguments: list[str]) -> None:
 _WRONG_USAGE: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 
 
-def _exit_code_of(action: Callable[[], None]) -> int:
+def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
     try:
         action()
     except typer.Exit as end:
@@ -140,7 +143,9 @@ def _exit_code_of(action: Callable[[], None]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except _WRONG_USAGE as error:
-        return _refuse(error)
+        from gacheck.commands.usage import not_understood
+
+        return _fail(not_understood(error, typed), error)
     except GacheckError as error:
         return _fail(error, error)
     except SystemExit as error:
@@ -152,24 +157,9 @@ def _exit_code_of(action: Callable[[], None]) -> int:
     return 0
 
 
-def _refuse(error: Any) -> int:
-    """Say what is wrong with the command line, in Click's words, whose exit code may be 1."""
-    context = getattr(error, "ctx", None)
-    # Pydantic reads the values in newer releases of Typer, and says so.
-    message = one_line(error.format_message().replace("Value error, ", ""))
-    return _fail(
-        UsageError(
-            message if message.endswith((".", "?", ")")) else f"{message}.",
-            why="The command line is not understood, so nothing was done.",
-            fix=f"see  {context.command_path if context else 'gacheck'} --help",
-        ),
-        error,
-    )
-
-
 def _fail(error: GacheckError, cause: BaseException) -> int:
-    if os.environ.get(TRACEBACK):
-        write_err("".join(traceback.format_exception(cause)))
+    if tracebacks.are_asked_for():
+        tracebacks.show(cause)
     show_error(error)
     return error.exit_code
 
@@ -192,10 +182,16 @@ def _out_of_memory(error: MemoryError) -> GacheckError:
 
 
 def _crash(error: BaseException) -> GacheckError:
+    if is_an_options(error):
+        return UserCodeError(
+            f"{raised_in_user_code(error)}.",
+            why="Code of your own raised it, and gacheck could not go on.",
+            fix=f"fix it there; {tracebacks.OPTION} shows the traceback whole",
+        )
     return CrashError(
         f"{type(error).__name__}: {one_line(error, MESSAGE)}{place_of(error)}.",
         why="Nobody expected this: gacheck is at fault, not your training.",
-        fix=f"report it with the output of  gacheck env; {TRACEBACK}=1 before the command shows the traceback whole",
+        fix=f"report it with the output of  gacheck env; {tracebacks.OPTION} shows the traceback whole",
     )
 
 

@@ -7,7 +7,6 @@ Every field of `RunConfig` is at once a YAML key, a command-line option (see `co
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import math
 import re
@@ -18,10 +17,18 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from gacheck.errors import ConfigError, one_line
+from gacheck.errors import ConfigError
+from gacheck.misuse import K, Misuse, Spelling, config_error, flag_of
+from gacheck.option_file import read_options
 from gacheck.rules.facts import Flag
 
-DEFAULT_EFFECTIVE_BATCH_SIZE = 16
+# Of the effective batch that nobody chose: at least so many rows, and not more than one can mean.
+LEAST_ROWS = 16
+MOST_ROWS = 1024
+# Of the longest pass; more is a slip of the pen, and would be held in memory.
+MOST_ROWS_OF_A_PASS = 1_000_000
+USER_OBJECTS = ("model_class", "trainer_class", "compute_loss_func")
+"""Options that name a class or a function of the user's."""
 OBJECT_NAME = r"[\w.]+:\w+"
 """A class or a function of the user's: package.module:name."""
 STAND_IN_PREFIX = "tiny:"
@@ -59,12 +66,32 @@ def _parse_overrides(value: object) -> object:
     for item in value:
         key, separator, text = str(item).partition("=")
         if not separator or not key:
-            raise ValueError(f"{item!r} is not of the form key=value")
+            raise Misuse(
+                f"{{config_override}} takes key=value, not {item!r}.",
+                why="A field of the model's config is set by its name.",
+                fix="write, for example,  {config_override=num_hidden_layers=2}",
+            )
         try:
             overrides[key] = _read_scalar(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"the value in {item!r} cannot be read as YAML") from error
+        except yaml.YAMLError:
+            raise Misuse(
+                f"{{config_override}}: the value in {item!r} cannot be read as YAML.",
+                why="Numbers, true, false and lists are written as in YAML.",
+                fix="write, for example,  {config_override=num_hidden_layers=2}; put quotes around text",
+            ) from None
     return overrides
+
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
+_DTYPES |= {"fp64": "float64", "double": "float64"}
+
+
+def _name_dtype(value: object) -> object:
+    """Accept torch's other names of a dtype, and those that the Trainer's options have."""
+    if not isinstance(value, str):
+        return value
+    name = value.strip().lower().removeprefix("torch.")
+    return _DTYPES.get(name, name)
 
 
 def option(default: Any, help: str, *, panel: str | None = None, short: str | None = None) -> Any:
@@ -107,7 +134,9 @@ class ExperimentConfig(BaseModel):
     loss_kwargs: Annotated[tuple[Flag, ...], BeforeValidator(_split_commas)] = option(
         (Flag.ON, Flag.OFF), "values of model_accepts_loss_kwargs to try"
     )
-    effective_batch_size: int | None = option(None, "rows per optimizer step, the same for every k (default: 16)")
+    effective_batch_size: int | None = option(
+        None, "rows per optimizer step, the same for every k (default: the smallest multiple of all k from 16 on)"
+    )
     per_device_train_batch_size: int | None = option(
         None, "rows per micro-batch instead; the effective batch then grows with k"
     )
@@ -125,7 +154,9 @@ class ExperimentConfig(BaseModel):
         False, "also train on the tail of an epoch, a step of fewer than k micro-batches", panel=RARE
     )
     seed: int = option(0, "seed of weights, data order and Trainer", panel=RARE)
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = option("float32", "dtype of the weights", panel=RARE)
+    dtype: Annotated[Literal["float32", "bfloat16", "float16", "float64"], BeforeValidator(_name_dtype)] = option(
+        "float32", "dtype of the weights", panel=RARE
+    )
     gradients: bool = option(
         True, "compare the gradient with those of the repeated micro-batches; costs a backward for each", panel=RARE
     )
@@ -146,24 +177,44 @@ class ExperimentConfig(BaseModel):
 
     def _check_combinations(self) -> None:
         if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 exclude each other")
-        for name in ("model_class", "trainer_class", "compute_loss_func"):
+            raise _exclude_each_other("bf16", "fp16", "Mixed precision is in one of the two.")
+        for name in USER_OBJECTS:
             value = getattr(self, name)
             if value is not None and not re.fullmatch(OBJECT_NAME, value):
-                raise ValueError(f"{name} is {value!r}; it must be of the form package.module:name")
+                raise Misuse(
+                    f"{{{name}={value}}} is not of the form package.module:name.",
+                    why="Classes and functions of your own are imported by the module that they stand in.",
+                    fix=f"write, for example,  {{{name}=train:{_object_in(value)}}}  for what train.py defines",
+                )
         if self.short_last_step and max(self.gradient_accumulation_steps) == 1:
-            raise ValueError("short_last_step needs gradient_accumulation_steps above 1")
+            raise Misuse(
+                "{short_last_step} needs more than one micro-batch a step; {gradient_accumulation_steps=1} has one.",
+                why="A step of one micro-batch cannot be shorter.",
+                fix="add a larger k, such as  {gradient_accumulation_steps=1,4}",
+            )
 
     def _check_lists(self) -> None:
-        for name in ("gradient_accumulation_steps", "loss_kwargs"):
+        for name in (K, "loss_kwargs"):
             values = getattr(self, name)
+            default = ",".join(map(str, type(self).model_fields[name].default))
             if not values:
-                raise ValueError(f"{name} is empty")
+                raise Misuse(
+                    f"{{{name}}} is empty.",
+                    why="There would be no pass.",
+                    fix=f"write, for example,  {{{name}={default}}}",
+                )
             if len(set(values)) != len(values):
-                raise ValueError(f"{name} names a value twice: {', '.join(map(str, values))}")
+                raise Misuse(
+                    f"{{{name}={','.join(map(str, values))}}} names a value twice.",
+                    why="The same pass twice says nothing new.",
+                    fix=f"write  {{{name}={','.join(map(str, dict.fromkeys(values)))}}}",
+                )
         if min(self.gradient_accumulation_steps) < 1:
-            raise ValueError(
-                f"gradient_accumulation_steps is {min(self.gradient_accumulation_steps)}; it must be at least 1"
+            raise Misuse(
+                f"{{{K}={','.join(map(str, self.gradient_accumulation_steps))}}}: "
+                f"{min(self.gradient_accumulation_steps)} is below 1.",
+                why="A step has at least one micro-batch.",
+                fix=f"write, for example,  {{{K}=1,2,4,8}}",
             )
 
     def _check_ranges(self) -> None:
@@ -171,29 +222,56 @@ class ExperimentConfig(BaseModel):
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
-                raise ValueError(f"{name} is {value}; it must be at least {minimum}")
+                raise _out_of_range(name, value, f"be at least {minimum}", _WORKS.get(name, str(minimum)))
         wrong = {
-            ("max_grad_norm", "not be negative; 0 never clips"): self.max_grad_norm < 0,
-            ("label_smoothing_factor", "be at least 0 and below 1"): not 0 <= self.label_smoothing_factor < 1,
-            ("learning_rate", "be above 0"): self.learning_rate is not None and self.learning_rate <= 0,
-            ("seed", "be at least 0 and below 2**32"): not 0 <= self.seed < 2**32,
+            ("max_grad_norm", "not be negative; 0 never clips", "1.0"): self.max_grad_norm < 0,
+            ("label_smoothing_factor", "be at least 0 and below 1", "0.1"): not 0 <= self.label_smoothing_factor < 1,
+            ("learning_rate", "be above 0", "0.001"): self.learning_rate is not None and self.learning_rate <= 0,
+            ("seed", "be at least 0 and below 2**32", "0"): not 0 <= self.seed < 2**32,
         }
-        for (name, demand), holds in wrong.items():
+        for (name, demand, works), holds in wrong.items():
             if holds:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must {demand}")
+                raise _out_of_range(name, getattr(self, name), demand, works)
 
     def _check_batch(self) -> None:
-        if self.per_device_train_batch_size is not None:
-            if self.effective_batch_size is not None:
-                raise ValueError("effective_batch_size and per_device_train_batch_size exclude each other")
-            return
-        rows = self.effective_batch_size or DEFAULT_EFFECTIVE_BATCH_SIZE
-        bad = [k for k in self.gradient_accumulation_steps if rows % k]
-        if bad:
-            raise ValueError(
-                f"effective_batch_size {rows} cannot be divided by gradient_accumulation_steps "
-                f"{', '.join(map(str, bad))}"
+        if self.per_device_train_batch_size is not None and self.effective_batch_size is not None:
+            raise _exclude_each_other(
+                "effective_batch_size", "per_device_train_batch_size", "The second times k is the first."
             )
+        ks = self.gradient_accumulation_steps
+        if self.per_device_train_batch_size is None:
+            bad = [k for k in ks if self.effective_rows % k]
+            if bad:
+                raise _indivisible(self.effective_rows, bad, math.lcm(*ks))
+            if self.effective_batch_size is None and self.effective_rows > MOST_ROWS:
+                raise Misuse(
+                    f"{{{K}={','.join(map(str, ks))}}} needs {self.effective_rows} rows a step: "
+                    "no smaller number can be divided by every k.",
+                    why="The effective batch is the same at every k, so that the losses can be compared.",
+                    fix="name fewer or smaller k, or let the batch grow with k:  {per_device_train_batch_size=1}",
+                )
+        if self.num_rows > MOST_ROWS_OF_A_PASS:
+            rows = self.num_rows // self.max_steps
+            name = "effective_batch_size" if self.per_device_train_batch_size is None else "per_device_train_batch_size"
+            works = f"max_steps={min(8, MOST_ROWS_OF_A_PASS // rows)}"
+            raise Misuse(
+                f"{{max_steps={self.max_steps}}} and {rows} rows a step are {self.num_rows} rows in a pass; "
+                f"the most is {MOST_ROWS_OF_A_PASS}.",
+                why="All rows are made before the first pass, and the first steps decide the verdict.",
+                fix=f"write, for example,  {{{works if rows <= MOST_ROWS_OF_A_PASS else f'{name}={math.lcm(*ks)}'}}}",
+            )
+
+    @property
+    def effective_rows(self) -> int:
+        """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
+        multiple = math.lcm(*self.gradient_accumulation_steps)
+        return self.effective_batch_size or multiple * math.ceil(LEAST_ROWS / multiple)
+
+    @property
+    def not_transformers_own(self) -> tuple[str, ...]:
+        """The options, as they are typed, that put something else in the place of what transformers has."""
+        named = [f"{flag_of(name)} {value}" for name in USER_OBJECTS if (value := getattr(self, name)) is not None]
+        return (*named, *(f"{flag_of('config_override')} {key}={value}" for key, value in self.config_override.items()))
 
     def rows_per_step(self, accumulation_steps: int) -> int:
         """Return the effective batch, in rows, of the pass at k = `accumulation_steps`."""
@@ -203,7 +281,7 @@ class ExperimentConfig(BaseModel):
         """Return the rows of one micro-batch of the pass at k = `accumulation_steps`."""
         if self.per_device_train_batch_size is not None:
             return self.per_device_train_batch_size
-        return (self.effective_batch_size or DEFAULT_EFFECTIVE_BATCH_SIZE) // accumulation_steps
+        return self.effective_rows // accumulation_steps
 
     @property
     def num_rows(self) -> int:
@@ -228,9 +306,14 @@ class RunConfig(ExperimentConfig):
     @model_validator(mode="after")
     def _check_output(self) -> Self:
         if self.force and self.resume:
-            raise ValueError("force and resume exclude each other")
+            raise _exclude_each_other("force", "resume", "One replaces the record in the folder, the other goes on.")
         if (self.resume or self.force) and self.out is None:
-            raise ValueError(f"{'resume' if self.resume else 'force'} needs out: the folder of the earlier run")
+            name = "resume" if self.resume else "force"
+            raise Misuse(
+                f"{{{name}}} goes with {{out}}, the folder of the earlier run.",
+                why="Without it a new folder is made, in which there is nothing to go on with or to replace.",
+                fix=f"write  {{{name}}} {{out=FOLDER}},  with a folder below gacheck-runs/ for FOLDER",
+            )
         return self
 
     def experiment(self) -> ExperimentConfig:
@@ -249,54 +332,78 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> RunConfig:
         ConfigError: The file or a value in it cannot be used.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    values = _read_yaml(path) if path is not None else {}
+    for name in (name for name, value in given.items() if value == "" and name not in (K, "loss_kwargs")):
+        raise ConfigError(
+            f"{flag_of(name)} is empty.",
+            why="It would be taken for something that was not meant.",
+            fix=f"write a value after {flag_of(name)}, or leave it out",
+        )
+    content = read_options(path) if path is not None else {}
+    keys = _fields_of(content, path)
+    values = {name: content[key] for name, key in keys.items()}
     # A flag of an exclusive pair replaces either of the pair in the file.
     pair = {"effective_batch_size", "per_device_train_batch_size"}
     if pair & given.keys():
         values = {name: value for name, value in values.items() if name not in pair}
+    spelling = Spelling(path, {name: key for name, key in keys.items() if name in values and name not in given})
     try:
         return RunConfig.model_validate({**values, **given})
     except ValidationError as error:
-        raise _as_config_error(error) from None
+        raise config_error(error, RunConfig, spelling) from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    example = "write one option a line, such as  max_steps: 8"
+def make_experiment(**values: Any) -> ExperimentConfig:
+    """Make the options of a check that is called in code.
+
+    Raises:
+        ConfigError: A value cannot be used.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"The configuration file {path} cannot be read: {error.strerror}.",
-            why="--config names a YAML file with the options of the run.",
-            fix="check the path and its permissions",
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = one_line(error)
-        raise ConfigError(f"{path} is not valid YAML: {problem}.", why="No option can be read.", fix=example) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path} holds a {type(content).__name__}, not a mapping of options.",
-            why="Options are read by name.",
-            fix=example,
-        )
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        raise config_error(error, ExperimentConfig, Spelling.in_code()) from None
 
 
-def _as_config_error(error: ValidationError) -> ConfigError:
-    """Say the first problem in words; pydantic's own listing speaks to programmers."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        names = [field.alias or key for key, field in RunConfig.model_fields.items()]
-        close = difflib.get_close_matches(name, names, n=1)
-        return ConfigError(
-            f"There is no option {name!r}.",
-            why="An option that is not understood would silently change nothing.",
-            fix=f"did you mean {close[0]!r}?" if close else "see  gacheck run --help",
-        )
-    problem = first["msg"].removeprefix("Value error, ")
-    said = f"{name.split('.')[0]}: {problem}" if name else problem
-    value = f" (given: {first['input']!r})" if name else ""
-    return ConfigError(f"{said}{value}.", why="The run cannot be planned with it.", fix="see  gacheck run --help")
+def _fields_of(content: Mapping[str, Any], path: Path | None) -> dict[str, str]:
+    """Return the keys of a file by the options that they mean: with - or _, and k as on the command line."""
+    keys: dict[str, str] = {}
+    for key in content:
+        name = key.replace("-", "_")
+        name = K if name == "k" else name
+        if name in keys:
+            raise ConfigError(
+                f"{path} has one option twice, as {keys[name]!r} and {key!r}.",
+                why="Only one of the two values can be meant.",
+                fix=f"delete {keys[name]!r} or {key!r}",
+            )
+        keys[name] = key
+    return keys
+
+
+def _exclude_each_other(one: str, other: str, why: str) -> Misuse:
+    return Misuse(f"{{{one}}} and {{{other}}} exclude each other.", why=why, fix=f"leave out {{{one}}} or {{{other}}}")
+
+
+_WORKS = {"effective_batch_size": "16", "max_steps": "8", "max_length": "128"}
+
+
+def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
+    return Misuse(
+        f"{{{name}={value}}} is out of range: it must {demand}.",
+        why="No training can be done with it.",
+        fix=f"write, for example,  {{{name}={works}}}",
+    )
+
+
+def _indivisible(rows: int, bad: list[int], multiple: int) -> Misuse:
+    works = multiple * math.ceil(rows / multiple)
+    return Misuse(
+        f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}.",
+        why="A step of k micro-batches, each of the same number of rows, has a multiple of k rows.",
+        fix=f"write  {{effective_batch_size={works}}}, or any other multiple of {multiple}",
+    )
+
+
+def _object_in(value: str) -> str:
+    """Return what may be meant for the object's name in something that is no such path."""
+    return re.sub(r"\W", "", value.removesuffix(".py").rpartition(".")[2]) or "Mine"

@@ -9,7 +9,9 @@ and ends with the class's exit code.
     │   ├── ModelError            2   a model or tokenizer that cannot be had
     │   ├── DataError             2   text that cannot be read, or too little of it
     │   ├── RecordError           2   a record that is missing, damaged, foreign or newer
-    │   └── EndedError            2   code of the user's own that ended the process
+    │   ├── PackageError          2   a package that is missing or broken
+    │   └── UserCodeError         2   code of the user's own that raised something
+    │       └── EndedError        2   or ended the process
     ├── ResourceError             4   memory, disk or download
     ├── CrashError                4   a fault of gacheck's own
     ├── NothingSeenError          3   a training of which nothing was seen
@@ -18,11 +20,7 @@ and ends with the class's exit code.
 
 from __future__ import annotations
 
-import os
-import sysconfig
-import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
 
 class GacheckError(Exception):
@@ -68,7 +66,15 @@ class RecordError(UsageError):
     """A record is missing, damaged, foreign or written by a newer gacheck."""
 
 
-class EndedError(UsageError):
+class PackageError(UsageError):
+    """A package that is needed is not installed, or cannot be imported."""
+
+
+class UserCodeError(UsageError):
+    """Code of the user's own raised something."""
+
+
+class EndedError(UserCodeError):
     """Code of the user's own ended the process, as sys.exit does, before there was a verdict."""
 
 
@@ -119,25 +125,3 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def place_of(error: BaseException, *, of_user: bool = False) -> str:
-    """Return ` (file:line)` of where an error was raised; nothing where that is not known.
-
-    Of a SystemExit it is where somebody asked for it: neither argparse nor gacheck, where there is anyone else.
-
-    Args:
-        error: As it was caught.
-        of_user: Whether only code counts that is neither gacheck's nor a library's.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(_NOT_THE_USERS)]
-    chosen = own if of_user else (isinstance(error, SystemExit) and own) or frames
-    return f" ({chosen[-1].filename}:{chosen[-1].lineno})" if chosen else ""
-
-
-_NOT_THE_USERS = (
-    "<frozen ",
-    f"{Path(__file__).resolve().parent}{os.sep}",
-    *(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-)

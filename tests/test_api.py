@@ -287,3 +287,38 @@ def test_a_training_that_ends_the_program_is_said_to() -> None:
     trainer.model = tiny_model(Exits)
     with pytest.raises(gacheck.GacheckError, match=r"called sys\.exit\(0\)"):
         gacheck.check(trainer)
+
+
+@pytest.mark.parametrize("steps", [0, -1, "x", 2.5])
+def test_a_wrong_argument_is_told_as_an_argument(steps: Any) -> None:
+    with pytest.raises(gacheck.GacheckError) as raised:
+        gacheck.check(tiny_model(RightModel), gradient_accumulation_steps=steps)
+    assert f"gradient_accumulation_steps={steps}" in raised.value.what  # type: ignore[attr-defined]
+    assert raised.value.exit_code == 2
+
+
+class Fails(RightTrainer):
+    """Raises where it is trained."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        raise LookupError("nothing there")
+
+
+class FailingModel(RightModel):
+    """Raises where it computes its loss."""
+
+    def normalise(self, nats: torch.Tensor, num_targets: torch.Tensor, num_items: Any) -> torch.Tensor:
+        raise LookupError("nothing there")
+
+
+@pytest.mark.parametrize(
+    ("checked", "who"),
+    [(lambda: make_trainer(Fails), "Fails.compute_loss"), (lambda: tiny_model(FailingModel), "FailingModel.normalise")],
+)
+def test_what_the_users_own_code_raises_is_told_with_its_place(checked: Callable[[], Any], who: str) -> None:
+    with pytest.raises(gacheck.GacheckError) as raised:
+        gacheck.check(checked())
+    said = f"{who} raised LookupError: nothing there (tests/test_api.py:"
+    assert raised.value.what.startswith(said)  # type: ignore[attr-defined]
+    assert isinstance(raised.value.__cause__, LookupError)
+    assert raised.value.exit_code == 2

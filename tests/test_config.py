@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gacheck.config import ExperimentConfig, RunConfig, load_config
+from gacheck.config import ExperimentConfig, RunConfig, load_config, make_experiment
 from gacheck.errors import ConfigError
 
 
@@ -65,6 +65,9 @@ def test_defaults_then_yaml_then_flags(yaml_file) -> None:  # type: ignore[no-un
         ("gradient_accumulation_steps: 1,2", "gradient_accumulation_steps", (1, 2)),
         ("gradient-accumulation-steps: 2", "gradient_accumulation_steps", (2,)),
         ("learning_rate: 1e-3", "learning_rate", 0.001),
+        ("k: [1, 4]", "gradient_accumulation_steps", (1, 4)),
+        ("k: 2", "gradient_accumulation_steps", (2,)),
+        ("dtype: bf16", "dtype", "bfloat16"),
         ("json: true", "json_output", True),
         ("out: runs/a", "out", Path("runs/a")),
         ("config_override: {rope_theta: 5.0}", "config_override", {"rope_theta": 5.0}),
@@ -84,6 +87,10 @@ def test_yaml(text: str, field: str, value: object, yaml_file) -> None:  # type:
         ({"loss_kwargs": "off"}, "loss_kwargs", ("off",)),
         ({"loss_kwargs": "on,off"}, "loss_kwargs", ("on", "off")),
         ({"json": True}, "json_output", True),
+        *(({"dtype": word}, "dtype", "bfloat16") for word in ("bf16", "bfloat16", "torch.bfloat16", "BF16")),
+        *(({"dtype": word}, "dtype", "float16") for word in ("fp16", "half", "torch.half", "torch.float16")),
+        *(({"dtype": word}, "dtype", "float32") for word in ("fp32", "float", "torch.float")),
+        *(({"dtype": word}, "dtype", "float64") for word in ("fp64", "double", "torch.float64")),
     ],
 )
 def test_flags(flags: dict[str, Any], field: str, value: object) -> None:
@@ -116,12 +123,19 @@ def test_config_override(word: str, key: str, value: object) -> None:
         ({}, 8, 2, 16),
         ({}, 1, 16, 16),
         ({"effective_batch_size": 24}, 4, 6, 24),
+        # The smallest multiple of all k from 16 on.
+        ({"gradient_accumulation_steps": "3"}, 3, 6, 18),
+        ({"gradient_accumulation_steps": "1,2,3"}, 1, 18, 18),
+        ({"gradient_accumulation_steps": "32"}, 32, 1, 32),
+        ({"gradient_accumulation_steps": "4,6,10"}, 10, 6, 60),
+        ({"gradient_accumulation_steps": "17"}, 17, 1, 17),
+        ({"gradient_accumulation_steps": "1024"}, 1024, 1, 1024),
         ({"per_device_train_batch_size": 3}, 1, 3, 3),
         ({"per_device_train_batch_size": 3}, 8, 3, 24),
     ],
 )
 def test_rows_by_hand(options: dict[str, Any], k: int, micro_batch: int, rows: int) -> None:
-    config = ExperimentConfig(**options)
+    config = ExperimentConfig.model_validate(options)
 
     assert (config.micro_batch_size(k), config.rows_per_step(k)) == (micro_batch, rows)
 
@@ -158,11 +172,11 @@ def test_a_flag_of_a_pair_replaces_the_pair_in_the_file(  # type: ignore[no-unty
 @pytest.mark.parametrize(
     ("flags", "names"),
     [
-        ({"effective_batch_size": 16, "per_device_train_batch_size": 2}, "effective_batch_size and per_device_"),
-        ({"bf16": True, "fp16": True}, "bf16 and fp16"),
-        ({"force": True, "resume": True, "out": "runs"}, "force and resume"),
-        ({"resume": True}, "resume needs out"),
-        ({"force": True}, "force needs out"),
+        ({"effective_batch_size": 16, "per_device_train_batch_size": 2}, "--effective-batch-size and --per-device-"),
+        ({"bf16": True, "fp16": True}, "--bf16 and --fp16"),
+        ({"force": True, "resume": True, "out": "runs"}, "--force and --resume"),
+        ({"resume": True}, "--resume goes with --out"),
+        ({"force": True}, "--force goes with --out"),
     ],
 )
 def test_options_that_exclude_or_need_each_other(flags: dict[str, Any], names: str) -> None:
@@ -170,34 +184,33 @@ def test_options_that_exclude_or_need_each_other(flags: dict[str, Any], names: s
 
 
 BAD_VALUES = [
-    ("gradient_accumulation_steps", "1,x", "'x'"),
+    ("gradient_accumulation_steps", "1,x", "x"),
     ("gradient_accumulation_steps", "0,2", "0"),
     ("gradient_accumulation_steps", "2,-1", "-1"),
-    ("gradient_accumulation_steps", "2,2", "2, 2"),
+    ("gradient_accumulation_steps", "2,2", "2,2"),
     ("gradient_accumulation_steps", "1.5", "1.5"),
     ("gradient_accumulation_steps", "", "empty"),
-    ("gradient_accumulation_steps", "3", "16"),
-    ("gradient_accumulation_steps", "3", "3"),
-    ("loss_kwargs", "maybe", "'maybe'"),
-    ("loss_kwargs", "on,on", "on, on"),
+    ("gradient_accumulation_steps", "7,11,13,16", "16016"),
+    ("loss_kwargs", "maybe", "maybe"),
+    ("loss_kwargs", "on,on", "on,on"),
     ("loss_kwargs", "", "empty"),
     ("effective_batch_size", 0, "0"),
     ("effective_batch_size", 12, "8"),
     ("per_device_train_batch_size", 0, "0"),
     ("max_steps", 0, "0"),
-    ("max_steps", "many", "'many'"),
+    ("max_steps", "many", "many"),
     ("max_length", 7, "7"),
     ("learning_rate", 0, "0"),
     ("learning_rate", -0.25, "-0.25"),
-    ("learning_rate", math.nan, "nan"),
+    ("learning_rate", math.nan, "NaN"),
     ("max_grad_norm", -3.5, "-3.5"),
-    ("max_grad_norm", math.inf, "inf"),
+    ("max_grad_norm", math.inf, "Infinity"),
     ("label_smoothing_factor", 1.5, "1.5"),
     ("label_smoothing_factor", -0.5, "-0.5"),
     ("seed", -17, "-17"),
     ("seed", 2**32, str(2**32)),
-    ("dtype", "float8", "'float8'"),
-    ("bf16", "perhaps", "'perhaps'"),
+    ("dtype", "float8", "float8"),
+    ("bf16", "perhaps", "perhaps"),
     ("model", 5, "5"),
     ("config_override", ["a"], "'a'"),
     ("config_override", ["=1"], "'=1'"),
@@ -209,9 +222,11 @@ BAD_VALUES = [
 def test_a_bad_value_is_named_with_its_option(name: str, value: object, shown: str) -> None:
     error = refused(None, {name: value})
 
-    assert name in error.what
-    assert shown in error.what.replace(name, "")
-    for jargon in ("Value error", "pydantic", "http", "type=", "RunConfig"):
+    flag = "-k" if name == "gradient_accumulation_steps" else "--" + name.replace("_", "-")
+    assert flag in error.what
+    assert shown in error.what.replace(flag, "")
+    assert flag in error.fix or "smaller k" in error.fix  # a value that works
+    for jargon in ("Value error", "pydantic", "http", "type=", "RunConfig", "{", name if "_" in name else "{"):
         assert jargon not in str(error)
 
 
@@ -222,7 +237,7 @@ def test_a_bad_value_is_named_with_its_option(name: str, value: object, shown: s
         ("gradient_acumulation_steps", "'gradient_accumulation_steps'"),
         ("lossargs", "'loss_kwargs'"),
         ("jsn", "'json'"),
-        ("zebra", "gacheck run --help"),
+        ("zebra", "choose one of  model, revision"),
     ],
 )
 def test_an_unknown_option_is_told_with_the_nearest(name: str, suggestion: str, yaml_file) -> None:  # type: ignore[no-untyped-def]
@@ -235,7 +250,7 @@ def test_an_unknown_option_is_told_with_the_nearest(name: str, suggestion: str, 
     ("text", "message"),
     [
         ("- max_steps", "holds a list"),
-        ("8", "holds a int"),
+        ("8", "holds a number"),
         ("a: [", "not valid YAML"),
         (b"a: \xff", "not valid YAML"),
         ("model: !!python/object:os.system x", "not valid YAML"),
@@ -263,3 +278,40 @@ def test_experiment_is_what_decides_the_numbers(tmp_path: Path) -> None:
     assert one.experiment() == other.experiment()
     assert type(one.experiment()) is ExperimentConfig
     assert one.experiment() != load_config(None, {**flags, "seed": 4}).experiment()
+
+
+def test_what_stands_in_a_file_is_said_as_it_stands_there(yaml_file) -> None:  # type: ignore[no-untyped-def]
+    for key in ("max-steps", "max_steps"):
+        path = yaml_file(f"{key}: 0")
+        error = refused(path, {})
+        assert error.what.startswith(f"{path}: {key}: 0 ")
+        assert f"{key}: 8" in error.fix
+
+
+def test_a_flag_that_replaces_a_key_is_said_as_a_flag(yaml_file) -> None:  # type: ignore[no-untyped-def]
+    error = refused(yaml_file("max_steps: 3"), {"max_steps": "0"})
+
+    assert error.what.startswith("--max-steps 0 ")
+    assert "max_steps" not in str(error)
+
+
+def test_k_is_said_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for typed in ("--gradient-accumulation-steps", "--gradient-accumulation-steps=0", "-k"):
+        monkeypatch.setattr("sys.argv", ["gacheck", "run", typed])
+        assert refused(None, {"gradient_accumulation_steps": "0"}).what.startswith(f"{typed.removesuffix('=0')} 0")
+
+
+def test_in_code_an_option_is_an_argument() -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_experiment(effective_batch_size=12)
+    assert caught.value.what.startswith("effective_batch_size=12 cannot be divided by k = 8")
+    assert "effective_batch_size=16" in caught.value.fix
+
+
+@pytest.mark.parametrize("value", ["{x}", "{max_steps}", "{max_steps=3}", "x" * 500, "\n", "{" * 30])
+def test_a_value_is_no_pattern(value: str) -> None:
+    error = refused(None, {"max_steps": value})
+
+    assert error.what.startswith("--max-steps ")
+    assert "--max-steps 3" not in error.what
+    assert len(error.what) < 200

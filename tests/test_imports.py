@@ -85,6 +85,27 @@ def test_report_loads_nothing_heavy(tmp_path: Path) -> None:
     assert output.count("SCALED_BY_ACCUMULATION") >= len(FORMATS)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "./nowhere"],
+        ["smoke", "./nowhere"],
+        ["run", "--max-steps", "0"],
+        ["run", "-k", "1", "2"],
+        ["run", "tiny:llama", "--revision", "main"],
+        ["run", "--resume"],
+        ["attach", "--", "no-such-program"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_by_itself_is_said_before_anything_heavy_is_loaded(tmp_path: Path, arguments: list[str]) -> None:
+    heavy, output = loaded(f"import os\nos.chdir({str(tmp_path)!r})" + MAIN, *arguments)
+
+    assert heavy == []
+    assert output.splitlines()[-1] == "EXIT 2"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_lower_layers_load_nothing_heavy() -> None:
     modules = ("gacheck", "gacheck.config", "gacheck.record.environment", "gacheck.words.analysis", "tests.builders")
     assert loaded(f"import {', '.join(modules)}")[0] == []

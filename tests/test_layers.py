@@ -44,6 +44,8 @@ def group(ours: set[str] | frozenset[str] = frozenset(), libraries: str = "", **
 
 
 BELOW_RECORD = {"gacheck.config", "gacheck.rules", "gacheck.errors"}
+# What errors are told with: whose code raised one, which package is missing, how an option was typed.
+TELLING = {"gacheck.frames", "gacheck.packages", "gacheck.misuse"}
 BELOW_CORE = BELOW_RECORD | {"gacheck.record"}
 TORCH = "torch transformers datasets accelerate tokenizers huggingface_hub peft"
 
@@ -51,9 +53,9 @@ TORCH = "torch transformers datasets accelerate tokenizers huggingface_hub peft"
 # stands in its row, all of it further down; its own group and the version it may always.
 ALLOWED: dict[str, Group] = {
     "gacheck.__main__": group({"gacheck.cli"}),
-    "gacheck.cli": group({"gacheck.commands", "gacheck.errors"}, "typer"),
+    "gacheck.cli": group({"gacheck.commands", "gacheck.errors", "gacheck.frames"}, "typer"),
     "gacheck.commands": group(
-        BELOW_CORE | {"gacheck.attached", "gacheck.measure", "gacheck.reporters", "gacheck.words"},
+        BELOW_CORE | TELLING | {"gacheck.attached", "gacheck.measure", "gacheck.reporters", "gacheck.words"},
         "typer rich pydantic",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
@@ -84,14 +86,20 @@ ALLOWED: dict[str, Group] = {
         late=frozenset({"gacheck.reporters.html.page", "gacheck.reporters.picture.drawing"}),
         no_calls=WRITING,
     ),
-    "gacheck.measure": group(BELOW_CORE | {"gacheck.watch", "gacheck.words"}, TORCH),
+    "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, TORCH),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
     "gacheck.words": group({"gacheck.core", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.core": group({"gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.record": group(BELOW_RECORD, "pydantic"),
     "gacheck.watch": group({"gacheck.errors", "gacheck.rules", "gacheck.watch.startup"}, "torch"),
     "gacheck.watch.startup": group(),
-    "gacheck.config": group({"gacheck.errors", "gacheck.rules"}, "pydantic yaml"),
+    "gacheck.config": group(
+        {"gacheck.errors", "gacheck.misuse", "gacheck.option_file", "gacheck.rules"}, "pydantic yaml"
+    ),
+    "gacheck.option_file": group({"gacheck.errors"}, "yaml"),
+    "gacheck.misuse": group({"gacheck.errors"}, "pydantic"),
+    "gacheck.packages": group({"gacheck.errors"}),
+    "gacheck.frames": group({"gacheck.errors"}),
     "gacheck.rules": group(no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.errors": group(no_calls=WRITING),
 }

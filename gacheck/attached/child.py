@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -41,7 +42,9 @@ def run_watched(command: Sequence[str], folder: Path, *, steps: int, stop: bool,
         raise ConfigError(
             f"{command[0]!r} cannot be started: {error.strerror}.",
             why="The training is that command's; nothing was run.",
-            fix="check the spelling:  gacheck attach -- python train.py",
+            fix=f"write  gacheck attach -- python {shlex.join(command)}"
+            if command[0].endswith(".py")
+            else "check the spelling; the command stands after --:  gacheck attach -- python train.py",
         ) from None
 
     def pass_on(number: int, frame: FrameType | None) -> None:

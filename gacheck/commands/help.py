@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from gacheck.commands import tracebacks
 from gacheck.commands.output import view_of, write_err, write_out
 from gacheck.errors import UsageError
 from gacheck.reporters.text import ascii_only
@@ -122,7 +123,7 @@ class LazyCommand:
     def load(self, name: str) -> Any:
         """Import the function and make the command of it."""
         module, _, function = self.home.partition(":")
-        callback: Callable[..., Any] = getattr(import_module(module), function)
+        callback: Callable[..., Any] = tracebacks.with_option(getattr(import_module(module), function))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name, cls=PlainCommand, context_settings=self.settings)(callback)
         return typer.main.get_command(app)

@@ -6,7 +6,7 @@ import difflib
 
 import typer
 
-from gacheck.commands.measuring import check_transformers
+from gacheck.commands.measuring import check_packages, loading
 from gacheck.commands.output import require_stdout, write_out
 from gacheck.config import STAND_IN_PREFIX
 from gacheck.errors import ConfigError
@@ -22,8 +22,9 @@ def models(
     Example: gacheck models gemma
     """
     require_stdout()
-    check_transformers()
-    from gacheck.measure.models.building import language_model_types
+    check_packages()
+    with loading():
+        from gacheck.measure.models.building import language_model_types
 
     types = language_model_types()
     wanted = (pattern or "").lower().removeprefix(STAND_IN_PREFIX)

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 from pydantic.fields import FieldInfo
+from typer.models import ArgumentInfo
 
 from gacheck.config import RunConfig
 
@@ -18,7 +19,11 @@ def options_of(names: Iterable[str]) -> Callable[[Callable[..., None]], Callable
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
         made = [_parameter(name, RunConfig.model_fields[name]) for name in names]
-        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*made, *own)]
+        # Help shows arguments first.
+        arguments = [p for p in own if isinstance(p.default, ArgumentInfo)]
+        parameters = [
+            p.replace(kind=p.KEYWORD_ONLY) for p in (*arguments, *made, *(p for p in own if p not in arguments))
+        ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -73,7 +74,7 @@ def _find_record(run: Path | None) -> Path:
     """
     try:
         if run is not None:
-            return run / RECORD_NAME if run.is_dir() else run
+            return _named(run)
         # The path breaks ties, so that the same folders give the same choice.
         found = [(path.stat().st_mtime_ns, path) for path in RUNS.glob(f"*/{RECORD_NAME}")]
     except OSError as error:
@@ -89,6 +90,22 @@ def _find_record(run: Path | None) -> Path:
             fix="name a run's folder or its record.json, or measure one with  gacheck run",
         )
     return max(found)[1]
+
+
+def _named(run: Path) -> Path:
+    """Return the record's file in a folder, or the file that is named itself."""
+    path = run / RECORD_NAME if run.is_dir() else run
+    if path.exists():
+        return path
+    inner = sorted(each.parent for each in (run if run.is_dir() else RUNS).glob(f"*/{RECORD_NAME}"))
+    names = {each.name: each for each in inner}
+    close = [names[name] for name in difflib.get_close_matches(run.name, names, n=1)]
+    example = next(iter(close or inner[-1:]), None)
+    raise RecordError(
+        f"{run} holds no {RECORD_NAME}." if run.is_dir() else f"There is no run {run}.",
+        why="What a run measured is in that file, in the run's folder.",
+        fix=f"did you mean  gacheck report {example}?" if example else "measure one with  gacheck run",
+    )
 
 
 def _check_options(

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder
-from gacheck.commands.measuring import check_transformers
+from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
 from gacheck.commands.picture import matplotlib_needed
@@ -22,10 +22,12 @@ from gacheck.record.journal import RECORD_NAME, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
+from gacheck.words.reasons import is_of_memory
 
 
 @options_of(RunConfig.model_fields)
 def run(
+    named: str | None = typer.Argument(None, metavar="MODEL", help="the model, as --model names it"),
     config: Path | None = typer.Option(None, "--config", metavar="FILE", help="YAML file with any of these options"),
     **flags: Any,
 ) -> None:
@@ -36,9 +38,11 @@ def run(
     Exit codes: 0 fine (a warning too, unless --strict) · 1 the verdict fails · 2 usage or input ·
     3 inconclusive · 4 could not run · 130 interrupted.
     """
+    flags["model"] = one_model(named, flags["model"], "run")
     settings = load_config(config, flags)
     require_stdout()
-    check_transformers()
+    check_model_name(settings)
+    check_packages()
     earlier, folder = _open_folder(settings)
     finished = earlier is not None and earlier.complete
     try:
@@ -81,8 +85,9 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
 def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
     with RunProgress(quiet=settings.quiet) as progress:
         progress.stage("loading torch and transformers")
-        from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
-        from gacheck.measure.session import Session, quiet_libraries
+        with loading():
+            from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
+            from gacheck.measure.session import Session, quiet_libraries
 
         quiet_libraries()
         progress.stage(f"loading {settings.model}")
@@ -127,7 +132,7 @@ def _show(analysis: Analysis, settings: RunConfig, folder: Path) -> None:
         from gacheck.reporters.picture import render_picture
 
         write_bytes(folder / PICTURE_NAME, render_picture(analysis))
-    if analysis.passes and all("OutOfMemory" in (p.error_kind or "") for p in analysis.passes):
+    if analysis.passes and all(is_of_memory(p.error or "") for p in analysis.passes):
         raise ResourceError(
             "Every pass ran out of memory.",
             why="Nothing could be measured.",

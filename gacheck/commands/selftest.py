@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gacheck.commands.measuring import check_transformers
+from gacheck.commands.measuring import check_packages, loading
 from gacheck.commands.output import require_stdout, write_out
 from gacheck.commands.progress import LiveProgress
 from gacheck.rules.table import severity_of
@@ -28,7 +28,7 @@ def selftest(
     Exit code 1 if a fault is missed or a right model is accused.
     """
     require_stdout()
-    check_transformers()
+    check_packages()
     with LiveProgress("checks", quiet=verbose) as progress:
         found = [_told(outcome, progress, verbose=verbose) for outcome in _measured(progress)]
     names = {outcome.mutant.name: severity_of(outcome.mutant.code) for outcome in found}
@@ -41,8 +41,9 @@ def selftest(
 
 def _measured(progress: LiveProgress) -> Iterator[Outcome]:
     progress.stage("loading torch and transformers")
-    from gacheck.measure.selftest.outcomes import NUM_OUTCOMES, outcomes
-    from gacheck.measure.session import quiet_libraries
+    with loading():
+        from gacheck.measure.selftest.outcomes import NUM_OUTCOMES, outcomes
+        from gacheck.measure.session import quiet_libraries
 
     quiet_libraries()
     progress.total(NUM_OUTCOMES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.measuring import check_transformers
+from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_out
 from gacheck.config import ExperimentConfig, RunConfig, load_config
@@ -23,6 +23,7 @@ LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose"}
 
 @options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT)
 def smoke(
+    named: str | None = typer.Argument(None, metavar="MODEL", help="the model, as --model names it"),
     config: Path | None = typer.Option(None, "--config", metavar="FILE", help="YAML file with any of these options"),
     **flags: Any,
 ) -> None:
@@ -33,17 +34,20 @@ def smoke(
     The default model tests the installed transformers, not your model: name yours with --model.
     Exit codes as of gacheck run. Nothing is written.
     """
+    flags["model"] = one_model(named, flags["model"], "smoke")
     settings = load_config(config, {**flags, **SMOKE})
     require_stdout()
-    check_transformers()
+    check_model_name(settings)
+    check_packages()
     analysis = analyse(_measure(settings.experiment()))
     _show(analysis, as_json=settings.json_output)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))
 
 
 def _measure(config: ExperimentConfig) -> RunRecord:
-    from gacheck.measure.experiment import measure_auto
-    from gacheck.measure.session import Session, quiet_libraries
+    with loading():
+        from gacheck.measure.experiment import measure_auto
+        from gacheck.measure.session import Session, quiet_libraries
 
     quiet_libraries()
     return measure_auto(config, Session(config), smoke_command(config))

@@ -12,7 +12,7 @@ from typing import Literal
 
 from gacheck.core.finding import FlagFinding, PassFinding
 from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.record.parts import PassRecord
+from gacheck.record.parts import PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag, StepRecord
 from gacheck.rules.matching import SLACK, Match
@@ -155,7 +155,7 @@ def _figures(record: PassRecord, finding: FlagFinding, passes: Sequence[PassFind
         loss_kwargs=record.loss_kwargs,
         tail=record.tail,
         status=record.status,
-        error=f"{record.error.kind}: {record.error.message}" if record.error else None,
+        error=_error(record.error),
         error_kind=record.error.kind if record.error else None,
         nonfinite=first.nonfinite,
         objective=finding.hypothesis if first.forward is not None else None,
@@ -166,6 +166,13 @@ def _figures(record: PassRecord, finding: FlagFinding, passes: Sequence[PassFind
         steps=steps,
         heldout_loss=record.heldout_loss_nats,
     )
+
+
+def _error(error: PassError | None) -> str | None:
+    """Return why a pass failed, with its class; what was raised in the user's own code has that in its words."""
+    if error is None or f" raised {error.kind}" in error.message:
+        return None if error is None else error.message
+    return f"{error.kind}: {error.message}"
 
 
 def _step_figures(step: StepRecord, judged: PassFinding | None) -> StepFigures:

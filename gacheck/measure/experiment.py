@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Protocol
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError
+from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
 from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
-from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassRecord
+from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
+from gacheck.words.reasons import is_of_memory
 
 
 class Experiment(Protocol):
@@ -78,13 +79,65 @@ def run_passes(
         record: Complete but for passes.
         run_pass: Trains once; a failure is a `PassRecord` too.
         save: Keeps the record; called once before the first pass and after each.
+
+    Raises:
+        GacheckError: The first two passes failed alike, and so would the others.
     """
     save(record)
     for spec in record.missing:
         passes = "tail_passes" if spec.tail else "passes"
         record = record.model_copy(update={passes: (*getattr(record, passes), run_pass(spec))})
         save(record)
+        end_if_hopeless(record)
     return record
+
+
+def end_if_hopeless(record: RunRecord) -> None:
+    """End a run whose passes all fail for one reason; where any came to its end, there is something to judge.
+
+    Raises:
+        ResourceError: It is memory.
+        UserCodeError: Code of the user's own raises something.
+        ModelError: It is something else.
+    """
+    errors = [each.error for each in record.passes]
+    # Who refuses an argument does so at one value of the flag: that is a verdict, not a failure.
+    if len(errors) < 2 or any(each is None or each.rejects_num_items_in_batch for each in errors):
+        return
+    last, one_before = (each for each in reversed(errors[-2:]) if each is not None)
+    reasons = {f"{each.kind}: {each.message}" for each in (last, one_before)}
+    all_of_memory = all(map(is_of_memory, reasons))
+    if len(reasons) > 1 and not all_of_memory:
+        return
+    raise _hopeless(record, last, of_memory=all_of_memory)
+
+
+def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> GacheckError:
+    ids = f"The passes {record.passes[-2].id} and {record.passes[-1].id} failed alike"
+    if of_memory:
+        return ResourceError(
+            f"The memory did not suffice for {record.passes[-1].id}: {one_line(error.message or error.kind)}",
+            why=f"{ids}, and nothing could be measured.",
+            fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
+        )
+    if any(f" {said} " in error.message for said in (f"raised {error.kind}:", f"raised {error.kind}", "called")):
+        why = f"It is code of your own. {ids}, and so would the others."
+        return UserCodeError(f"{error.message}.", why=why, fix="fix it there; --traceback shows the traceback whole")
+    return ModelError(
+        f"{record.model.class_name} cannot be trained so: {error.kind}: {error.message.removesuffix('.')}.",
+        why=f"{ids}, and so would the others.",
+        fix=what_to_look_at(record.config),
+    )
+
+
+def what_to_look_at(config: ExperimentConfig) -> str:
+    """Say what to do about an error that was raised in no code of the user's own: what was put in comes first."""
+    put_in = config.not_transformers_own
+    if put_in:
+        return f"look at what you put in:  {',  '.join(put_in)};  --traceback shows where it was raised"
+    return (
+        "check that it is a causal language model for this transformers release; --traceback shows where it was raised"
+    )
 
 
 def check_same_experiment(earlier: RunRecord, now: RunRecord) -> None:

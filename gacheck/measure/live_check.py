@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from gacheck.errors import ModelError
+from gacheck.errors import EndedError, GacheckError
+from gacheck.frames import exit_call, name_objects
 from gacheck.measure.passes.snapshot import accelerate_kept
-from gacheck.measure.user_code import TAKE_OUT, exit_call
+from gacheck.measure.user_code import TAKE_OUT, in_user_code
 from gacheck.rules.facts import WatchedTraining
 from gacheck.watch.attributes import ObjectState
 from gacheck.watch.overrides import is_of_transformers
@@ -87,7 +88,8 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
         What was seen; None if the training ended before.
 
     Raises:
-        ModelError: The training ended the program.
+        EndedError: The training ended the program.
+        UserCodeError: Code of the user's own raised something.
     """
     seen: list[WatchedTraining] = []
 
@@ -101,6 +103,7 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
     callbacks = trainer.callback_handler.callbacks
     own = [each for each in callbacks if not is_of_transformers(type(each))]
     states = [ObjectState(each) for each in (*own, trainer.optimizer, trainer.lr_scheduler) if each is not None]
+    name_objects({})
     with model_kept(trainer.model), books_kept(trainer):
         try:
             trainer.callback_handler.callbacks = [_WithinAStep(each) for each in own]
@@ -108,8 +111,15 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
             trainer.train()
         except _Seen:
             pass
+        except GacheckError:
+            raise
+        except Exception as error:
+            named = in_user_code(error)
+            if named is None:
+                raise  # of a library's: its traceback says more than we could
+            raise named from error
         except SystemExit as error:
-            raise ModelError(
+            raise EndedError(
                 f"The training called {exit_call(error)} before the end of its first optimizer steps.",
                 why="That ends the program, and there is nothing to judge.",
                 fix=TAKE_OUT,

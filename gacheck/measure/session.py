@@ -17,18 +17,21 @@ from transformers import Trainer
 from transformers.trainer_utils import set_seed
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError
+from gacheck.errors import ConfigError, GacheckError, ModelError
+from gacheck.frames import place_of, what_it_did
+from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.heads.rows import make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.inputs import demanded_zeros
+from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import Answers, PassRunner
-from gacheck.measure.passes.trainers import TrainerFactory, factory_of, training_arguments
+from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
 from gacheck.measure.passes.watched import WatchedOracle
-from gacheck.measure.text.rows import Collator, make_rows
+from gacheck.measure.text.rows import SHORTEST_ROW, Collator, make_rows
 from gacheck.measure.text.sources import open_text
-from gacheck.measure.user_code import TAKE_OUT, failures_as, import_object, import_trainer, what_happened
+from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
@@ -74,9 +77,13 @@ class Session:
         _refuse_several_processes()
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        self._config = config
+        name_user_code(config)
         device = pick_device(config.device)
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
-        training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        check_optimizer(
+            training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        )
         set_seed(config.seed)
         # Config, tokenizer, rows and the user's Trainer come before the weights: what is wrong with them costs no load.
         source = source or open_model(config)
@@ -100,7 +107,9 @@ class Session:
         with self._failures():
             model.to(device).train()
             if rows is not None:
-                collator: Any = _collator(model, tokenizer, rows.train[0])
+                short = {name: values[:SHORTEST_ROW] for name, values in rows.train[0].items()}
+                collator: Any = _collator(model, tokenizer, short)
+                check_longest_row(model, collator, rows, config)
                 oracle: Answers = Oracle(model, collator, autocast)
             else:
                 rows, collator = make_head_rows(model, source.task, config)
@@ -131,7 +140,7 @@ class Session:
         return self._runner.run(spec, oracle, step_done)
 
     def _failures(self) -> AbstractContextManager[None]:
-        return failures_as(partial(_cannot_be_trained, self.model.class_name))
+        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name))
 
 
 def _refuse_several_processes() -> None:
@@ -164,7 +173,7 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(
             f"The device {name!r} cannot be used: {str(error).splitlines()[0]}",
             why="The model would be trained there.",
-            fix="choose another with --device, such as cpu",
+            fix="leave --device out for the best that is here, or write  --device cpu",
         ) from None
     return device
 
@@ -175,7 +184,7 @@ def _trainer_factory(config: ExperimentConfig, tokenizer: Any) -> TrainerFactory
     if config.trainer_class is not None:
         make = factory_of(import_trainer(config.trainer_class), tokenizer)
     if config.compute_loss_func is not None:
-        make = partial(make, compute_loss_func=import_object(config.compute_loss_func))
+        make = partial(make, compute_loss_func=import_loss(config.compute_loss_func))
     return make
 
 
@@ -188,19 +197,12 @@ def _collator(model: Any, tokenizer: Any, row: dict[str, Any]) -> Collator:
     return Collator(pad, demanded_zeros(model, sample))
 
 
-def _cannot_be_trained(class_name: str, error: BaseException) -> GacheckError:
-    """Explain what a model or a Trainer raised outside a pass."""
-    message = what_happened(error)
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "allocate memory" in message:
-        return ResourceError(
-            f"There is not enough memory for {class_name}.",
-            why=message,
-            fix="lower --effective-batch-size or --max-length, or choose another --dtype or --device",
-        )
+def _cannot_be_trained(config: ExperimentConfig, class_name: str, error: BaseException) -> GacheckError:
+    """Explain what a model or a Trainer raised outside a pass, and in no code of the user's own."""
     return ModelError(
-        f"{class_name} cannot be trained on text.",
-        why=message,
-        fix=TAKE_OUT
-        if isinstance(error, SystemExit)
-        else "check that it is a causal language model for this transformers release",
+        f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
+        why="It was raised in no line of your own, but where something that you put in is used."
+        if config.not_transformers_own
+        else "No code of your own was running: it is the model's, or a library's.",
+        fix=what_to_look_at(config),
     )

@@ -73,7 +73,7 @@ def load_record(path: Path) -> AnyTrainingRecord:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
+        problem = first["msg"].removeprefix("Value error, ").removesuffix(".")
         raise RecordError(f"{path} is damaged at {place}: {problem}.", why="A fact is missing.", fix=_AGAIN) from None
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise RecordError(

@@ -78,7 +78,13 @@ def own_loss(
             found = _compute_loss(trainer, batch, outputs_wanted, other)
         except TypeError:
             raise error from None  # it was not the count
-    return (found[0], found[1]) if outputs_wanted else (found, None)
+    if not outputs_wanted:
+        return found, None
+    if not (isinstance(found, (tuple, list)) and len(found) > 1 and isinstance(found[0], torch.Tensor)):
+        kind = "the loss alone" if isinstance(found, torch.Tensor) else type(found).__name__
+        method = f"{type(trainer).__name__}.compute_loss"
+        raise ValueError(f"{method}(…, return_outputs=True) is to return (loss, outputs), and returns {kind}")
+    return found[0], found[1]
 
 
 def _has_targets(labels: Any) -> bool:

@@ -7,13 +7,20 @@ import re
 from gacheck.core.figures import PassFigures
 
 _CLASS = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|StopIteration): *")
-_MEMORY = re.compile(r"out of memory|allocate memory|not enough memory", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"out of memory|allocate memory|not enough memory|\bMemoryError\b|OutOfMemoryError|_ALLOC_FAILED", re.IGNORECASE
+)
+
+
+def is_of_memory(reason: str) -> bool:
+    """Whether it was memory that gave out: the one place where that is told, by an error's class and message."""
+    return _MEMORY.search(reason) is not None
 
 
 def in_own_words(reason: str) -> str:
     """Leave out the class of an exception in front of its message."""
     message = _CLASS.sub("", reason).strip().rstrip(".")
-    if _MEMORY.search(reason) or reason.startswith(("OutOfMemoryError", "MemoryError")):
+    if is_of_memory(reason):
         return "the memory did not suffice"
     # An error without a message is told by its class alone.
     is_bare = not message or re.fullmatch(r"\w*(?:Error|Exception|Interrupt|Exit)", message) is not None

@@ -129,7 +129,7 @@ THEIRS = "Code that gacheck ran ended the process"
         (raises(typer.Abort()), 130, ()),
         (raises(ResourceError("It is full.", why="x", fix="y")), 4, ("It is full.",)),
         (raises(typer.BadParameter("not so")), 2, ("not so", "gacheck env --help")),
-        (raises(ValueError("odd")), 4, ("ValueError: odd", HERE, OURS, "gacheck env", "GACHECK_TRACEBACK=1")),
+        (raises(ValueError("odd")), 4, ("ValueError: odd", HERE, OURS, "gacheck env", "--traceback")),
         (raises(ValueError("a\n  b" + "c" * 10_000)), 4, ("ValueError: a bccc", HERE, OURS)),
         (raises(broken_pipe()), 4, ("BrokenPipeError", HERE, OURS)),
         (raises(GeneratorExit()), 4, ("GeneratorExit", HERE, OURS)),

@@ -65,6 +65,7 @@ def test_options_stand_under_their_panels(capsys: pytest.CaptureFixture[str]) ->
     blocks = {block.splitlines()[0]: block for block in text.split("\n\n")}
 
     assert [title for title in blocks if title.endswith(":")] == [
+        "Arguments:",
         "Options:",
         "Model and data:",
         "Rarely needed:",

@@ -60,7 +60,8 @@ class HostileSession(FakeSession):
             return super().run_pass(spec, oracle, step_done)
         failed = failed_pass(spec.accumulation_steps, spec.loss_kwargs)
         assert failed.error is not None
-        error = failed.error.model_copy(update={"kind": "ValueError", "message": self.name})
+        # Failures that are all alike would end the run.
+        error = failed.error.model_copy(update={"kind": "ValueError", "message": f"{self.name} {spec.loss_kwargs}"})
         return failed.model_copy(update={"error": error})
 
 
@@ -81,6 +82,8 @@ def gacheck(
 
     monkeypatch.setattr(gacheck.measure.session, "Session", HostileSession)
     monkeypatch.setattr(HostileSession, "name", name)
+    # No such model is anywhere, and the session that would say so is not the real one.
+    monkeypatch.setattr("gacheck.measure.models.naming.check_name", lambda config: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 

@@ -98,7 +98,7 @@ def test_a_loss_too_small(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> N
         ({"on": "unshifted_token_mean"}, ("--strict",), 1, "WARN "),
         ({"auto": "off"}, (), 0, "WARN MEAN_OF_MEANS "),
         ({"on": "refused"}, (), 1, "FAIL LOSS_KWARGS_REJECTED "),
-        ({"on": "memory", "off": "memory"}, (), 3, "INCONCLUSIVE "),
+        ({"on": "memory"}, (), 3, "INCONCLUSIVE "),
     ],
 )
 def test_exit_codes_and_shape(
@@ -122,7 +122,10 @@ def test_exit_codes_and_shape(
         assert lines[3].startswith("  see: gacheck run --model tiny:gemma3 --effective-batch-size 8")
 
 
-def test_what_to_see_can_be_typed_by_others(smoke: Smoke, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_to_see_can_be_typed_by_others(
+    smoke: Smoke, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gacheck.measure.models.naming.check_name", lambda config: None)
     (tmp_path / "options.yaml").write_text("model: ./of me\nseed: 3\noptim: sgd\n")
     smoke("--config", str(tmp_path / "options.yaml"), "--strict", "--exit-zero", on="sum_of_means")
 
@@ -143,12 +146,18 @@ def test_json_is_alone_on_stdout(
     assert shown.err == ""
 
 
+def test_memory_that_suffices_for_neither_value_is_no_verdict(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smoke(on="memory", off="memory") == 4
+    shown = capsys.readouterr()
+    assert (shown.out, "The memory did not suffice" in shown.err) == ("", True)
+
+
 @pytest.mark.parametrize(
     ("rules", "head", "level"),
     [
         ({"on": "sum_of_means"}, "SCALED_BY_ACCUMULATION", "error"),
         ({"on": "unshifted_token_mean"}, "UNSHIFTED_TOKEN_COUNT", "warning"),
-        ({"on": "memory", "off": "memory"}, "INCONCLUSIVE", "warning"),
+        ({"on": "memory"}, "INCONCLUSIVE", "warning"),
     ],
 )
 def test_github_shows_an_annotation_and_a_summary(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError
+from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError
 from gacheck.measure.experiment import begin_record, check_same_experiment, measure_auto, run_passes
-from gacheck.record.parts import PassRecord
+from gacheck.record.parts import PassError, PassRecord
 from gacheck.record.plan import PassSpec, plan
 from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
@@ -102,6 +104,60 @@ def test_a_failed_pass_is_an_outcome_and_is_not_redone() -> None:
     record = run_record([failed_pass(1, "on")], config=KS)
 
     assert "k1-on" not in [spec.id for spec in record.missing]
+
+
+def fails_with(kind: str, message: str, *, rejects: bool = False) -> PassError:
+    return PassError(kind=kind, message=message, rejects_num_items_in_batch=rejects)
+
+
+BUG = fails_with("ValueError", "Mine.compute_loss raised ValueError: odd (mine.py:3), from --trainer-class")
+EXIT = fails_with("SystemExit", "Mine.compute_loss called sys.exit(0) (mine.py:3), from --trainer-class")
+OTHER = fails_with("ValueError", "of a library")
+# What was to be had differs from call to call.
+MEMORY = [fails_with("OutOfMemoryError", f"CUDA out of memory. Tried to allocate {n} GiB") for n in range(8)]
+REJECTS = fails_with("TypeError", "unexpected keyword argument 'num_items_in_batch'", rejects=True)
+ONE_FLAG = {"gradient_accumulation_steps": (1, 2, 4, 8), "loss_kwargs": ("on",)}
+
+
+@pytest.mark.parametrize(
+    ("config", "errors", "num_passes", "error", "exit_code"),
+    [
+        (KS, [BUG, BUG], 2, UserCodeError, 2),
+        (KS, [EXIT, EXIT], 2, UserCodeError, 2),
+        (KS, [OTHER, OTHER], 2, ModelError, 2),
+        (KS, MEMORY, 2, ResourceError, 4),
+        (ONE_FLAG, [BUG, BUG], 2, UserCodeError, 2),
+        (ONE_FLAG, [OTHER, BUG, BUG], 3, UserCodeError, 2),
+        # There is something to judge, or the failures say different things.
+        (KS, [BUG, None, BUG, None, BUG, None], 6, None, 0),
+        (KS, [None, BUG, BUG, BUG, BUG, BUG], 6, None, 0),
+        (KS, [BUG, OTHER, BUG, OTHER, BUG, OTHER], 6, None, 0),
+        (KS, [REJECTS] * 6, 6, None, 0),
+        (KS, [REJECTS, None] * 3, 6, None, 0),
+    ],
+)
+def test_a_run_whose_passes_all_fail_alike_ends(
+    config: dict[str, object],
+    errors: list[PassError | None],
+    num_passes: int,
+    error: type[GacheckError] | None,
+    exit_code: int,
+) -> None:
+    saved: list[RunRecord] = []
+
+    def run_pass(spec: PassSpec) -> PassRecord:
+        found = errors[len(saved) - 1]
+        failed = failed_pass(spec.accumulation_steps, spec.loss_kwargs)
+        return fake_pass(spec) if found is None else failed.model_copy(update={"error": found})
+
+    with nullcontext() if error is None else pytest.raises(error) as caught:
+        run_passes(run_record([], config=config), run_pass, saved.append)
+    # What was measured is saved in any case.
+    assert len(saved[-1].passes) == num_passes
+    if caught is not None:
+        assert caught.value.exit_code == exit_code
+        assert f"{saved[-1].passes[-2].id} and {saved[-1].passes[-1].id} failed alike" in caught.value.why
+        assert ("--effective-batch-size" in caught.value.fix) is (error is ResourceError)
 
 
 @pytest.mark.parametrize(

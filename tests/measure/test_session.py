@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gacheck.cli import main
-from gacheck.errors import ModelError
+from gacheck.errors import EndedError
 from gacheck.measure.session import Session
 from tests.measure.modelling import small_config
 
@@ -50,16 +51,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
 @pytest.mark.parametrize("option", ["trainer_class", "model_class", "compute_loss_func"])
 def test_a_module_that_ends_the_program_when_it_is_imported_is_explained(module: Module, option: str) -> None:
     module(f"exits_{option}", "raise SystemExit(0)")
-    with pytest.raises(ModelError, match=r"cannot be imported: it called sys\.exit\(0\)"):
+    with pytest.raises(EndedError, match=rf"importing exits_{option} called sys\.exit\(0\) .*, from --"):
         Session(small_config(**{option: f"exits_{option}:Mine"}))
 
 
 @pytest.mark.parametrize("options", [{"model_class": "exiting:Exits"}, {"trainer_class": "exiting:ExitsWhenMade"}])
 def test_what_ends_the_program_outside_a_pass_is_explained(module: Module, options: dict[str, str]) -> None:
     module("exiting", MODEL)
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(EndedError) as raised:
         Session(small_config(**options))
-    assert raised.value.why.startswith("it called sys.exit(0) (")
+    assert re.search(r"called sys\.exit\(0\) \(\S*exiting\.py:\d+\)", raised.value.what)
+    assert raised.value.what.endswith(f", from --{next(iter(options)).replace('_', '-')}.")
 
 
 def test_a_run_whose_passes_end_the_program_keeps_them_as_failed(module: Module) -> None:

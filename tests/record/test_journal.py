@@ -152,7 +152,7 @@ UNREADABLE = {
     "unknown key": (edited(lambda c: c.update(verdict="OK")), "damaged at verdict"),
     "unknown key in the config": (edited(lambda c: c["config"].update(lr=1)), "damaged at config.lr"),
     "unknown key in the environment": (edited(lambda c: c["environment"].update(os=1)), "damaged at environment.os"),
-    "impossible config": (edited(lambda c: c["config"].update(max_steps=0)), "max_steps is 0"),
+    "impossible config": (edited(lambda c: c["config"].update(max_steps=0)), "max_steps=0 is out of range"),
 }
 
 

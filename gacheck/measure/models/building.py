@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.heads.tasks import auto_classes, class_for, task_of
-from gacheck.measure.user_code import failures_as, import_object, what_happened
+from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 from gacheck.rules.task import CAUSAL_LM
 
 WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
@@ -114,7 +114,7 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
     if task is not None and task not in auto_classes():
         raise _no_task(task)
     if config.model_class is not None:
-        return Head(import_object(config.model_class), model_config, task or CAUSAL_LM.name)
+        return Head(import_model_class(config.model_class), model_config, task or CAUSAL_LM.name)
     if config.trust_remote_code and hasattr(model_config, "auto_map"):
         auto = AutoModelForCausalLM if task is None else auto_classes()[task]
         return Head(auto, model_config, task or CAUSAL_LM.name)
@@ -198,5 +198,5 @@ def cannot_be_built(name: str, error: BaseException) -> ModelError:
     return ModelError(
         f"No tiny {name} can be built.",
         why=what_happened(error),
-        fix="Name a small checkpoint of this architecture instead.",
+        fix="leave out --config-override where there is one, or name a small checkpoint of this architecture instead",
     )

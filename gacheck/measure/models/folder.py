@@ -15,6 +15,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.models.building import build, find_head
 from gacheck.measure.models.hub import fetch_model
+from gacheck.measure.models.naming import check_folder
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
 from gacheck.measure.models.tokenizer import byte_tokenizer
 from gacheck.measure.user_code import failures_as
@@ -153,12 +154,7 @@ def find_folder(name: str, revision: str | None, config: ExperimentConfig) -> Mo
     _refuse_foreign_code(name, path)
     if (path / "adapter_config.json").is_file():
         return ModelFolder(name, path, from_hub, find_folder(*_base_of(path), config))
-    if not (path / "config.json").is_file():
-        raise ModelError(
-            f"There is no model at {name}.",
-            why="The folder has no config.json.",
-            fix="name a folder written by save_pretrained, or try  --model tiny:gemma3",
-        )
+    check_folder(name, path)
     return ModelFolder(name, path, from_hub)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import errors, snapshot_download
+from transformers import CONFIG_MAPPING
 
 from gacheck.errors import GacheckError, ModelError, ResourceError, causes, one_line
 
@@ -70,7 +71,7 @@ def _no_repository(model_id: str, revision: str | None) -> GacheckError:
     return ModelError(
         f"There is no model {model_id} on the hub, or no access to it.",
         why="It is neither a stand-in (tiny:TYPE) nor a folder here, so it was looked up as a model id.",
-        fix="check the spelling; for a private repository set HF_TOKEN; or try  --model tiny:gemma3",
+        fix=_stand_in(model_id) or "check the spelling; for a private repository set HF_TOKEN; or try  tiny:gemma3",
     )
 
 
@@ -86,7 +87,7 @@ def _not_an_id(model_id: str, revision: str | None) -> GacheckError:
     return ModelError(
         f"There is no model at {model_id}.",
         why="It is neither a stand-in (tiny:TYPE), nor a folder here, nor of the form of a model id.",
-        fix="name a folder written by save_pretrained, or try  --model tiny:gemma3",
+        fix="name a folder written by save_pretrained, or try  tiny:gemma3",
     )
 
 
@@ -102,8 +103,13 @@ def _not_here(model_id: str) -> GacheckError:
     return ResourceError(
         f"{model_id} cannot be had: the hub cannot be reached, and it is not in the cache.",
         why="There is no network, or HF_HUB_OFFLINE is set.",
-        fix="go online, or name a local folder or a stand-in such as  --model tiny:gemma3",
+        fix=_stand_in(model_id) or "go online, or name a local folder or a stand-in such as  tiny:gemma3",
     )
+
+
+def _stand_in(model_id: str) -> str | None:
+    """Say what may be meant by the bare name of a model type."""
+    return f"for a stand-in of that type write  tiny:{model_id}" if model_id in CONFIG_MAPPING else None
 
 
 # In this order: a gated repository is also a repository that is not found.

@@ -8,8 +8,9 @@ import torch
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
+from gacheck.frames import exit_call
 from gacheck.measure.models.dropout import switch_off_dropout, switch_off_dropout_in
-from gacheck.measure.user_code import TAKE_OUT, exit_call
+from gacheck.measure.user_code import TAKE_OUT
 from gacheck.record.parts import ModelFacts
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.description import describe_model

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.measure.models.folder import FolderModel
+from gacheck.measure.models.naming import check_name
 from gacheck.measure.models.stand_in import StandIn
 from gacheck.record.parts import ModelFacts
 
@@ -32,4 +33,5 @@ def open_model(config: ExperimentConfig) -> ModelSource:
         ResourceError: It could not be downloaded.
         ConfigError: An option does not go with it.
     """
+    check_name(config)
     return StandIn(config) if config.model.startswith(STAND_IN_PREFIX) else FolderModel(config)

@@ -14,7 +14,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
-from gacheck.errors import ConfigError, ModelError
+from gacheck.errors import ModelError
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.building import build, cannot_be_built, find_head, named_class
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
@@ -29,16 +29,10 @@ class StandIn:
 
     Raises:
         ModelError: There is no such type.
-        ConfigError: An option speaks of a repository, or an override cannot be applied.
+        ConfigError: An override cannot be applied.
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
-        if config.revision or config.trust_remote_code:
-            raise ConfigError(
-                f"--revision and --trust-remote-code do not go with {config.model}.",
-                why="A stand-in is made here; there is no repository that they could speak of.",
-                fix="leave them out, or name a hub id",
-            )
         self._config = config
         name = config.model.removeprefix(STAND_IN_PREFIX)
         named = None if name in CONFIG_MAPPING else named_class(name)
@@ -89,7 +83,9 @@ def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:
         raise ModelError(
             f"The model type {model_type!r} is unknown.",
             why=f"transformers {transformers.__version__}, which is installed, has no config for it.",
-            fix=f"Did you mean {' or '.join(close)}?" if close else "Check the spelling, or upgrade transformers.",
+            fix=f"did you mean  {' or '.join(f'tiny:{each}' for each in close)}?"
+            if close
+            else "name a model type of transformers, such as  tiny:llama, or upgrade transformers",
         )
     with failures_as(partial(cannot_be_built, model_type)):
         config = AutoConfig.for_model(model_type)

@@ -12,16 +12,17 @@ from torch.utils.data import Subset
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import one_line
+from gacheck.errors import GacheckError, one_line
+from gacheck.frames import LOG, exit_call, raised_in_user_code
 from gacheck.measure.passes.snapshot import Snapshot
 from gacheck.measure.passes.trainers import TrainerFactory, training_arguments
 from gacheck.measure.text.rows import Rows
-from gacheck.measure.user_code import exit_call
 from gacheck.record.parts import OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch, row_fingerprint
 from gacheck.watch.probe import Probe
+from gacheck.words.reasons import is_of_memory
 
 StepDone = Callable[[], None]
 
@@ -118,7 +119,8 @@ class PassRunner:
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:  # whatever a model or a Trainer raises is what this pass came to
-                facts |= {"status": "failed", "error": _describe(error)}
+                LOG.debug("%s failed", spec.id, exc_info=error)
+                facts |= {"status": "failed", "error": describe(error)}
         return PassRecord(**facts, seconds=time.perf_counter() - started)
 
     def _train(
@@ -191,11 +193,18 @@ class PassRunner:
         return extra
 
 
-def _describe(error: BaseException) -> PassError:
+def describe(error: BaseException) -> PassError:
+    """Say why a pass failed: where code of the user's own raised it, which, and where that stands."""
     message = f"called {exit_call(error)}" if isinstance(error, SystemExit) else one_line(error, 500)
+    kind = type(error).__name__
+    rejects = isinstance(error, TypeError) and "num_items_in_batch" in message
+    if isinstance(error, GacheckError):
+        message = one_line(error.what, 500)
+    elif not is_of_memory(f"{kind}: {message}"):
+        message = raised_in_user_code(error) or message
     return PassError(
-        kind=type(error).__name__,
+        kind=kind,
         # A record is UTF-8; an error may quote a path that is not.
         message=message.encode("utf-8", "backslashreplace").decode(),
-        rejects_num_items_in_batch=isinstance(error, TypeError) and "num_items_in_batch" in message,
+        rejects_num_items_in_batch=rejects,
     )

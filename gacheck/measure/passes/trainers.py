@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 import transformers
 from transformers import Trainer, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
+from gacheck.packages import missing_package, not_installed
 
 TrainerFactory = Callable[..., Trainer]
 """Makes a Trainer of the keyword arguments that the Trainer itself takes; its class is one such."""
@@ -27,19 +30,21 @@ def factory_of(trainer_class: type[Trainer], tokenizer: Any) -> TrainerFactory:
     Returns:
         The factory; it raises ModelError where the class cannot be made of what the Trainer itself is made of.
     """
-    takes = inspect.signature(trainer_class.__init__).parameters
-    more = {"processing_class": tokenizer} if "processing_class" in takes and tokenizer is not None else {}
+    signature = inspect.signature(trainer_class.__init__)
+    takes_one = "processing_class" in signature.parameters and tokenizer is not None
+    more = {"processing_class": tokenizer} if takes_one else {}
 
     def make(**arguments: Any) -> Trainer:
         try:
-            return trainer_class(**arguments, **more)
+            signature.bind(None, **arguments, **more)
         except TypeError as error:
             raise ModelError(
-                f"{trainer_class.__name__} cannot be made: {one_line(error)}",
-                why="It is given model, args, train_dataset and data_collator by name, as the Trainer is.",
+                f"{trainer_class.__name__}, from --trainer-class, cannot be made: {one_line(error)}.",
+                why="Its __init__ is given model, args, train_dataset and data_collator by name, as the Trainer is.",
                 fix="let its __init__ take these and defaults for the rest, or attach to your own training instead:  "
                 "gacheck attach -- python train.py",
             ) from error
+        return trainer_class(**arguments, **more)
 
     return make
 
@@ -52,6 +57,7 @@ def training_arguments(
     Raises:
         ConfigError: The Trainer refuses a value, `optim` for one.
     """
+    _check_optim_name(config.optim)
     try:
         args = TrainingArguments(
             output_dir=folder,
@@ -78,9 +84,42 @@ def training_arguments(
         raise ConfigError(
             f"The Trainer refuses these options: {one_line(error)}",
             why=f"transformers {transformers.__version__} checks them before it trains.",
-            fix="see the message above; --optim, --bf16, --fp16 and --device are passed on as they are",
+            fix=f"leave out {' and '.join(_passed_on(config))}, passed on to the Trainer as given",
         ) from None
     if args.n_gpu > 1:
         # One process on several GPUs would be wrapped in DataParallel, which is another experiment.
         args._n_gpu = 1
     return args
+
+
+def _passed_on(config: ExperimentConfig) -> list[str]:
+    """Return the options that the Trainer may refuse."""
+    given = {"--optim": config.optim != "adamw_torch", "--bf16": config.bf16, "--fp16": config.fp16}
+    return [name for name, is_given in given.items() if is_given] or ["--device"]
+
+
+def _check_optim_name(name: str) -> None:
+    known = [str(each.value) for each in OptimizerNames]
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    raise ConfigError(
+        f"There is no optimizer {name!r}.",
+        why=f"--optim is the Trainer's; transformers {transformers.__version__} knows {len(known)}.",
+        fix=f"did you mean  --optim {close[0]}?" if close else "choose one of  " + ", ".join(known[:12]) + ", …",
+    )
+
+
+def check_optimizer(args: TrainingArguments) -> None:
+    """Ask the Trainer for its optimizer's class, before anything is loaded: it may need a package.
+
+    Raises:
+        PackageError: It does, and that is not installed.
+    """
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except Exception as error:
+        package = missing_package(error)
+        if package is not None:
+            raise not_installed(package, error, f"--optim {OptimizerNames(args.optim).value}") from error
+        # What else it wants, such as the model, it may have once it trains.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -100,6 +101,40 @@ def no_dataset(name: str) -> DataError:
         f"There is no dataset {name} on the hub, or no access to it.",
         why="The name has no ending of a text file, so it was looked up as a dataset id.",
         fix="check the spelling; for a private dataset set HF_TOKEN",
+    )
+
+
+def similar_file(path: Path) -> str | None:
+    """Return the advice to name a file that is there instead of one that is not; None where none is like it."""
+    if path.exists():
+        return None
+    try:
+        beside = [each.name for each in path.parent.iterdir() if each.is_file()]
+    except OSError:
+        return None
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.8)
+    return f"did you mean  --dataset {path.parent / close[0]}?" if close else None
+
+
+def no_file(path: Path) -> DataError:
+    """Make the error of a file that is not there."""
+    return DataError(
+        f"There is no file {path}.",
+        why="Its ending says that --dataset names a file.",
+        fix=similar_file(path) or "check the path after --dataset",
+    )
+
+
+def no_column(label: str, column: str, columns: Sequence[str], first: Mapping[str, object]) -> DataError:
+    """Make the error of a column that is not there; the fix names one that holds text."""
+    with_text = [each for each in columns if isinstance(first.get(each), str)]
+    close = difflib.get_close_matches(column, [*with_text, *columns], n=1)
+    longest = sorted(with_text, key=lambda each: -len(str(first[each])))
+    found = next(iter(close or longest), None)
+    return DataError(
+        f"{label} has no column {column!r}; it has {', '.join(map(repr, columns))}.",
+        why="One column holds the text.",
+        fix=f"write  --text-column {found}" if found else "write a file with a column of text",
     )
 
 

@@ -19,13 +19,15 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import DataError
+from gacheck.errors import DataError, one_line
+from gacheck.measure.text.chats import Chat, render_chat
 from gacheck.measure.text.sources import TextSource
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch, row_fingerprint
 
 SHORTEST_ROW = 8
+SHORTEST_LENGTH = 16  # of max_length, that rows still differ
 SHORTEST_SAMPLE = 2  # one token to predict another from
 NUM_HELDOUT_ROWS = 16
 
@@ -71,19 +73,28 @@ def make_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> R
     return Rows(train, heldout, facts)
 
 
+def longest_row_of(config: ExperimentConfig, num_tokens: int) -> int:
+    """Return the largest `max_length` at which no row has more tokens."""
+    return 2 * num_tokens if config.dataset is None and not config.packing else num_tokens
+
+
 def _num_needed(config: ExperimentConfig) -> int:
     return config.num_rows + NUM_HELDOUT_ROWS
 
 
 def _unequal_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -> list[list[int]]:
-    longest = max(SHORTEST_ROW, config.max_length // 2)
-    generator = random.Random(config.seed)
-    lengths = [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
+    lengths = _unequal_lengths(config)
     tokens = _concatenate(_tokenise(source, tokenizer, []), sum(lengths))
     if len(tokens) < sum(lengths):
-        raise _too_few_tokens(source, len(tokens), len(lengths), sum(lengths))
+        raise _too_few_tokens(source, len(tokens), sum(lengths), config)
     ends = list(itertools.accumulate(lengths))
     return [tokens[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _unequal_lengths(config: ExperimentConfig) -> list[int]:
+    longest = max(SHORTEST_ROW, config.max_length // 2)
+    generator = random.Random(config.seed)
+    return [_unequal_length(generator, longest) for _ in range(_num_needed(config))]
 
 
 def _unequal_length(generator: random.Random, longest: int) -> int:
@@ -99,7 +110,7 @@ def _packed_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -
     num_rows, length = _num_needed(config), config.max_length
     tokens = _concatenate(_tokenise(source, tokenizer, _end(tokenizer)), num_rows * length)
     if len(tokens) < num_rows * length:
-        raise _too_few_tokens(source, len(tokens), num_rows, num_rows * length)
+        raise _too_few_tokens(source, len(tokens), num_rows * length, config)
     return [tokens[start : start + length] for start in range(0, num_rows * length, length)]
 
 
@@ -118,16 +129,40 @@ def _sample_rows(source: TextSource, tokenizer: Any, config: ExperimentConfig) -
     raise DataError(
         f"{source.name} has {len(rows)} samples{left_out}; the plan needs {num_rows} rows, one sample each.",
         why=f"Every pass trains on {config.num_rows} fresh rows, and the held-out loss needs {NUM_HELDOUT_ROWS} more.",
-        fix="lower --max-steps or the batch size, or name more text with --dataset",
+        fix=_smaller_plan(config, len(rows)),
     )
 
 
-def _too_few_tokens(source: TextSource, num_tokens: int, num_rows: int, num_needed: int) -> DataError:
+def _too_few_tokens(source: TextSource, num_tokens: int, num_needed: int, config: ExperimentConfig) -> DataError:
+    num_rows = _num_needed(config)
+    works = config.max_length
+    while works >= SHORTEST_LENGTH and _num_tokens(config.model_copy(update={"max_length": works})) > num_tokens:
+        works //= 2
+    shorter = f"write  --max-length {works}, or " if works >= SHORTEST_LENGTH else ""
     return DataError(
         f"{source.name} has {num_tokens} tokens; {num_rows} rows need {num_needed}.",
         why="Every pass trains on fresh rows, and the held-out loss needs more.",
-        fix="lower --max-steps, --max-length or the batch size, or name more text with --dataset",
+        # Rows differ in length: fewer of them may be longer ones.
+        fix=shorter + _smaller_plan(config, num_tokens * num_rows * 9 // (num_needed * 10)).removeprefix("write  "),
     )
+
+
+def _num_tokens(config: ExperimentConfig) -> int:
+    return _num_needed(config) * config.max_length if config.packing else sum(_unequal_lengths(config))
+
+
+def _smaller_plan(config: ExperimentConfig, num_rows: int) -> str:
+    """Say with which options so many rows are enough."""
+    left, least = num_rows - NUM_HELDOUT_ROWS, math.lcm(*config.gradient_accumulation_steps)
+    rows_a_step = config.num_rows // config.max_steps
+    more = "or name more text with --dataset"
+    if config.per_device_train_batch_size is None and left // config.max_steps >= least:
+        return f"write  --effective-batch-size {left // config.max_steps // least * least}, {more}"
+    if left >= rows_a_step:
+        return f"write  --max-steps {left // rows_a_step}, {more}"
+    if config.per_device_train_batch_size is None and left >= least:
+        return f"write  --max-steps {left // least} --effective-batch-size {least}, {more}"
+    return f"name more text with --dataset: {NUM_HELDOUT_ROWS + least} rows are the least at these k"
 
 
 def _end(tokenizer: Any) -> list[int]:
@@ -136,8 +171,20 @@ def _end(tokenizer: Any) -> list[int]:
 
 def _tokenise(source: TextSource, tokenizer: Any, end: list[int]) -> Iterator[list[int]]:
     """Yield the tokens of every sample, `end` after each."""
-    for text in source.texts():
+    for number, sample in enumerate(source.texts(), start=1):
+        text = sample if isinstance(sample, str) else _rendered(sample, tokenizer, f"row {number} of {source.name}")
         yield tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] + end
+
+
+def _rendered(chat: Chat, tokenizer: Any, place: str) -> str:
+    try:
+        return render_chat(chat, tokenizer)
+    except Exception as error:  # a template refuses in its own words
+        raise DataError(
+            f"The chat template of the tokenizer refuses {place}: {one_line(error)}",
+            why="A chat is made one text as the model's own template says.",
+            fix="fix or delete the row, or give text:  --text-column with a column that holds it",
+        ) from error
 
 
 def _concatenate(samples: Iterator[list[int]], enough: int) -> list[int]:

@@ -22,7 +22,8 @@ import datasets
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, DataError, GacheckError
-from gacheck.measure.text.errors import explain_file, explain_hub, no_dataset, no_text
+from gacheck.measure.text.chats import COLUMNS, Chat, read_chat
+from gacheck.measure.text.errors import explain_file, explain_hub, no_column, no_dataset, no_file, no_text, similar_file
 
 BUILTIN = "pydoc_data.topics"
 READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -31,6 +32,7 @@ READERS |= {f"{ending}.gz": reader for ending, reader in READERS.items() if read
 # Names that `load_dataset` takes for its own readers, which would then read whatever lies in the working directory.
 RESERVED = frozenset(getattr(datasets.packaged_modules, "_PACKAGED_DATASETS_MODULES", READERS.values()))
 PARQUET_BATCH = 1000
+TEXT = "text"  # the column that nobody named
 
 Explain = Callable[[Exception], GacheckError]
 
@@ -41,11 +43,12 @@ class TextSource:
 
     Attributes:
         name: For the record and for messages.
-        texts: Start reading from the beginning; raises DataError or ResourceError where the text cannot be read.
+        texts: Start reading from the beginning, a text or a chat for every sample; raises DataError or ResourceError
+            where that cannot be read.
     """
 
     name: str
-    texts: Callable[[], Iterator[str]]
+    texts: Callable[[], Iterator[str | Chat]]
 
 
 def builtin_texts() -> Iterator[str]:
@@ -103,7 +106,8 @@ def _no_ending(path: Path) -> DataError:
     return DataError(
         f"{path} has none of the endings {endings}.",
         why="The ending says how a file is read.",
-        fix="rename or convert the file; a dataset on the hub is named  name  or  organisation/name",
+        fix=similar_file(path)
+        or "rename or convert the file; a dataset on the hub is named  name  or  organisation/name",
     )
 
 
@@ -138,7 +142,7 @@ def _reader_options(reader: str, column: str) -> dict[str, Any]:
 def _check_readable(path: Path) -> None:
     fix = "check --dataset: the path and its permissions"
     if not path.exists():
-        raise DataError(f"There is no file {path}.", why="Its ending says that --dataset names a file.", fix=fix)
+        raise no_file(path)
     if not path.is_file():
         raise DataError(f"{path} is not a file.", why="The text is read from one file.", fix=fix)
     try:
@@ -190,14 +194,16 @@ def _checked(name: str, rows: Any, column: str, explain: Explain, *, skip_empty:
     if not columns:
         raise DataError(f"{name} has no rows.", why="There is nothing to train on.", fix="choose other text")
     if column not in columns:
-        raise DataError(
-            f"{name} has no column {column!r}; it has {', '.join(map(repr, columns))}.",
-            why="One column holds the text.",
-            fix="name it with --text-column",
-        )
+        with _read_failures_as(explain):
+            first: dict[str, Any] = next(iter(rows), {})
+        chats = [each for each in COLUMNS if each in columns and read_chat(first.get(each)) is not None]
+        if column != TEXT or not chats:
+            raise no_column(name, column, columns, first)
+        column = chats[0]
+        name = f"{name} ({column})"
     selected = rows.select_columns([column])
 
-    def texts() -> Iterator[str]:
+    def texts() -> Iterator[str | Chat]:
         iterator, number = iter(selected), 0
         while True:
             with _read_failures_as(explain):
@@ -206,7 +212,10 @@ def _checked(name: str, rows: Any, column: str, explain: Explain, *, skip_empty:
                 return
             number += 1
             text = row[column]
-            if isinstance(text, str) and text.strip():
+            chat = read_chat(text)
+            if chat is not None:
+                yield chat
+            elif isinstance(text, str) and text.strip():
                 yield text
             elif not (skip_empty and isinstance(text, str)):
                 raise no_text(name, number, column, text)

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -437,7 +438,11 @@ def test_packing_by_hand() -> None:
     assert tokenizer.seen == ["ab"] * 46
     with pytest.raises(DataError, match=r"my\.txt has 135 tokens; 17 rows need 136") as raised:
         rows_of(["ab"] * 45, packing=True, max_length=8)
-    assert "--max-length" in raised.value.fix
+    assert "17 rows are the least" in raised.value.fix
+    with pytest.raises(DataError) as raised:
+        rows_of(["ab"] * 91, packing=True, max_length=32)
+    assert raised.value.fix.startswith("write  --max-length 16,")
+    rows_of(["ab"] * 91, packing=True, max_length=16)
 
 
 def test_packing_without_an_end() -> None:
@@ -455,7 +460,23 @@ def test_too_few_samples() -> None:
     with pytest.raises(DataError) as raised:
         rows_of(["ab"] * 16)
     assert raised.value.what == "my.txt has 16 samples; the plan needs 17 rows, one sample each."
-    assert "--max-steps" in raised.value.fix
+    assert "17 rows are the least" in raised.value.fix
+
+
+@pytest.mark.parametrize("options", [{}, {"per_device_train_batch_size": 2}, {"gradient_accumulation_steps": (1, 3)}])
+@pytest.mark.parametrize("num", [20, 25, 40, 60])
+def test_the_plan_that_is_advised_works(options: dict[str, object], num: int) -> None:
+    given: dict[str, object] = {"gradient_accumulation_steps": (1, 4), "max_steps": 8, "dataset": "my.txt", **options}
+    given["effective_batch_size"] = None
+    source = TextSource("my.txt", lambda: iter(["ab"] * num))
+    with pytest.raises(DataError) as raised:
+        make_rows(source, Letters(), small_config(**given))
+    advised = dict(re.findall(r"--([a-z-]+) (\d+)", raised.value.fix))
+    if not advised:
+        assert num < 20 or ("per_device_train_batch_size" in given and num < 24)
+        return
+    given |= {name.replace("-", "_"): int(value) for name, value in advised.items()}
+    assert make_rows(source, Letters(), small_config(**given)).facts.num_heldout_rows == NUM_HELDOUT_ROWS
 
 
 @pytest.mark.parametrize(("packing", "needed"), [(False, 17), (True, 51)])
