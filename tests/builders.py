@@ -184,7 +184,7 @@ def pass_record(
             num_items_in_batch=passed,
             observation=Observation(
                 rows=tuple(f"row{j}" for j in range(i * size, (i + 1) * size)),
-                num_target_tokens=m.num_target_tokens,
+                num_target_tokens=int(m.num_target_tokens),
                 num_label_tokens=m.num_label_tokens,
                 sum_nats=m.sum_nats,
                 own_mean_nats=m.sum_nats / m.num_target_tokens + m.auxiliary_nats,

@@ -166,7 +166,7 @@ def _rule(told: PassFinding, joint: Match | None) -> tuple[Rule, bool]:
 def _gradient_factors(told: PassFinding, finding: FlagFinding) -> tuple[float | None, ...]:
     assert told.step is not None
     unit = next((p.record.own_loss.unit for p in finding.passes if p.record.own_loss.unit is not None), None)
-    seen = backward(told.record, told.step, finding.hypothesis, told.number, own_is_sum=unit == "sum")
+    seen = backward(told.record, told.step, finding.hypothesis, told.number, unit=unit)
     if seen is None or not seen.backward:
         return (None,) * len(told.step.micro_batches)
     pairs = zip(seen.values, told.step.micro_batches, strict=True)

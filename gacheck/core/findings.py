@@ -18,7 +18,7 @@ from gacheck.core.measured import (
 )
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.rules.facts import Flag, Unit
+from gacheck.rules.facts import SUMS, Flag, Unit
 from gacheck.rules.gradients import GradientError, gradient_error, multipliers
 from gacheck.rules.matching import SLACK, Match, Measurement, match, relative_error
 from gacheck.rules.steps import HYPOTHESES, Hypothesis
@@ -117,7 +117,7 @@ def _is_mean(finding: FlagFinding, unit: Unit | None) -> bool:
     """
     if unit is not None:
         return True
-    answers: dict[int, list[float]] = {}
+    answers: dict[float, list[float]] = {}
     for p in finding.passes:
         if p.step is not None and not p.apart and p.number == 0:
             answers.setdefault(p.step.num_target_tokens, []).append(p.step.mean_nats)
@@ -161,7 +161,7 @@ class _Reader:
 
     def explain_pass(self, record: PassRecord, number: int = 0) -> PassFinding:
         nonfinite = is_nonfinite(record)
-        step = optimizer_step(record, self.oracle, self.hypothesis, number, own_is_sum=self.unit == "sum")
+        step = optimizer_step(record, self.oracle, self.hypothesis, number, unit=self.unit)
         ratio = _grad_norm_ratio(record, self.oracle) if number == 0 else None
         wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, self._regrouping)
         if step is None or nonfinite:
@@ -187,7 +187,7 @@ class _Reader:
         )
 
     def _backward(self, record: PassRecord, step: OptimizerStep | None, number: int) -> Measurement | None:
-        return backward(record, step, self.hypothesis, number, own_is_sum=self.unit == "sum")
+        return backward(record, step, self.hypothesis, number, unit=self.unit)
 
     @property
     def _regrouping(self) -> float:
@@ -242,8 +242,7 @@ class _Reader:
         seen = record.steps[number].gradients
         if rule is None or not seen:
             return ()
-        own_is_sum = self.unit == "sum"
-        multiplied = multipliers(rule, step, self.hypothesis, len(seen[0].with_replays), own_is_sum=own_is_sum)
+        multiplied = multipliers(rule, step, self.hypothesis, len(seen[0].with_replays), unit=self.unit)
         if multiplied is None:
             return ()
         whole = gradient_error(seen[0], multiplied)
@@ -257,7 +256,7 @@ class _Reader:
         token_mean, row_mean = RULES_BY_NAME["token_mean"], RULES_BY_NAME["row_mean"]
         if self.hypothesis == "auxiliary":
             return (replace(token_mean, auxiliary="mean"),)
-        if self.hypothesis == "plain" or self.unit == "sum":
+        if self.hypothesis == "plain" or self.unit in SUMS:
             return (token_mean,)
         own_count = RULES_BY_NAME["own_count_mean"]
         if all(map(math.isfinite, own_count.weights(step))):
@@ -356,7 +355,7 @@ class _Reader:
         Of one whose unit is not known, the milder reading is taken: rows, or micro-batches.
         """
         step = finding.step
-        if step is None or self.unit == "sum":
+        if step is None or self.unit in SUMS:
             return False
         # Somebody's own count says what it is meant over.
         if _same_shares(rule, RULES_BY_NAME["own_count_mean"], step):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.rules.facts import MicroBatchRecord
+from gacheck.rules.facts import SUMS, MicroBatchRecord, Unit
 from gacheck.rules.gradients import multiple
 from gacheck.rules.matching import Measurement
 from gacheck.rules.steps import Hypothesis
@@ -37,14 +37,14 @@ def is_nonfinite(record: PassRecord) -> bool:
 
 
 def optimizer_step(
-    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0, *, own_is_sum: bool = False
+    record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis, number: int = 0, *, unit: Unit | None = None
 ) -> OptimizerStep | None:
     """Return an optimizer step as the rules see it; None if something for it was not measured."""
     # The oracle speaks of the initial weights; a tail's step may straddle epochs, and an update between them.
     initial = number == 0 and not record.tail
     row_sums = {row.fingerprint: row.sum_nats for row in oracle.rows} if initial else {}
     seen, k = observed_step(record, number), record.accumulation_steps
-    return read_step(seen, k, hypothesis, row_sums, own_is_sum=own_is_sum)
+    return read_step(seen, k, hypothesis, row_sums, unit=unit)
 
 
 def reported_losses(record: PassRecord, step: OptimizerStep | None, number: int = 0) -> Measurement | None:
@@ -60,7 +60,7 @@ def backward(
     hypothesis: Hypothesis,
     number: int = 0,
     *,
-    own_is_sum: bool = False,
+    unit: Unit | None = None,
 ) -> Measurement | None:
     """Return what was seen of the gradient of each micro-batch; None where it was not seen of any.
 
@@ -74,7 +74,7 @@ def backward(
     if hypothesis != "auxiliary":
         own = hypothesis == "own"
         counts = [m.num_target_tokens for m in step.micro_batches]
-        grown = [_growth(m, count, own=own, is_sum=own_is_sum) for m, count in zip(seen, counts, strict=True)]
+        grown = [_growth(m, count, own=own, is_sum=unit in SUMS) for m, count in zip(seen, counts, strict=True)]
         known = [each for each in grown if each is not None]
         if len(known) == len(grown):
             weights = tuple(weight / step.num_processes for weight, _ in known)
@@ -91,7 +91,7 @@ def _measurement(step: OptimizerStep, values: Sequence[float | None], *, backwar
     return Measurement(step, known, backward) if len(known) == len(values) else None
 
 
-def _growth(micro_batch: MicroBatchRecord, count: int, *, own: bool, is_sum: bool) -> tuple[float, float] | None:
+def _growth(micro_batch: MicroBatchRecord, count: float, *, own: bool, is_sum: bool) -> tuple[float, float] | None:
     """Return the weight of a unit in what the gradients grew by, and its error; None where that is no multiple."""
     seen = micro_batch.observation
     if seen is None or seen.gradient is None:

@@ -154,13 +154,14 @@ def _data(analysis: Analysis, record: RunRecord) -> str:
     else:
         rows_per_step = config.rows_per_step(ks[0])
         batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step}/k × k)"
-    counts = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks] if rows else []
+    counts: list[float] = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks if rows]
     counts = counts or [
         p.step.num_target_tokens for f in analysis.findings for p in f.passes if p.step is not None and not p.number
     ]
     parts = [batch]
-    if any(counts):
-        tokens = f"{counts[0]:,}" if min(counts) == max(counts) else f"{min(counts):,}-{max(counts):,}"
+    if counts and max(counts) > 1:  # a sum that is meant to be one counts nothing
+        least, most = min(counts), max(counts)
+        tokens = f"{most:,.0f}" if least == most else f"{least:,.0f}-{most:,.0f}"
         parts.append(f"{tokens} {'target tokens' if record.model.task == CAUSAL_LM.name else 'targets'}")
     if record.data.max_length:
         parts.append(f"lengths {record.data.min_length}-{record.data.max_length}")

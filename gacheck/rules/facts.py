@@ -54,8 +54,10 @@ class Flag(str, Enum):
     __hash__ = str.__hash__
 
 
-Unit = Literal["tokens", "rows", "sum"]
-"""What a loss is a mean over, or that it is a sum."""
+Unit = Literal["tokens", "rows", "sum", "declared sum"]
+"""What a loss is a mean over, or that it is a sum: divided by nothing, or declared to be one by the model's config."""
+
+SUMS = ("sum", "declared sum")
 
 # How pydantic is to read and write them as parts of a record: as its own models there.
 _IN_RECORDS = {"extra": "forbid", "ser_json_inf_nan": "strings"}

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gacheck.rules.facts import GradientProducts
+from gacheck.rules.facts import SUMS, GradientProducts, Unit
 from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import OptimizerStep, Rule
 
@@ -37,7 +37,7 @@ class GradientError:
 
 
 def multipliers(
-    rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_replays: int, *, own_is_sum: bool = False
+    rule: Rule, step: OptimizerStep, hypothesis: Hypothesis, num_replays: int, *, unit: Unit | None = None
 ) -> tuple[float, ...] | None:
     """Return a rule's multiplier of each replay's gradient; None if the replays do not tell.
 
@@ -47,10 +47,10 @@ def multipliers(
         hypothesis: What the training is taken to minimise.
         num_replays: k where every replay is of plain cross-entropy, or all of the own loss; 2 k where there are both,
             first the plain ones.
-        own_is_sum: What a replay of the own loss is the gradient of is no mean, but a sum.
+        unit: What a replay of the own loss is the gradient of is a mean over, or that it is a sum.
     """
     count = len(step.micro_batches)
-    is_sum = own_is_sum and hypothesis == "own"
+    is_sum = unit in SUMS and hypothesis == "own"
     weights = [w * (1 if is_sum else m.num_target_tokens) for w, m in zip(rule.weights(step), step.micro_batches)]
     share = rule.auxiliary_share(step)
     if not all(map(math.isfinite, weights)) or num_replays not in (count, 2 * count):

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from gacheck.rules.facts import MicroBatchRecord, Observation
+from gacheck.rules.facts import SUMS, MicroBatchRecord, Observation, Unit
 from gacheck.rules.table import MicroBatch, OptimizerStep
 
 Hypothesis = Literal["plain", "own", "auxiliary"]
@@ -29,7 +29,7 @@ def optimizer_step(
     hypothesis: Hypothesis = "plain",
     row_sums: Mapping[str, float] | None = None,
     *,
-    own_is_sum: bool = False,
+    unit: Unit | None = None,
 ) -> OptimizerStep | None:
     """Return an optimizer step as the rules see it; None if something for it was not measured.
 
@@ -38,18 +38,19 @@ def optimizer_step(
         accumulation_steps: k as configured.
         hypothesis: What the model is taken to minimise.
         row_sums: Fingerprint of a row → its S, nats, where an oracle knows it.
-        own_is_sum: What the same code returns for a micro-batch is no mean, but a sum.
+        unit: What the same code returns for a micro-batch is a mean over, or that it is a sum.
     """
-    counts = _num_units(micro_batches) if hypothesis == "own" else _num_targets(micro_batches)
+    counts = _num_units(micro_batches, unit) if hypothesis == "own" else _num_targets(micro_batches)
     read = [
-        _micro_batch(each, hypothesis, row_sums or {}, own_is_sum, count) for each, count in zip(micro_batches, counts)
+        _micro_batch(each, hypothesis, row_sums or {}, unit in SUMS, count)
+        for each, count in zip(micro_batches, counts)
     ]
     known = tuple(each for each in read if each is not None)
     return OptimizerStep(known, accumulation_steps) if known and len(known) == len(read) else None
 
 
 def _micro_batch(
-    record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float], own_is_sum: bool, count: int
+    record: MicroBatchRecord, hypothesis: Hypothesis, row_sums: Mapping[str, float], own_is_sum: bool, count: float
 ) -> MicroBatch | None:
     seen = record.observation
     if seen is None:
@@ -80,12 +81,17 @@ def _micro_batch(
     )
 
 
-def _num_targets(micro_batches: Sequence[MicroBatchRecord]) -> list[int]:
+def _num_targets(micro_batches: Sequence[MicroBatchRecord]) -> list[float]:
     return [0 if m.observation is None else m.observation.num_target_tokens for m in micro_batches]
 
 
-def _num_units(micro_batches: Sequence[MicroBatchRecord]) -> list[int]:
-    """Return what an objective may be a mean over: target tokens, or rows where a loss needs none of them."""
+def _num_units(micro_batches: Sequence[MicroBatchRecord], unit: Unit | None) -> list[float]:
+    """Return what an objective may be a mean over: target tokens, or rows where a loss needs none of them.
+
+    A sum that is meant to be one is a mean over a single thing, the whole step.
+    """
+    if unit == "declared sum":
+        return [1 / len(micro_batches)] * len(micro_batches)
     targets = _num_targets(micro_batches)
     seen = [m.observation for m in micro_batches]
     # A training without labels has no targets; and pairs, say, have a loss of their own also where none is scored.

@@ -74,7 +74,7 @@ class MicroBatch:
     """S_m, n_m, u_m, c_m, a_m and r_m of one micro-batch; r_m is 0 where it is not known."""
 
     sum_nats: float
-    num_target_tokens: int
+    num_target_tokens: float
     num_label_tokens: int
     num_items_in_batch: float | None = None
     auxiliary_nats: float = 0.0
@@ -108,7 +108,7 @@ class OptimizerStep:
         return len(self.micro_batches) < self.accumulation_steps * self.num_processes
 
     @property
-    def num_target_tokens(self) -> int:
+    def num_target_tokens(self) -> float:
         """N."""
         return sum(m.num_target_tokens for m in self.micro_batches)
 
@@ -227,7 +227,7 @@ def _is_aligned(step: OptimizerStep) -> bool:
     return counts in ({step.num_target_tokens}, {step.num_label_tokens})
 
 
-def _per_process(step: OptimizerStep, num_tokens: int) -> float:
+def _per_process(step: OptimizerStep, num_tokens: float) -> float:
     """Divide by a process's own count; the mean over the processes follows."""
     return _over(1, step.num_processes * num_tokens)
 

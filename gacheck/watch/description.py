@@ -154,6 +154,12 @@ def describe_training(trainer: Any) -> dict[str, Any]:
     }
 
 
+def declares_sum(model: Any) -> bool:
+    """Whether a model's config says that its loss is a sum, as `ctc_loss_reduction` does of speech models."""
+    fields = vars(getattr(base_model(model), "config", None) or object).items()
+    return any(name.endswith("loss_reduction") and value == "sum" for name, value in fields)
+
+
 def runs_own_code(trainer: Any) -> bool:
     """Whether any of what computes a training's loss is somebody's own, of which nothing is known."""
     parts = (trainer.training_step, trainer.compute_loss, type(base_model(trainer.model)))

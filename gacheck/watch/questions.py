@@ -9,6 +9,7 @@ from typing import Any
 
 from gacheck.rules.facts import CodeLocation, OwnLossFacts, Unit
 from gacheck.watch.batches import num_rows
+from gacheck.watch.description import declares_sum
 from gacheck.watch.replays import ask_location, find_unit, returns_k_times
 from gacheck.watch.seen import Seen
 
@@ -80,4 +81,5 @@ class Questions:
         others = [each.replayed for each in seen if each.replayed is not None and each.is_other]
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
-        return find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
+        found = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
+        return "declared sum" if found in (None, "sum") and declares_sum(self._trainer.model) else found

@@ -64,7 +64,8 @@ def _limits(case: Case) -> Iterator[str]:
 def _other_readings(case: Case) -> tuple[Rule, ...]:
     """Return the rules that predict the same on this data, without those that could not predict anything else."""
     found = case.auto.forward if case.auto else None
-    if case.auto is None or found is None or found.rule is None:
+    declared = any(p.record.own_loss.unit == "declared sum" for p in case.auto.passes) if case.auto else False
+    if case.auto is None or found is None or found.rule is None or declared:
         return ()
     steps = [p.step for p in case.auto.passes if p.step is not None]
     same_rows = all(len({m.num_rows for m in step.micro_batches}) == 1 for step in steps)

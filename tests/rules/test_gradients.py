@@ -83,10 +83,10 @@ def test_multipliers(
 )
 def test_multipliers_of_a_loss_that_is_a_sum(rule: str, multiplied: Vector) -> None:
     # What the replay is the gradient of is the sum itself, and not the mean.
-    assert multipliers(RULES_BY_NAME[rule], STEP, "own", 4, own_is_sum=True) == pytest.approx((0, 0, *multiplied))
+    assert multipliers(RULES_BY_NAME[rule], STEP, "own", 4, unit="sum") == pytest.approx((0, 0, *multiplied))
     # Of cross-entropy it is the mean, whatever the own loss is.
     plain = multipliers(RULES_BY_NAME[rule], STEP, "plain", 4)
-    assert multipliers(RULES_BY_NAME[rule], STEP, "plain", 4, own_is_sum=True) == plain
+    assert multipliers(RULES_BY_NAME[rule], STEP, "plain", 4, unit="sum") == plain
 
 
 @pytest.mark.parametrize(
