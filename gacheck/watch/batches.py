@@ -14,6 +14,15 @@ from gacheck.rules.task import IGNORE_INDEX
 Batch = dict[str, torch.Tensor]
 
 
+class Prepared(dict[str, Any]):
+    """A micro-batch as `compute_loss` is given it, where what `training_step` is given has no names: prompts, say."""
+
+
+def prepared(trainer: Any, inputs: Any) -> Any:
+    """Return a micro-batch as `compute_loss` is given it; a copy, as code may take it apart."""
+    return fresh(inputs) if isinstance(inputs, Prepared) else trainer._prepare_inputs(fresh(inputs))
+
+
 def num_rows(batch: Mapping[str, Any]) -> int:
     """Return the size of the first dimension that most of a batch's values have; 0 where they have none."""
     sizes = [len(value) for value in batch.values() if isinstance(value, (list, tuple)) or _has_rows(value)]

@@ -30,7 +30,7 @@ from gacheck.rules.facts import (
 from gacheck.rules.gradients import gradient_error, multipliers
 from gacheck.rules.steps import HYPOTHESES, optimizer_step
 from gacheck.rules.table import RULES_BY_NAME
-from gacheck.watch.batches import Batch, batch_fingerprints, count_labels, fresh, num_rows
+from gacheck.watch.batches import Batch, Prepared, batch_fingerprints, count_labels, fresh, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.description import hooked_parameters
 from gacheck.watch.gradients import ReplayGradients, decode, encode
@@ -165,7 +165,9 @@ class Probe:
         value = float(loss.detach() if loss.numel() == 1 else loss.detach().mean())
         if again is not None:
             self._compare(*again, value, seen)
-        if seen is not None and seen.num_asked != 1:
+        if seen is not None:
+            self._check_names(seen)
+        if seen is not None and seen.num_asked != 1 and not isinstance(seen.inputs, Prepared):
             # What its step means by the whole micro-batch is not asked of `compute_loss`: its cross-entropy may tell.
             start = seen.reader.start if seen.reader is not None else None
             self._replay(seen, Question(seen.inputs, start=start))
@@ -219,11 +221,8 @@ class Probe:
             self.trouble.append(error)
 
     def _begin(self, inputs: Any, stack: ExitStack) -> Seen | None:
-        if not isinstance(inputs, Mapping):
-            self.trouble.append(ValueError("its micro-batches are no mappings of names to tensors"))
-            return None
-        # Code may take apart what it is given.
-        seen = Seen(fresh(inputs))
+        # Code may take apart what it is given. What has no names is known once `compute_loss` is asked.
+        seen = Seen(fresh(inputs) if isinstance(inputs, Mapping) else Prepared())
         if has_labels(seen.inputs):
             with self._guarded():
                 seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, self.shifts)
@@ -242,9 +241,11 @@ class Probe:
         def asked(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             if not self._is_replaying:
                 seen.num_asked += 1
+                if isinstance(seen.inputs, Prepared) and isinstance(inputs, Mapping):
+                    seen.inputs = Prepared(fresh(inputs))
                 if seen.num_asked == 1:
                     count = kwargs.get("num_items_in_batch", args[1] if len(args) > 1 else None)
-                    self._replay(seen, Question(seen.inputs, inputs, is_counted=self._may_count(count)))
+                    self._replay(seen, Question(seen.inputs, inputs, is_counted=self._may_count(count, seen)))
             return own(model, inputs, *args, **kwargs)
 
         trainer.compute_loss = asked
@@ -257,9 +258,13 @@ class Probe:
                 else:
                     del trainer.compute_loss
 
-    def _may_count(self, count: Any) -> bool:
+    def _may_count(self, count: Any, seen: Seen) -> bool:
         # With several processes the Trainer multiplies by their number where it is handed a count.
-        return count is not None and not self._is_distributed
+        return count is not None and not self._is_distributed and not isinstance(seen.inputs, Prepared)
+
+    def _check_names(self, seen: Seen) -> None:
+        if isinstance(seen.inputs, Prepared) and not seen.inputs:
+            self.trouble.append(ValueError("its micro-batches are no mappings of names to tensors"))
 
     def _replay(self, seen: Seen, question: Question) -> None:
         self._is_replaying = True
@@ -452,6 +457,8 @@ class Probe:
         trainer, sketcher = self._trainer, self._sketcher
         if sketcher is None or self._rounding is None or not hasattr(trainer, "model_accepts_loss_kwargs"):
             return None
+        if any(isinstance(each.inputs, Prepared) for each in seen):
+            return None  # preparing them anew would draw others
         if hooked_parameters(trainer.model):
             return None  # those hooks sleep while a step is tried, so that it would not be the training's
         tried = step_at_other_flag(

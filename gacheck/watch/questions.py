@@ -82,4 +82,6 @@ class Questions:
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
         found = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
-        return "declared sum" if found in (None, "sum") and declares_sum(self._trainer.model) else found
+        # Who hands over the step's count with every micro-batch divides by that.
+        is_declared = declares_sum(self._trainer.model) or all("num_items_in_batch" in each.inputs for each in seen)
+        return "declared sum" if found in (None, "sum") and is_declared else found

@@ -18,7 +18,7 @@ import torch
 
 from gacheck.rules.facts import CodeLocation, Unit
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import count_targets, fresh, joined, num_rows, repeats, rows_of
+from gacheck.watch.batches import count_targets, fresh, joined, num_rows, prepared, repeats, rows_of
 from gacheck.watch.cross_entropy import (
     align,
     by_position,
@@ -204,7 +204,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
             count, is_own = own_count(trainer, question.inputs, shifts=shifts is not False)
         batch = fresh(question.prepared)
         if batch is None:
-            batch = trainer._prepare_inputs(fresh(question.inputs))
+            batch = prepared(trainer, question.inputs)
         start = RandomState.now(trainer.model)
         labels, collated = _labels(batch)
         dims = 3 if labels is None else labels.dim() + 1
@@ -389,7 +389,7 @@ def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) 
     sketches = []
     for factor in (1.0, OTHER_SCALE):
         with aside(trainer):
-            loss = own_mean(trainer, trainer._prepare_inputs(fresh(inputs)), shifts=True)
+            loss = own_mean(trainer, prepared(trainer, inputs), shifts=True)
             found = _gradient(loss.mean(), sketcher, scale * factor)
             sketches.append(sketcher.nothing() if found is None else found)
     norm = float(sketches[0].norm())
@@ -453,7 +453,7 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
         inputs = functools.reduce(joined, batches[-MOST_ROWS_APART:])
     with torch.no_grad(), aside(trainer):
         trainer.model.eval()
-        batch = trainer._prepare_inputs(fresh(inputs))
+        batch = prepared(trainer, inputs)
         rows = min(num_rows(batch), MOST_ROWS_APART)
         if rows < 2:
             return None
@@ -484,7 +484,7 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
 def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
     """Return whether the model's own loss shifts the labels; None where it has none that tells."""
     with aside(trainer):
-        batch = trainer._prepare_inputs(fresh(inputs))
+        batch = prepared(trainer, inputs)
         outputs = trainer.model(**batch)
         labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
         if labels is None or loss is None or logits is None or not loss.requires_grad:
@@ -498,10 +498,10 @@ def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) ->
     """Whether the own code returns k times as much when it is asked with k as configured."""
     k = trainer.args.gradient_accumulation_steps
     with torch.no_grad(), untouched(trainer), trainer.compute_loss_context_manager():
-        batch = trainer._prepare_inputs(fresh(inputs))
+        batch = prepared(trainer, inputs)
         configured = float(own_mean(trainer, batch, shifts=shifts).mean())
     with torch.no_grad(), aside(trainer):
-        alone = float(own_mean(trainer, trainer._prepare_inputs(fresh(inputs)), shifts=shifts).mean())
+        alone = float(own_mean(trainer, prepared(trainer, inputs), shifts=shifts).mean())
     return k > 1 and bool(alone) and abs(configured / alone / k - 1) <= UNIT_FITS
 
 
@@ -517,7 +517,7 @@ def ask_location(
         shifts: Whether the loss shifts the labels.
     """
     with torch.no_grad(), untouched(trainer, start), trainer.compute_loss_context_manager():
-        inputs = trainer._prepare_inputs(fresh(given))
+        inputs = prepared(trainer, given)
         watching = ScalarTrace(trainer.model, trainer)
         with watching:
             loss = own_mean(trainer, inputs, shifts=shifts)

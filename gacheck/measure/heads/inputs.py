@@ -19,6 +19,8 @@ FRAMES = 64
 """Of a spectrogram whose length the config leaves open."""
 SAMPLES_PER_FRAME = 320
 """Of a waveform, for each position that comes out; what the convolutions of wav2vec 2.0 take."""
+POSITIONS_OF_A_SOUND = (14, 24)
+"""From how many on, and below how many: more than twice as many as there are labels to be found among them."""
 POSITIONS = frozenset({"max_position_embeddings", "max_target_positions", "n_positions", "n_ctx"})
 SPARE = 2
 """Positions that some types keep for padding."""
@@ -121,7 +123,7 @@ def _wave(maker: Maker, row: Row) -> torch.Tensor:
     bins = maker.field("num_mel_bins")
     if bins and maker.field("max_length") and not maker.field("conv_dim"):
         return maker.normal(int(maker.field("max_length")), int(bins))
-    return maker.normal(SAMPLES_PER_FRAME * (maker.longest + maker.length()))
+    return maker.normal(SAMPLES_PER_FRAME * maker.integer(*POSITIONS_OF_A_SOUND))
 
 
 def _boxes(maker: Maker, row: Row) -> torch.Tensor:

@@ -51,6 +51,11 @@ def class_for(task: str, config_class: type) -> Any:
     return found[0] if isinstance(found, tuple) else found
 
 
+def class_names(task: str) -> list[str]:
+    """Return the names of the classes that a task's auto class makes, in order."""
+    return sorted(_class_names(auto_classes()[task]))
+
+
 @cache
 def _class_names(auto: Any) -> frozenset[str]:
     names = auto._model_mapping._model_mapping.values()

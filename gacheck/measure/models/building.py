@@ -111,8 +111,8 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
         ConfigError: There is no such task, or the model's type has no head for it.
     """
     task = config.task
-    if task is not None and task not in auto_classes():
-        raise _no_task(task)
+    if task is not None:
+        check_task(task)
     if config.model_class is not None:
         return Head(import_model_class(config.model_class), model_config, task or CAUSAL_LM.name)
     if config.trust_remote_code and hasattr(model_config, "auto_map"):
@@ -145,9 +145,16 @@ def _head_of(task: str, model_config: Any) -> Any:
     )
 
 
-def _no_task(task: str) -> ConfigError:
+def check_task(task: str) -> None:
+    """Refuse a task that no auto class is made for.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if task in auto_classes():
+        return
     close = difflib.get_close_matches(task, auto_classes(), n=3)
-    return ConfigError(
+    raise ConfigError(
         f"There is no task {task!r}.",
         why="A task is called as the auto class that makes its heads: AutoModelForTokenClassification makes those of "
         "token-classification.",

@@ -38,12 +38,25 @@ def _ok_cause(case: Case) -> str:
 def _other_objective(case: Case) -> str:
     factor = case.record.setup.label_smoothing_factor
     reason = f" (label_smoothing_factor {factor:g})" if factor else ""
-    name = case.rule.name if case.rule is not None else ""
-    weighed = {"row_mean": "a mean over rows", "mean_of_means": "a mean over the micro-batches"}
     return (
         f"The loss is meant to differ from cross-entropy{reason}. Held against what the same code returns for one "
-        f"micro-batch, it is {weighed.get(name, 'token-weighted')}."
+        f"micro-batch, it is {_weighed(case)}."
     )
+
+
+def _weighed(case: Case) -> str:
+    """Say what another objective is a mean over."""
+    units = {p.record.own_loss.unit for p in case.auto.passes} if case.auto is not None else set()
+    if "declared sum" in units:
+        return "the sum that the model's config declares"
+    name = case.rule.name if case.rule is not None else ""
+    if name in ("row_mean", "mean_of_means"):
+        return {"row_mean": "a mean over rows", "mean_of_means": "a mean over the micro-batches"}[name]
+    seen = (
+        [m.observation for p in case.auto.passes for s in p.record.steps for m in s.micro_batches] if case.auto else []
+    )
+    scored = any(o.num_target_tokens for o in seen if o is not None)
+    return "token-weighted" if scored else "a mean over rows"
 
 
 def _none_needed(case: Case) -> Fix:
