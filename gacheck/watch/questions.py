@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gacheck.rules.facts import CodeLocation, OwnLossFacts, Unit
-from gacheck.watch.batches import num_rows
+from gacheck.watch.batches import Prepared, num_rows
 from gacheck.watch.description import declares_sum
 from gacheck.watch.replays import ask_location, find_unit, returns_k_times
 from gacheck.watch.seen import Seen
@@ -78,10 +78,10 @@ class Questions:
         return tuple(map(any, zip(*everywhere))) if everywhere is not None else (False,) * len(here)
 
     def _find_unit(self, seen: Sequence[Seen], *, shifts: bool) -> Unit | None:
+        if any(isinstance(each.inputs, Prepared) for each in seen):
+            return None  # what was prepared for a whole step, its count among it, says nothing of single rows
         others = [each.replayed for each in seen if each.replayed is not None and each.is_other]
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
         found = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
-        # Who hands over the step's count with every micro-batch divides by that.
-        is_declared = declares_sum(self._trainer.model) or all("num_items_in_batch" in each.inputs for each in seen)
-        return "declared sum" if found in (None, "sum") and is_declared else found
+        return "declared sum" if found in (None, "sum") and declares_sum(self._trainer.model) else found

@@ -66,6 +66,7 @@ def _none_needed(case: Case) -> Fix:
     reason = {
         "MEAN_OF_MEANS": "short micro-batches would weigh too much",
         "SCALED_BY_ACCUMULATION": "the loss would be k times too large",
+        "DIVIDED_TWICE": "the loss would be k times too small",
         "LOSS_KWARGS_REJECTED": "the model refuses the argument",
     }.get(other.codes[0], other.codes[0])
     return Fix(f"None. Do not set the flag to {other.flag.is_on} here: {reason}{_size_of_change(case)}.")
