@@ -142,7 +142,7 @@ def incomplete_sections(text: str) -> Iterator[str]:
         if f"[{code}](#{code.lower()})" not in text:
             yield f"{code}: the list above has no link to it"
         # OK alone is its own word.
-        if not re.search(rf"\b{code}\b(: | \(|  the loss)", "".join(FENCE.findall(section))):
+        if not re.search(rf"\b{code}\b(: | \(| +the loss)", "".join(FENCE.findall(section))):
             yield f"{code}: no output below it has this verdict"
 
 
