@@ -331,3 +331,43 @@ def test_a_loss_that_no_logits_reach_is_taken_to_shift() -> None:
     logits, apart = watched_logits(), torch.ones((), requires_grad=True) * 2
     for seen in (logits, logits.detach()):
         assert find_alignment(apart, seen, LABELS) == FoundAlignment(shifts=True, is_clear=False)
+
+
+# --- one class a row ------------------------------------------------------------------------------------------------
+
+CLASSES = torch.tensor([2, 0, 1, 2])
+
+
+def scores() -> torch.Tensor:
+    return torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
+
+
+def test_one_class_a_row_is_a_row_of_one_position() -> None:
+    logits, labels = scores(), torch.tensor([2, 0, IGNORED, 2])
+    exact = functional.cross_entropy(logits.double(), labels, reduction="none")
+
+    assert row_sums(logits.detach(), labels, shifts=False) == pytest.approx(exact.tolist())
+    assert align(logits, labels, shifts=False).counts == [1, 1, 0, 1]
+    assert measure(logits, align(logits, labels, shifts=False))[0] == pytest.approx(exact.tolist())
+    assert count_targets(labels, shifts=True) == count_targets(labels, shifts=False) == 3
+
+
+def test_the_weight_of_a_class_is_read_at_its_logits() -> None:
+    logits = scores()
+    through = logits * 1.0  # whose graph is watched
+    reader = LogitsReader(CLASSES, shifts=False)
+    reader.read(through)
+    (functional.cross_entropy(through, CLASSES, reduction="sum") / 7).backward()
+    found = reader.weight()
+
+    assert found is not None
+    assert found.weight == pytest.approx(1 / 7)
+    assert found.spread < 1e-5
+    assert reader.num_targets == 4
+
+
+def test_logits_of_rows_are_no_logits_of_tokens() -> None:
+    outputs = SimpleNamespace(logits=scores().detach())
+
+    assert find_logits(outputs) is None
+    assert find_logits(outputs, 2) is outputs.logits
