@@ -12,7 +12,7 @@ from gacheck.config import OBJECT_NAME
 from gacheck.errors import RecordError, one_line
 from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
-from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassRecord
+from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag, StepRecord, WatchedTraining
 
@@ -60,7 +60,7 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         setup=_setup(training),
         oracle=OracleRecord.of_watched(training),
         passes=(_pass(training, training.loss_kwargs, training.steps),),
-        tried=() if training.tried is None else (_pass(training, training.loss_kwargs.other, (training.tried,)),),
+        tried=_tried(training),
         num_observed_steps=training.num_steps,
         num_processes_seen=training.num_processes_seen,
         unseen=training.unseen,
@@ -99,6 +99,17 @@ def _model(training: WatchedTraining) -> ModelFacts:
         has_loss_type=training.has_loss_type,
         built_by_auto_class=training.built_by_auto_class,
     )
+
+
+def _tried(training: WatchedTraining) -> tuple[PassRecord, ...]:
+    """Make the pass at the other value of the flag: what was tried, or that the model refuses it."""
+    if training.tried is not None:
+        return (_pass(training, training.loss_kwargs.other, (training.tried,)),)
+    if training.tried_refused is None:
+        return ()
+    error = PassError(kind="TypeError", message=training.tried_refused, rejects_num_items_in_batch=True)
+    failed = _pass(training, training.loss_kwargs.other, ())
+    return (failed.model_copy(update={"status": "failed", "error": error}),)
 
 
 def _pass(training: WatchedTraining, flag: Flag, steps: tuple[StepRecord, ...]) -> PassRecord:

@@ -252,6 +252,8 @@ class WatchedTraining:
     unseen: tuple[str, ...]
     """What could not be seen, and why."""
     seconds: float
+    tried_refused: str | None = None
+    """What the model said when the other value of the flag handed it `num_items_in_batch`, if it refused that."""
     model_shifts: bool | None = None
     """Whether the model's own loss shifts the labels; None where that was not told."""
     labels_are_inputs: bool | None = None

@@ -74,6 +74,7 @@ class Probe:
         model_shifts: Whether the model's own loss shifts the labels, where the training's does not.
         labels_are_inputs: Whether the labels are then the inputs of the same positions.
         tried: The first step that is wrong, done once more at the other value of the flag.
+        tried_refused: What the model said at that value, where it refuses `num_items_in_batch`.
         repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
     """
 
@@ -111,6 +112,7 @@ class Probe:
         self.model_shifts: bool | None = None
         self.labels_are_inputs: bool | None = None
         self.tried: StepRecord | None = None
+        self.tried_refused: str | None = None
         self.repeat_error: float | None = None
 
         @functools.wraps(self._training_step)
@@ -419,8 +421,12 @@ class Probe:
         noise = self._rounding.of(gradient, seen, self._loss_scale)
         products = replays.products(gradient, noise, names, suspects)
         if self._locate and not is_right and self.tried is None and not self._is_distributed:
-            with suppress(Exception):
+            try:
                 self.tried = self._try_other_flag(known, seen, replays)
+            except TypeError as error:
+                self.tried_refused = one_line(error) if "num_items_in_batch" in str(error) else None
+            except Exception:  # what cannot be tried is not known
+                self.tried = None
         if self._rounding.rescaled is None and not any(_is_exact(products, each) for each in suspects):
             # That with most targets: one without any has no gradient.
             most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))

@@ -98,6 +98,7 @@ class Watch:
             num_steps=self._num_steps,
             steps=tuple(probe.steps),
             tried=probe.tried,
+            tried_refused=probe.tried_refused,
             loss_location=probe.location,
             unseen=tuple(dict.fromkeys(unseen)),
             seconds=time.perf_counter() - self._started,

@@ -227,7 +227,7 @@ GPT2 = {
 }  # fmt: skip
 MODERN = {**SMALL, "reference_compile": False, "attn_implementation": "eager", "max_position_embeddings": 64}
 
-HEADS = (
+_ALL = (
     Head("BertForSequenceClassification", {**BERT, **SORTING}, lambda: text(one_class)),
     Head(
         "BertForSequenceClassification",
@@ -251,3 +251,6 @@ HEADS = (
     Head("BertForQuestionAnswering", BERT, answers, depends=True),
     Head("LlamaForQuestionAnswering", LLAMA, answers, depends=True),
 )
+
+HEADS = tuple(head for head in _ALL if hasattr(transformers, head.class_name))
+"""Those that the installed release has."""

@@ -15,7 +15,7 @@ from tests.known.training import Training
 pytestmark = pytest.mark.usefixtures("no_traces")
 
 
-class Draws(Trainer):
+class Draws(Trainer):  # type: ignore[misc]
     """Its loss is a mean over rows that are drawn for the prompts."""
 
     loss_is_scaled_for_ga = False
