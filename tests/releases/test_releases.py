@@ -213,6 +213,8 @@ def test_the_training_layer_passes_its_own_tests(release: str) -> None:
         "tests/measure/models",
         "tests/measure/test_session.py",
         "tests/watch/test_probe.py",
+        # What a head comes to under a release is told there by a bare Trainer.
+        "tests/known/test_heads.py",
     )
     done = run_in(release, "python", "-m", "pytest", *tests, cwd=CHECKOUT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
