@@ -26,6 +26,7 @@ TEST_TOOLS = (*FAST_TEST_TOOLS, "peft>=0.13")
 INTEGRATIONS = {
     "llamafactory-0.9.3": ("llamafactory==0.9.3", "transformers==4.50.3", TORCH, "pyarrow<20", "pillow"),
     "trl": ("trl", "transformers", "peft", TORCH, "pillow"),
+    "sentence-transformers": ("sentence-transformers", "transformers", "accelerate", "datasets", TORCH),
 }
 
 
