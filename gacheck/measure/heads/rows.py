@@ -96,7 +96,8 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) ->
                 return recipe
             refusals.append("its forward returned no loss")
             break
-    raise NoRecipe(refusals[0])
+    # What labels of some kind would need, and this head has not, is no demand of its own.
+    raise NoRecipe(next((each for each in refusals if not each.startswith("KeyError")), refusals[0]))
 
 
 def _main_inputs(model: Any, parameters: Any) -> tuple[str, ...]:

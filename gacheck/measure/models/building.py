@@ -87,6 +87,22 @@ def named_class(name: str) -> Any:
     return found if is_model and _has_config(found) and _takes_labels(found) else None
 
 
+def check_head(name: str) -> None:
+    """Refuse the name of a class of transformers that has no loss.
+
+    Raises:
+        ModelError: It has none.
+    """
+    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
+    if isinstance(found, type) and issubclass(found, PreTrainedModel):
+        model_type = getattr(found.config_class, "model_type", "TYPE") if _has_config(found) else "TYPE"
+        raise ModelError(
+            f"{name} has no loss.",
+            why="Its forward takes no labels: it is a part of other models, or for inference alone.",
+            fix=f"name a class with a head, as  gacheck models --task TASK  lists them, or a type:  tiny:{model_type}",
+        )
+
+
 def _has_config(model_class: Any) -> bool:
     return model_class.config_class is not None
 

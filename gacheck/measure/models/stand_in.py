@@ -16,7 +16,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ModelError
 from gacheck.measure.heads.tasks import is_causal
-from gacheck.measure.models.building import build, cannot_be_built, find_head, named_class
+from gacheck.measure.models.building import build, cannot_be_built, check_head, find_head, named_class
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
 from gacheck.measure.models.shrinking import PAD, shrink
 from gacheck.measure.models.tokenizer import VOCABULARY, byte_tokenizer
@@ -36,6 +36,8 @@ class StandIn:
         self._config = config
         name = config.model.removeprefix(STAND_IN_PREFIX)
         named = None if name in CONFIG_MAPPING else named_class(name)
+        if named is None and name not in CONFIG_MAPPING:
+            check_head(name)
         model_type = name if named is None else named.config_class.model_type
         self._model_config = tiny_config(model_type, VOCABULARY)
         prepare_config(self._model_config, config)

@@ -138,5 +138,8 @@ def test_a_type_without_a_language_model_names_its_heads() -> None:
     assert "image-classification" in str(caught.value)
 
 
-def test_a_base_model_alone_is_no_name_of_a_head() -> None:
-    assert named_class(BertModel.__name__) is None
+def test_a_base_model_is_refused_by_name() -> None:
+    with pytest.raises(ModelError) as caught:
+        open_model(config(model=f"tiny:{BertModel.__name__}"))
+    assert "BertModel has no loss" in str(caught.value)
+    assert "tiny:bert" in str(caught.value)
