@@ -82,9 +82,8 @@ def _first(classes: str | tuple[str, ...]) -> str:
 
 def named_class(name: str) -> Any:
     """Return the class of transformers of a name that has a head; None where there is none."""
-    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
-    is_model = isinstance(found, type) and issubclass(found, PreTrainedModel)
-    return found if is_model and _has_config(found) and _takes_labels(found) else None
+    found = _model_class(name)
+    return found if found is not None and found.config_class is not None and _takes_labels(found) else None
 
 
 def check_head(name: str) -> None:
@@ -93,18 +92,20 @@ def check_head(name: str) -> None:
     Raises:
         ModelError: It has none.
     """
-    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
-    if isinstance(found, type) and issubclass(found, PreTrainedModel):
-        model_type = getattr(found.config_class, "model_type", "TYPE") if _has_config(found) else "TYPE"
+    found = _model_class(name)
+    if found is not None:
         raise ModelError(
             f"{name} has no loss.",
             why="Its forward takes no labels: it is a part of other models, or for inference alone.",
-            fix=f"name a class with a head, as  gacheck models --task TASK  lists them, or a type:  tiny:{model_type}",
+            fix="name a class with a head, as  gacheck models --task TASK  lists them, or a type:  "
+            f"tiny:{getattr(found.config_class, 'model_type', 'TYPE')}",
         )
 
 
-def _has_config(model_class: Any) -> bool:
-    return model_class.config_class is not None
+def _model_class(name: str) -> Any:
+    """Return the model class of transformers of a name; None where there is none."""
+    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
+    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
 
 
 def _takes_labels(model_class: Any) -> bool:
