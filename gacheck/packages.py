@@ -25,21 +25,28 @@ _SAYINGS = [
         r"No module named ['\"]([\w.]+)['\"]",
     )
 ]
+# What code looks up before it says that a package is missing.
+LOOKUPS = (ImportError, LookupError, AttributeError)
 _SPEAKS_OF_ONE = re.compile(r"install|not found in your environment|No module named", re.IGNORECASE)
 
 
 def missing_package(error: BaseException) -> str | None:
     """Return the name by which pip knows the package for want of which an error was raised; None if it was not."""
-    for each in causes(error):
-        if isinstance(each, ModuleNotFoundError) and each.name:
-            root = each.name.partition(".")[0]
-            return None if is_here(root) else _NAMES.get(root, root)
-        if isinstance(each, ImportError) or _SPEAKS_OF_ONE.search(str(each)):
-            said = (found[1] for saying in _SAYINGS if (found := saying.search(str(each))))
-            name = next((name.strip(".") for name in said if not is_here(_module_of(name))), None)
-            if name:
-                return name
-    return None
+    chain = list(causes(error))
+    # What was wanted for a second way, once the first had failed, is not why it failed: a damaged file is.
+    if not isinstance(chain[-1], LOOKUPS) and _package_of(chain[-1]) is None:
+        return None
+    return next((name for each in chain if (name := _package_of(each))), None)
+
+
+def _package_of(error: BaseException) -> str | None:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        root = error.name.partition(".")[0]
+        return None if is_here(root) else _NAMES.get(root, root)
+    if not isinstance(error, ImportError) and not _SPEAKS_OF_ONE.search(str(error)):
+        return None
+    said = (found[1] for saying in _SAYINGS if (found := saying.search(str(error))))
+    return next((name.strip(".") for name in said if not is_here(_module_of(name))), None)
 
 
 def not_installed(package: str, error: BaseException, needed_by: str) -> PackageError:

@@ -92,3 +92,14 @@ def test_the_fix_installs_it() -> None:
     assert error.exit_code == 2
     assert error.what == "GaLore is not installed, and --optim galore needs it."
     assert error.fix == "pip install git+https://github.com/a/GaLore"
+
+
+def test_what_a_second_way_would_need_is_not_why_the_first_failed() -> None:
+    error = ImportError("requires the nosuchpackage library but it was not found in your environment")
+    assert missing_package(error) == "nosuchpackage"
+
+    error.__context__ = KeyError("looked up first")
+    assert missing_package(error) == "nosuchpackage"
+
+    error.__context__ = Exception("EOF while parsing a value at line 1 column 1")
+    assert missing_package(error) is None
