@@ -73,6 +73,7 @@ HARD: dict[str, Any] = {
     "label_smoothing_factor": 0.1,
     "compute_loss_func": "my:loss",
     "trainer_class": "my:Trainer",
+    "task": "token-classification",
     "short_last_step": True,
     "seed": 7,
     "dtype": "float64",

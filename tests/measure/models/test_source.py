@@ -84,7 +84,7 @@ def test_dropout_that_no_config_reaches_is_silenced(monkeypatch: pytest.MonkeyPa
         model.fixed, model.dropout_rate = torch.nn.Dropout(0.3), 0.3
         return model
 
-    monkeypatch.setattr("gacheck.measure.models.building.build_model", build)
+    monkeypatch.setattr("gacheck.measure.models.stand_in.build", build)
     model = loaded().model
     assert (model.fixed.p, model.dropout_rate) == (0.0, 0.0)
 
