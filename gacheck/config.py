@@ -109,7 +109,9 @@ class ExperimentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = option("tiny:gemma3", "a stand-in tiny:TYPE or tiny:CLASS, a folder written by save_pretrained, or a hub id")
+    model: str = option(
+        "tiny:gemma3", "a stand-in tiny:TYPE or tiny:CLASS, a folder written by save_pretrained, or a hub id"
+    )
     revision: str | None = option(None, "branch, tag or commit of a hub model", panel=MODEL_DATA)
     random_init: bool = option(False, "take the config alone and random weights", panel=MODEL_DATA)
     model_class: str | None = option(None, "build the model with this class, package.module:Class", panel=MODEL_DATA)

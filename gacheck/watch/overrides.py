@@ -49,8 +49,11 @@ class _Method:
 
 
 def _read_method(trainer: Any, name: str) -> _Method:
-    """Follow the definitions from the object down to transformers' own, or to one that does not call on."""
-    outermost, drops = None, False
+    """Follow the definitions from the object down to transformers' own, or to one that does not call on.
+
+    The one that does not call on is named, unless a library has it and code of the user's own stands before it.
+    """
+    outermost, drops, of_user = None, False, None
     for owner, function in _definitions(trainer, name):
         if is_of_transformers(function):
             return _Method(outermost, outermost is not None, drops)
@@ -58,9 +61,10 @@ def _read_method(trainer: Any, name: str) -> _Method:
         is_put_there = owner is None or is_of_transformers(owner)
         found = name_of(function) if is_put_there else f"{name_of(owner)}.{name}"
         drops = drops or (code is not None and _never_reads_count(code))
+        of_user = found if not _is_installed(function) else of_user
         # What calls on names the method again: super().compute_loss(…), or Trainer.compute_loss(self, …).
         if code is None or not any(name in each.co_names for each in _with_nested(code)):
-            return _Method(found, False, drops)
+            return _Method(of_user or found, False, drops)
         outermost = outermost or found
     return _Method(outermost, False, drops)
 
@@ -76,6 +80,12 @@ def _definitions(trainer: Any, name: str) -> Iterator[tuple[Any, Any]]:
         if all(function is not each for _, each in functions):
             yield None, function
     yield from functions
+
+
+def _is_installed(function: Any) -> bool:
+    """Whether a function is an installed package's."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    return "site-packages" in file or "dist-packages" in file
 
 
 def _never_reads_count(code: CodeType) -> bool:

@@ -232,3 +232,16 @@ def test_of_a_model_without_transformers_it_is_not_known(monkeypatch: pytest.Mon
     described = describe_model(Plain(1, 1))
 
     assert (described.loss_type, described.has_loss_type, described.built_by_auto_class) == (None, False, None)
+
+
+def test_code_of_the_user_s_own_goes_before_a_library_s() -> None:
+    code = "class Library(Trainer):\n    def compute_loss(self, model, inputs, **kw):\n        return model(**inputs)\n"
+    home: dict[str, Any] = {"Trainer": Trainer, "__name__": "library"}
+    exec(compile(code, "/env/lib/python3/site-packages/library.py", "exec"), home)
+
+    class Mine(home["Library"]):  # type: ignore[misc]
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            return 2 * super().compute_loss(*args, **kwargs)
+
+    assert read_overrides(trainer_of(home["Library"])).compute_loss == "library:Library.compute_loss"
+    assert str(read_overrides(trainer_of(Mine)).compute_loss).endswith("Mine.compute_loss")
