@@ -183,10 +183,19 @@ def _step_figures(step: StepRecord, judged: PassFinding | None) -> StepFigures:
         reported_loss=sum(m.reported_loss_nats for m in step.micro_batches) / num_processes,
         grad_norm=step.grad_norm,
         num_micro_batches=len(step.micro_batches),
-        reference_loss=judged.step.mean_nats if judged and judged.step else None,
+        reference_loss=_right_answer(judged) if judged else None,
         forward=judged.forward if judged else None,
         backward=judged.backward if judged else None,
     )
+
+
+def _right_answer(judged: PassFinding) -> float | None:
+    """Return the loss of the rule that is right for what the training is taken to minimise."""
+    if judged.step is None:
+        return None
+    right = judged.right_rule
+    found = math.fsum(right.contributions(judged.step)) if right is not None else math.nan
+    return found if math.isfinite(found) else judged.step.mean_nats
 
 
 def shared_answer(figures: Sequence[PassFigures], tolerance: float) -> float | None:

@@ -94,6 +94,8 @@ def _num_units(micro_batches: Sequence[MicroBatchRecord], unit: Unit | None) -> 
         return [1 / len(micro_batches)] * len(micro_batches)
     targets = _num_targets(micro_batches)
     seen = [m.observation for m in micro_batches]
+    if unit == "tokens" and not any(targets):
+        return [0 if o is None else o.num_label_tokens for o in seen]  # labels that are no tokens: numbers, pixels
     # A training without labels has no targets; and pairs, say, have a loss of their own also where none is scored.
     needs_none = any(
         o is not None and not count and o.own_mean_nats and math.isfinite(o.own_mean_nats)

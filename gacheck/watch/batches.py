@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gacheck.rules.task import IGNORE_INDEX
+from gacheck.rules.task import CAUSAL_LM, IGNORE_INDEX
 
 Batch = dict[str, torch.Tensor]
 
@@ -90,8 +90,16 @@ def count_labels(labels: torch.Tensor) -> int:
 
 
 def count_targets(labels: torch.Tensor, *, shifts: bool) -> int:
-    """Count the labels that are scored."""
-    return count_labels(labels[:, 1:] if shifts and labels.dim() > 1 else labels)
+    """Count the labels that are scored: tokens may be shifted, numbers and classes of rows are not."""
+    is_text = labels.dim() == CAUSAL_LM.label_dims and not labels.is_floating_point()
+    return count_labels(labels[:, 1:] if shifts and is_text else labels)
+
+
+def holds_text(batch: Mapping[str, Any]) -> bool:
+    """Whether the labels of a batch may be the tokens that it reads, at the same places, which a loss may shift."""
+    labels = batch.get(CAUSAL_LM.labels)
+    others = (value for name, value in batch.items() if name != CAUSAL_LM.labels and isinstance(value, torch.Tensor))
+    return isinstance(labels, torch.Tensor) and any(each.shape[:2] == labels.shape for each in others)
 
 
 def repeats(read: Any, labels: torch.Tensor, where: torch.Tensor | None = None) -> bool | None:

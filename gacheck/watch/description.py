@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from gacheck.rules.facts import PACKAGES, Flag
+from gacheck.watch.batches import holds_text
 from gacheck.watch.overrides import is_of_transformers, name_of, read_overrides
 
 # The Trainer's arguments that bear on the loss, or on what a wrong one does to the training.
@@ -25,6 +27,8 @@ ARGUMENTS = (
     "label_smoothing_factor",
     "seed",
 )
+# As `loss_type` names the losses that shift the labels. Source: LOSS_MAPPING in transformers/loss/loss_utils.py.
+SHIFTING_LOSSES = ("CausalLM", "ConditionalGeneration")
 # transformers' classes of language models by type; the first that knows a type makes its model.
 AUTO_CLASSES = ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES")
 AUTO_MODULE = "transformers.models.auto.modeling_auto"
@@ -152,6 +156,21 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "has_loss_type": described.has_loss_type,
         "built_by_auto_class": described.built_by_auto_class,
     }
+
+
+def known_shift(model: Any, batch: Mapping[str, Any], shifts: bool | None) -> bool | None:
+    """Return whether a loss shifts the labels; None where that is to be found out.
+
+    Args:
+        model: Its `loss_type`, where it has one, names the task whose loss it computes.
+        batch: Labels that are not the tokens at the same places have no neighbours to be shifted to.
+        shifts: What was found out.
+    """
+    if shifts is not None:
+        return shifts
+    loss_type = getattr(base_model(model), "loss_type", None)
+    is_other = isinstance(loss_type, str) and not any(each in loss_type for each in SHIFTING_LOSSES)
+    return False if is_other or not (holds_text(batch) or "shift_labels" in batch) else None
 
 
 def declares_sum(model: Any) -> bool:

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from gacheck.rules.task import TASKS
-from gacheck.watch.batches import Batch, count_targets, fresh
+from gacheck.watch.batches import Batch, count_targets, fresh, holds_text
 
 # Where a Trainer keeps k: in its arguments, and since 4.48 that of the present step beside them.
 K_OF_ARGUMENTS = "gradient_accumulation_steps"
@@ -89,7 +88,7 @@ def own_loss(
 
 def _has_targets(labels: Any) -> bool:
     """Whether labels can be counted as the Trainer counts them."""
-    return isinstance(labels, torch.Tensor) and labels.dim() in [task.label_dims for task in TASKS]
+    return isinstance(labels, torch.Tensor) and labels.dim() > 0
 
 
 def _compute_loss(trainer: Any, batch: Batch, return_outputs: bool, given: dict[str, Any]) -> Any:
@@ -102,7 +101,7 @@ def _num_processes(trainer: Any) -> int:
 
 def _target_count(batch: Batch, *, shifts: bool) -> torch.Tensor:
     labels = batch["labels"]
-    return torch.tensor(count_targets(labels, shifts=shifts), device=labels.device)
+    return torch.tensor(count_targets(labels, shifts=shifts and holds_text(batch)), device=labels.device)
 
 
 def own_count(trainer: Any, inputs: Any, *, shifts: bool) -> tuple[Any, bool]:

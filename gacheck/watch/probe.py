@@ -32,7 +32,7 @@ from gacheck.rules.steps import HYPOTHESES, optimizer_step
 from gacheck.rules.table import RULES_BY_NAME
 from gacheck.watch.batches import Batch, Prepared, batch_fingerprints, count_labels, fresh, num_rows
 from gacheck.watch.cross_entropy import LogitsReader, resolution
-from gacheck.watch.description import hooked_parameters
+from gacheck.watch.description import hooked_parameters, known_shift
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
 from gacheck.watch.questions import Exchange, Questions
@@ -227,7 +227,8 @@ class Probe:
         seen = Seen(fresh(inputs) if isinstance(inputs, Mapping) else Prepared())
         if has_labels(seen.inputs):
             with self._guarded():
-                seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, self.shifts)
+                shifts = known_shift(self._trainer.model, seen.inputs, self.shifts)
+                seen.reader = MicroBatchReader(self._trainer.model, seen.inputs, shifts)
                 stack.enter_context(seen.reader.watching())
         with self._guarded():
             self._watch_growth(seen, stack)
@@ -345,7 +346,7 @@ class Probe:
         return Observation(
             rows=_fingerprints(seen.inputs),
             num_target_tokens=count,
-            num_label_tokens=count_labels(read.labels) if read is not None else 0,
+            num_label_tokens=count_labels(read.labels) if read is not None else _num_labels(seen.inputs),
             sum_nats=total,
             own_mean_nats=replayed.own_mean_nats if replayed is not None and self._questions.may_ask else None,
             weight=weight.weight if weight else None,
@@ -410,7 +411,8 @@ class Probe:
         found = self._explain(known)
         is_right = found is not None and found.hypothesis == "plain" and found.rule.right
         if not is_right:
-            self._questions.ask(seen, shifts=self.shifts is not False)
+            shifts = known_shift(self._trainer.model, seen[-1].inputs, self.shifts)
+            self._questions.ask(seen, shifts=shifts is not False)
         if replays is None or self._sketcher is None or self._rounding is None:
             return known, ()
         present = seen[-1].present
@@ -540,6 +542,12 @@ def _num_targets(record: MicroBatchRecord) -> int:
 def _is_exact(products: tuple[GradientProducts, ...], multiplied: tuple[float, ...]) -> bool:
     errors = [gradient_error(each, multiplied) for each in products]
     return all(error is not None and error.relative <= EXACT for error in errors)
+
+
+def _num_labels(inputs: Mapping[str, Any]) -> int:
+    """Count labels of any kind."""
+    labels = inputs.get("labels")
+    return count_labels(labels) if isinstance(labels, torch.Tensor) else 0
 
 
 def _fingerprints(inputs: Batch) -> tuple[str, ...]:

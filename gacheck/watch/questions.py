@@ -9,7 +9,7 @@ from typing import Any
 
 from gacheck.rules.facts import CodeLocation, OwnLossFacts, Unit
 from gacheck.watch.batches import Prepared, num_rows
-from gacheck.watch.description import declares_sum
+from gacheck.watch.description import declares_sum, runs_own_code
 from gacheck.watch.replays import ask_location, find_unit, returns_k_times
 from gacheck.watch.seen import Seen
 
@@ -84,4 +84,6 @@ class Questions:
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
         found = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
-        return "declared sum" if found in (None, "sum") and declares_sum(self._trainer.model) else found
+        # What code of somebody's own makes of the model's sum the model's config does not say.
+        is_open = found == "sum" or (found is None and not runs_own_code(self._trainer))
+        return "declared sum" if is_open and declares_sum(self._trainer.model) else found

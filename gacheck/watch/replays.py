@@ -18,7 +18,7 @@ import torch
 
 from gacheck.rules.facts import CodeLocation, Unit
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import count_targets, fresh, joined, num_rows, prepared, repeats, rows_of
+from gacheck.watch.batches import count_targets, fresh, holds_text, joined, num_rows, prepared, repeats, rows_of
 from gacheck.watch.cross_entropy import (
     align,
     by_position,
@@ -27,7 +27,7 @@ from gacheck.watch.cross_entropy import (
     measure,
     resolution,
 )
-from gacheck.watch.description import runs_own_code
+from gacheck.watch.description import known_shift, runs_own_code
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.micro_batch import alignments, scored_labels
 from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
@@ -199,9 +199,10 @@ def replay(
 
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
     with aside(trainer, question.start), torch.set_grad_enabled(sketcher is not None):
+        known = known_shift(trainer.model, question.inputs, shifts)
         count, is_own = None, False
         if question.is_counted:
-            count, is_own = own_count(trainer, question.inputs, shifts=shifts is not False)
+            count, is_own = own_count(trainer, question.inputs, shifts=known is not False)
         batch = fresh(question.prepared)
         if batch is None:
             batch = prepared(trainer, question.inputs)
@@ -209,7 +210,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         labels, collated = _labels(batch)
         dims = 3 if labels is None else labels.dim() + 1
         with _forwards_kept(trainer.model, dims) as kept:
-            loss = own_mean(trainer, batch, shifts=shifts is not False, count=count)
+            loss = own_mean(trainer, batch, shifts=known is not False, count=count)
         loss = loss.mean() if loss.numel() != 1 else loss
         counted = float(count) if is_own and count is not None else None
         logits, blur = _logits(trainer, kept.logits, batch, start, dims) if labels is not None else (None, 0.0)
@@ -218,7 +219,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
             return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
         if collated and _scores_the_unshifted(loss, logits, batch):
             labels, collated = batch[CAUSAL_LM.labels], False
-        possible = alignments(labels, collated=collated, shifts=shifts)
+        possible = alignments(labels, collated=collated, shifts=known)
         plain = replace(_cross_entropy(logits, labels, possible, loss, blur, kept.read), is_collated=collated)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
         plain_loss = _mean_cross_entropy(logits, labels, plain)
@@ -465,9 +466,11 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
 
         together, alone = loss_of(0, rows), [loss_of(i, i + 1) for i in range(rows)]
         labels, collated = _labels(batch)
+        labels = batch.get(CAUSAL_LM.labels) if labels is None else labels
         counts = [1] * rows
-        if labels is not None:
-            counts = [count_targets(row[None], shifts=shifts and not collated) for row in labels[:rows]]
+        if isinstance(labels, torch.Tensor) and labels.dim():
+            moves = shifts and not collated and holds_text(batch)
+            counts = [count_targets(row[None], shifts=moves) for row in labels[:rows]]
     known = [(loss, count) for loss, count in zip(alone, counts) if count]
     tokens = sum(loss * count for loss, count in known) / max(1, sum(counts))
     predicted: dict[Unit, float] = {
