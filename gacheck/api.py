@@ -109,6 +109,12 @@ def attach(trainer: Any, *, steps: int = 2, on_fault: OnFault = "warn", out: str
     if steps < 1 or on_fault not in ("warn", "raise"):
         wrong = f"steps is {steps}" if steps < 1 else f"on_fault is {on_fault!r}"
         raise ConfigError(f"{wrong}.", why="Nothing can be watched so.", fix='steps=2, on_fault="warn" or "raise"')
+    if not hasattr(trainer, "training_step"):
+        raise ConfigError(
+            f"gacheck.attach takes a Trainer, and is given {type(trainer).__name__}.",
+            why="It watches the steps that a transformers.Trainer does.",
+            fix="hand over the Trainer; of a model alone ask  gacheck.check(model)",
+        )
     return Attachment(trainer, steps=steps, on_fault=on_fault, out=None if out is None else Path(out))
 
 

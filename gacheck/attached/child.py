@@ -18,6 +18,15 @@ STARTUP = Path(sitecustomize.__file__).resolve().parent
 POLL_SECONDS = 0.5
 
 
+def _as_it_may_be_meant(command: Sequence[str]) -> str:
+    first = command[0]
+    if " " in first and not Path(first).exists():
+        return f"leave out the quotes around it:  gacheck attach -- {first}"
+    if first.endswith(".py"):
+        return f"write  gacheck attach -- python {shlex.join(command)}"
+    return "check the spelling; the command stands after --:  gacheck attach -- python train.py"
+
+
 def run_watched(command: Sequence[str], folder: Path, *, steps: int, stop: bool, meanwhile: Callable[[], None]) -> int:
     """Run the command to its end; input, output and signals are its own.
 
@@ -42,9 +51,7 @@ def run_watched(command: Sequence[str], folder: Path, *, steps: int, stop: bool,
         raise ConfigError(
             f"{command[0]!r} cannot be started: {error.strerror}.",
             why="The training is that command's; nothing was run.",
-            fix=f"write  gacheck attach -- python {shlex.join(command)}"
-            if command[0].endswith(".py")
-            else "check the spelling; the command stands after --:  gacheck attach -- python train.py",
+            fix=_as_it_may_be_meant(command),
         ) from None
 
     def pass_on(number: int, frame: FrameType | None) -> None:

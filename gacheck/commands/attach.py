@@ -78,7 +78,7 @@ def attach(
         if keeper.speaks_elsewhere:
             write_err("gacheck: rank 0 of this training runs on another machine; the verdict stands there.\n")
             raise typer.Exit(code)
-        if not judged:
+        if not keeper.all:
             show_error(keeper.nothing_seen())
         elif stop_after_check:
             write_err("gacheck: the training was ended after the check; nothing of it was saved.\n")

@@ -21,6 +21,7 @@ from gacheck.words.faults import FAULTS
 PAGE = "faults.md"
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A table of two columns: its head with the line below it, and a row.
 _HEAD = re.compile(r"^\|.*\|\n\|[-|: ]+\|\n", re.MULTILINE)
 _ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
@@ -87,6 +88,7 @@ def render_section(title: str, body: str, view: View) -> str:
     """Render a section of the page, which is Markdown, in columns."""
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.text import Text
 
     # Links lead to sections and pages that are not here; a table would cut the names that its cells have no room for.
     text = _ROW.sub(r"- **\1**: \2", _HEAD.sub("", _LINK.sub(r"\1", body)))
@@ -94,6 +96,8 @@ def render_section(title: str, body: str, view: View) -> str:
     console = Console(
         file=buffer, width=view.columns, force_terminal=view.color, color_system="standard" if view.color else None
     )
-    console.print(Markdown(f"# {title}\n\n{text}", hyperlinks=False, code_theme="bw"))
+    # Between the fences stands what gacheck printed, laid out for as many columns as there are.
+    for number, part in enumerate(_FENCE.split(f"# {title}\n\n{text}")):
+        console.print(Text(part) if number % 2 else Markdown(part, hyperlinks=False))
     whole = "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
     return ascii_only(whole) if view.ascii else whole

@@ -29,7 +29,9 @@ def report(
     run: Path | None = typer.Argument(
         None, metavar="RUN", help=f"a run's folder or its {RECORD_NAME} (default: the newest under {RUNS}/)"
     ),
-    format: Format = typer.Option(_TERMINAL, "--format", help="what to make of it"),
+    format: Format | None = typer.Option(
+        None, "--format", help="what to make of it (default: what FILE ends with; else terminal)"
+    ),
     output: Path | None = typer.Option(
         None, "--output", "-o", metavar="FILE", help="write there; - is stdout (default: -)"
     ),
@@ -46,6 +48,7 @@ def report(
     2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.
     """
     path = _find_record(run)
+    format = format or _format_of(output)
     _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
     record, to_stdout = load_record(path), output is None or output == STDOUT
     try:
@@ -64,6 +67,12 @@ def report(
     else:
         write_bytes(output, content)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))
+
+
+def _format_of(output: Path | None) -> Format:
+    """Return the format that a file's ending names; text for a terminal where it names none."""
+    suffixes = {reporter.suffix: Format(name) for name, reporter in reporters().items()}
+    return suffixes.get(output.suffix.lower(), _TERMINAL) if output is not None else _TERMINAL
 
 
 def _find_record(run: Path | None) -> Path:

@@ -128,3 +128,11 @@ class FlagFinding:
     backward: Match | None
     hypothesis: Hypothesis
     codes: tuple[str, ...]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether every loss and every gradient that was judged is 0: what multiplies them cannot be told."""
+        judged = [p for p in self.passes if p.step is not None]
+        losses = [m.reported_loss_nats for p in judged for m in p.record.steps[p.number].micro_batches]
+        gradients = [each.square for p in judged for each in p.record.steps[p.number].gradients]
+        return bool(losses) and not any(losses) and not any(gradients)

@@ -102,6 +102,8 @@ def _without_proof(finding: FlagFinding, *, missing: bool) -> FlagFinding:
         finding = replace(finding, codes=codes or ("INCONCLUSIVE",))
     if set(finding.codes) <= RIGHT and (failed or missing or unseen):
         return replace(finding, codes=("INCONCLUSIVE",))
+    if set(finding.codes) <= RIGHT and finding.is_nothing:
+        return replace(finding, codes=("INCONCLUSIVE",))
     asked = any(p.record.own_loss.is_asked is not False for p in finding.passes)
     # Where the gradient is cross-entropy's, that is what is meant.
     is_known = any(p.gradient_rule is not None for p in finding.passes)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
+from gacheck.misuse import flag_of
 from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
@@ -151,7 +152,8 @@ def check_same_experiment(earlier: RunRecord, now: RunRecord) -> None:
         differing = [key for key in after if before.get(key) != after[key]]
         if differing:
             key = differing[0]
-            change = f"{name}.{key} was {before.get(key)!r}, now it is {after[key]!r}"
+            what = flag_of(key) if name == "config" else f"{name}.{key}"
+            change = f"{what} was {before.get(key)!r}, now it is {after[key]!r}"
             raise ConfigError(
                 f"The earlier run cannot be resumed: its {change}.",
                 why="Passes under different conditions cannot be compared.",

@@ -191,7 +191,8 @@ def _verdict(analysis: Analysis, view: View) -> list[str]:
     else:
         lines += _field("training", words.impact, width)
     for number, line in enumerate(_fix_lines(words.fix, width)):
-        lines += _field("" if number else "fix", line, width)
+        # Code that is broken within a name cannot be copied.
+        lines += _field("" if number else "fix", line, width, whole_words=True)
     for note in words.notes:
         lines += _field("note", note, width)
     if view.saved is not None:

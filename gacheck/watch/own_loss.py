@@ -79,10 +79,11 @@ def own_loss(
             raise error from None  # it was not the count
     if not outputs_wanted:
         return found, None
+    if isinstance(found, torch.Tensor) and not found.dim():
+        return found, None  # some return the loss alone, whatever they are asked
     if not (isinstance(found, (tuple, list)) and len(found) > 1 and isinstance(found[0], torch.Tensor)):
-        kind = "the loss alone" if isinstance(found, torch.Tensor) else type(found).__name__
         method = f"{type(trainer).__name__}.compute_loss"
-        raise ValueError(f"{method}(…, return_outputs=True) is to return (loss, outputs), and returns {kind}")
+        raise ValueError(f"{method} is to return a loss, or (loss, outputs), and returns {type(found).__name__}")
     return found[0], found[1]
 
 

@@ -219,7 +219,7 @@ def test_a_run_is_not_resumed_under_other_options(run: Callable[..., int], capsy
 
     assert run(*SMALL, "--seed", "1", "--out", "here", "--resume") == 2
     shown = capsys.readouterr()
-    assert ("config.seed" in shown.err, shown.out) == (True, "")
+    assert ("--seed was 0, now it is 1" in shown.err, shown.out) == (True, "")
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,6 @@ def test_a_run_is_not_resumed_under_other_conditions(part: str, key: str, value:
     changed = getattr(earlier, part).model_copy(update={key: value})
 
     check_same_experiment(earlier, earlier)
-    with pytest.raises(ConfigError, match=f"{part}.{key}") as caught:
+    with pytest.raises(ConfigError, match=f"--{key}" if part == "config" else f"{part}.{key}") as caught:
         check_same_experiment(earlier, earlier.model_copy(update={part: changed}))
     assert caught.value.exit_code == 2

@@ -51,13 +51,25 @@ class HeadCollator:
 
     Attributes:
         pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
+        decoder_inputs: Makes `decoder_input_ids` of labels, where a model reads them; as DataCollatorForSeq2Seq does,
+            since the Trainer may take the labels away.
     """
 
     pad_token_id: int
+    decoder_inputs: Callable[..., torch.Tensor] | None = None
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """Return tensors with the rows as their first dimension."""
-        return {name: self._stacked(name, [row[name] for row in rows]) for name in rows[0]}
+        batch = {name: self._stacked(name, [row[name] for row in rows]) for name in rows[0]}
+        labels = batch.get("labels")
+        if (
+            self.decoder_inputs is not None
+            and labels is not None
+            and labels.dim() == 2
+            and not labels.is_floating_point()
+        ):
+            batch.setdefault("decoder_input_ids", self.decoder_inputs(labels=labels))
+        return batch
 
     def _stacked(self, name: str, values: Sequence[torch.Tensor]) -> torch.Tensor:
         fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
@@ -139,7 +151,8 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
         ModelError: The head gave no loss with any that can be made.
     """
     pad = getattr(model.config.get_text_config(), "pad_token_id", None)
-    collate = HeadCollator(pad if isinstance(pad, int) and pad >= 0 else 0)
+    pad = pad if isinstance(pad, int) and pad >= 0 else 0
+    collate = HeadCollator(pad, _decoder_inputs(model, pad))
 
     def maker() -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
@@ -166,6 +179,22 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
     )
     return Rows(rows, [], facts), collate
+
+
+def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:
+    """Return what makes a decoder's inputs of labels: the model's own way, or each label after the one before it."""
+    if "decoder_input_ids" not in inspect.signature(type(model).forward).parameters:
+        return None
+    start = getattr(model.config, "decoder_start_token_id", None)
+    own = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if own is not None or start is None:
+        return own
+
+    def shifted(labels: torch.Tensor) -> torch.Tensor:
+        known = labels.masked_fill(labels == IGNORE_INDEX, pad)
+        return torch.cat([torch.full_like(known[:, :1], start), known[:, :-1]], 1)
+
+    return shifted
 
 
 def refuse_text_options(config: ExperimentConfig, task: str) -> None:

@@ -51,7 +51,7 @@ def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel
             # As `from_pretrained` does: a text-only class under the whole model's name reads the text part.
             text = model_config.get_text_config()
             return model_class, text if model_class.config_class is type(text) else model_config
-    heads = [task for task in auto_classes() if class_for(task, type(model_config)) is not None]
+    heads = _tasks_of(type(model_config))
     raise ModelError(
         f"The model type {model_config.model_type!r} has no language-modelling class.",
         why=f"transformers {transformers.__version__} lists it neither as causal LM nor as image-text-to-text model.",
@@ -150,11 +150,17 @@ def _is_language_model(model_class: Any, model_config: Any) -> bool:
         return False
 
 
+def _tasks_of(config_class: type) -> list[str]:
+    """Return the tasks for which transformers has a class with a loss of a config."""
+    found = {task: class_for(task, config_class) for task in auto_classes()}
+    return [task for task, each in found.items() if each is not None and _takes_labels(each)]
+
+
 def _head_of(task: str, model_config: Any) -> Any:
     found = class_for(task, type(model_config))
     if found is not None:
         return found
-    heads = [each for each in auto_classes() if class_for(each, type(model_config)) is not None]
+    heads = _tasks_of(type(model_config))
     raise ConfigError(
         f"{model_config.model_type} has no head for --task {task}.",
         why=f"transformers {transformers.__version__} lists none.",

@@ -82,6 +82,8 @@ def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:
     known = list(CONFIG_MAPPING.keys())
     if model_type not in known:
         close = difflib.get_close_matches(model_type, known, n=3)
+        # A class is a long word: one that is near is that one but for a slip.
+        close = close or difflib.get_close_matches(model_type, dir(transformers), n=1, cutoff=0.9)
         raise ModelError(
             f"The model type {model_type!r} is unknown.",
             why=f"transformers {transformers.__version__}, which is installed, has no config for it.",

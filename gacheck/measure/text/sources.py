@@ -68,6 +68,12 @@ def open_text(config: ExperimentConfig) -> TextSource:
     """
     if config.dataset is None:
         _refuse_hub_options(config)
+        if config.text_column != "text":
+            raise ConfigError(
+                "--text-column goes with --dataset.",
+                why="The built-in text has no columns; it would silently change nothing.",
+                fix="name the file or the dataset with --dataset, or leave --text-column out",
+            )
         return TextSource(BUILTIN, builtin_texts)
     path = Path(config.dataset).expanduser()
     reader = next((reader for ending, reader in READERS.items() if path.name.lower().endswith(ending)), None)

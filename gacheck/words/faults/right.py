@@ -35,12 +35,32 @@ def _ok_cause(case: Case) -> str:
     return "The loss that comes out is the token-weighted mean, though the model drops num_items_in_batch."
 
 
+def _other_summary(case: Case) -> str:
+    if _is_open(case):
+        return "each micro-batch is weighed alike, by a loss that is not plain cross-entropy"
+    return "right at every k, for a loss that is not plain cross-entropy"
+
+
+def _is_open(case: Case) -> bool:
+    """Whether what another objective is a mean over was asked, and could not be told: it is taken for the mildest."""
+    rule = case.rule.name if case.rule is not None else ""
+    units = {p.record.own_loss.unit for p in case.auto.passes} if case.auto is not None else set()
+    several = case.auto is not None and any(p.record.accumulation_steps > 1 for p in case.auto.passes)
+    return rule != "own_count_mean" and units == {None} and several
+
+
+_OPEN = (
+    " How the loss of several rows follows from those of each was not found: where it does not, as with weights or "
+    "pairs, another k gives another gradient."
+)
+
+
 def _other_objective(case: Case) -> str:
     factor = case.record.setup.label_smoothing_factor
     reason = f" (label_smoothing_factor {factor:g})" if factor else ""
     return (
         f"The loss is meant to differ from cross-entropy{reason}. Held against what the same code returns for one "
-        f"micro-batch, it is {_weighed(case)}."
+        f"micro-batch, it is {_weighed(case)}.{_OPEN if _is_open(case) else ''}"
     )
 
 
@@ -49,6 +69,8 @@ def _weighed(case: Case) -> str:
     units = {p.record.own_loss.unit for p in case.auto.passes} if case.auto is not None else set()
     if "declared sum" in units:
         return "the sum that the model's config declares"
+    if _is_open(case):
+        return "a mean over the micro-batches"
     name = case.rule.name if case.rule is not None else ""
     if name in ("row_mean", "mean_of_means"):
         return {"row_mean": "a mean over rows", "mean_of_means": "a mean over the micro-batches"}[name]
@@ -87,7 +109,7 @@ FAULTS = (
     Fault("OK", _ok_summary, _ok_cause, _none_needed, always("None.")),
     Fault(
         "OTHER_OBJECTIVE",
-        lambda case: "right at every k, for a loss that is not plain cross-entropy",
+        _other_summary,
         _other_objective,
         _none_needed,
         always("None."),

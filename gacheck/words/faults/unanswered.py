@@ -189,6 +189,8 @@ def _inconclusive(case: Case) -> tuple[str, str]:
     failed = _failed(case)
     if failed and case.auto.forward is None:
         return "no pass came to its end", f"{failed[0].id} {why_it_failed(failed[0])}."
+    if case.auto.is_nothing:
+        return "there is nothing to weigh", "Every loss and every gradient is 0, so nothing can be told apart."
     if not _repeats(case):
         return (
             "the training is not the same twice",
