@@ -18,7 +18,7 @@ from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_out
 from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
-from gacheck.frames import is_an_options, place_of, raised_in_user_code
+from gacheck.frames import is_an_options, name_objects, place_of, raised_in_user_code
 
 INTERRUPTED = 130
 
@@ -96,6 +96,7 @@ def _app(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit; whatever goes wrong ends in words, without a traceback."""
     _fill_stderr()
+    name_objects({})  # of a command before this one in the same process
     typed = sys.argv[1:] if arguments is None else arguments
     with tracebacks.on_request():
         code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
