@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tests.makers import load_maker
 
 ROOT = Path(__file__).parents[1]
 
 
-def load_maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_bench", ROOT / "docs" / "make_bench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-MAKER = load_maker()
+MAKER = load_maker("make_bench")
 LIMITS = {
     MAKER.PYTHON: 0.02,
     MAKER.TYPER: 0.05,

@@ -5,17 +5,14 @@ Every check is a function that lists what is wrong, so that a planted error can 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -37,6 +34,7 @@ from gacheck.rules.table import (
     severity_of,
 )
 from gacheck.words.faults.fault import PAGE
+from tests.makers import load_maker
 from tests.test_layers import ALLOWED
 
 ROOT = Path(__file__).parents[1]
@@ -60,17 +58,7 @@ def read(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def load_maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_examples", ROOT / "docs" / "make_examples.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-MAKER = load_maker()
+MAKER = load_maker("make_examples")
 
 
 # Links

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -18,21 +16,12 @@ from gacheck.config import RunConfig
 from gacheck.record.kinds import KINDS
 from gacheck.record.parts import SCHEMA_VERSION, Raw
 from gacheck.rules.facts import Flag
+from tests.makers import load_maker
 
 ROOT = Path(__file__).parents[1]
 
 
-def load_maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-MAKER = load_maker()
+MAKER = load_maker("make_reference")
 CLI: str = MAKER.cli_page()
 RECORD: str = MAKER.record_page()
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -21,6 +18,7 @@ from gacheck.reporters.document import Environment
 from gacheck.reporters.json_report import render_json
 from gacheck.rules.facts import PACKAGES
 from gacheck.words.analysis import analyse
+from tests.makers import load_maker
 from tests.reporters.cases import RECORDS
 
 ROOT = Path(__file__).parents[1]
@@ -30,16 +28,6 @@ EARLIER = {
 }
 # One name in them is no text that JSON could hold.
 WRITTEN = {name: record for name, record in {**RECORDS, **EARLIER}.items() if name != "hostile"}
-
-
-def load_maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_schemas", ROOT / "docs" / "make_schemas.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def validator(name: str) -> Any:
@@ -57,7 +45,7 @@ def stored(record: AnyTrainingRecord) -> Any:
 
 
 def test_the_schemas_are_not_stale() -> None:
-    maker = load_maker()
+    maker = load_maker("make_schemas")
 
     stale = [name for name in maker.SCHEMAS if (FOLDER / name).read_text(encoding="utf-8") != maker.text_of(name)]
     assert stale == [], "run  make reference"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.makers import load_maker
 from tests.trials.doors import DOORS, Door
 from tests.trials.draw import Draw
 from tests.trials.drawing import draw
@@ -75,7 +72,7 @@ def test_a_training_that_breaks_is_told_and_ends_nothing(monkeypatch: pytest.Mon
 
     with pytest.raises(UnsoundTrial, match=r"seed 0: .* cannot be trained: ValueError: no gradient"):
         try_seed(0)
-    assert "no gradient" in maker().try_or_tell(0)
+    assert "no gradient" in MAKER.try_or_tell(0)
 
 
 def test_what_the_data_cannot_tell_apart_is_no_wrong_cause_but_may_be_a_miss() -> None:
@@ -97,15 +94,7 @@ def test_a_seed_repeats_its_trial(seed: int) -> None:
     assert repr((first.draw, first.truth, first.attempts)) == repr(drawn_with_truth(seed))
 
 
-@cache
-def maker() -> ModuleType:
-    path = Path(__file__).parents[2] / "docs" / "make_accuracy.py"
-    spec = importlib.util.spec_from_file_location("make_accuracy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+MAKER = load_maker("make_accuracy")
 
 
 def trial(seed: int, drawn: Draw, outcome: str, code: str = "OK", said: str = "") -> Trial:
@@ -122,7 +111,7 @@ def test_the_page_counts_by_every_condition_and_lists_what_failed() -> None:
         trial(3, replace(PLAIN, fault=fault), EXCEPTION, "", "ValueError: no"),
     ]
 
-    page = maker().page(trials, ["seed 9: contradicts itself"])
+    page = MAKER.page(trials, ["seed 9: contradicts itself"])
 
     assert "| right: false alarm | 1 of 2 | 50.00% |" in page
     assert "| wrong: miss | 1 of 2 | 50.00% |" in page
@@ -134,7 +123,7 @@ def test_the_page_counts_by_every_condition_and_lists_what_failed() -> None:
 
 
 def test_no_event_in_n_is_bounded_by_about_three_in_n() -> None:
-    bound = maker().upper_bound
+    bound = MAKER.upper_bound
 
     assert bound(0, 2000) == pytest.approx(3 / 2000, rel=0.01)
     assert bound(10, 2000) > 10 / 2000
@@ -143,7 +132,7 @@ def test_no_event_in_n_is_bounded_by_about_three_in_n() -> None:
 
 
 def test_one_trial_is_told_with_truth_and_verdict() -> None:
-    told = maker().told(trial(0, replace(PLAIN, fault="gradient × 2"), MISS, "OK", "fine"))
+    told = MAKER.told(trial(0, replace(PLAIN, fault="gradient × 2"), MISS, "OK", "fine"))
 
     assert "fault: gradient × 2" in told
     assert "named by UNEXPLAINED, affects gradient" in told
