@@ -82,12 +82,6 @@ def pretraining(maker: Maker, row: Row) -> Labels:
     return {**masked_tokens(maker, row), "next_sentence_label": follow, "sentence_order_label": follow}
 
 
-def class_per_frame(maker: Maker, row: Row) -> Labels:
-    """A class for every frame of a sound, one hot."""
-    chosen = torch.tensor([maker.integer(0, num_labels(maker))])
-    return {"labels": torch.nn.functional.one_hot(chosen, num_labels(maker))}
-
-
 def map_of_classes(maker: Maker, row: Row) -> Labels:
     """A class for every pixel."""
     return {"labels": torch.randint(0, num_labels(maker), row["pixel_values"].shape[-2:], generator=maker.generator)}

@@ -138,12 +138,13 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
     if task is not None and task != CAUSAL_LM.name:
         return Head(_head_of(task, model_config), model_config, task)
     found = named_class(saved) if saved is not None and task is None else None
-    if found is not None and not _is_language_model(found, model_config):
+    if found is not None and not is_language_model(found, model_config):
         return Head(found, model_config, task_of(found.__name__) or "")
     return Head(*language_model(model_config))
 
 
-def _is_language_model(model_class: Any, model_config: Any) -> bool:
+def is_language_model(model_class: Any, model_config: Any) -> bool:
+    """Whether `language_model` chooses this class for a config."""
     try:
         return language_model(model_config)[0] is model_class
     except ModelError:

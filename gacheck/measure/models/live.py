@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gacheck.errors import ModelError
 from gacheck.measure.heads.tasks import task_of
-from gacheck.measure.models.building import language_model
+from gacheck.measure.models.building import is_language_model
 from gacheck.measure.models.dropout import switch_off_dropout
 from gacheck.measure.models.preparing import model_facts
 from gacheck.measure.models.tokenizer import byte_tokenizer
@@ -33,11 +32,7 @@ class LiveModel:
         """What the model is trained for."""
         model = base_model(self._model)
         task = task_of(type(model).__name__) if is_of_transformers(type(model)) else None
-        try:
-            is_language_model = language_model(model.config)[0] is type(model)
-        except ModelError:
-            is_language_model = False
-        return CAUSAL_LM.name if task is None or is_language_model else task
+        return CAUSAL_LM.name if task is None or is_language_model(type(model), model.config) else task
 
     def load_tokenizer(self) -> Any:
         """Return the tokenizer.
