@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gacheck.errors import EndedError, GacheckError
-from gacheck.frames import exit_call, name_objects
+from gacheck.frames import exit_call
 from gacheck.measure.passes.snapshot import accelerate_kept
 from gacheck.measure.user_code import TAKE_OUT, in_user_code
 from gacheck.rules.facts import WatchedTraining
@@ -103,7 +103,6 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
     callbacks = trainer.callback_handler.callbacks
     own = [each for each in callbacks if not is_of_transformers(type(each))]
     states = [ObjectState(each) for each in (*own, trainer.optimizer, trainer.lr_scheduler) if each is not None]
-    name_objects({})
     with model_kept(trainer.model), books_kept(trainer):
         try:
             trainer.callback_handler.callbacks = [_WithinAStep(each) for each in own]
