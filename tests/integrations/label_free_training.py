@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from times_k import TimesK
 from transformers import AutoTokenizer, LlamaForCausalLM, LlamaForSequenceClassification
 
 # Where each is, and what the rows of its dataset consist of.
@@ -59,15 +60,6 @@ def rows(kind: str) -> Dataset:
 def kinds_of_letters(completions: list[str], **_: Any) -> list[float]:
     """Reward a completion for the letters that it has."""
     return [float(len(set(completion))) for completion in completions]
-
-
-class TimesK:
-    """Goes before a Trainer: its loss is k times too large."""
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        found = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
-        k = self.args.gradient_accumulation_steps  # type: ignore[attr-defined]
-        return (found[0] * k, *found[1:]) if isinstance(found, tuple) else found * k
 
 
 def main() -> None:

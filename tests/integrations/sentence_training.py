@@ -19,6 +19,7 @@ from sentence_transformers import (
     losses,
     models,
 )
+from times_k import TimesK
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -39,13 +40,8 @@ ARGUMENTS = {
 }
 
 
-class TimesK(SentenceTransformerTrainer):  # type: ignore[misc]
+class TimesKTrainer(TimesK, SentenceTransformerTrainer):  # type: ignore[misc]
     """Its loss is k times too large."""
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        found = super().compute_loss(*args, **kwargs)
-        k = self.args.gradient_accumulation_steps
-        return (found[0] * k, *found[1:]) if isinstance(found, tuple) else found * k
 
 
 def make_model(folder: Path) -> SentenceTransformer:
@@ -75,7 +71,7 @@ def main() -> None:
     if options.loss == "CosineSimilarityLoss":
         rows = [{**row, "score": chance.random()} for row in rows]
     model = make_model(options.folder)
-    trainer = (TimesK if options.times_k else SentenceTransformerTrainer)(
+    trainer = (TimesKTrainer if options.times_k else SentenceTransformerTrainer)(
         model=model,
         args=SentenceTransformerTrainingArguments(**ARGUMENTS),
         train_dataset=Dataset.from_list(rows),
