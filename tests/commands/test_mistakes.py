@@ -295,6 +295,11 @@ FAILING_PASSES = [
         "--traceback",
     ),
     mistake(f"{SHORT} --trainer-class mine:InTraining --loss-kwargs on", 2, "k1-on and k2-on failed alike"),
+    mistake(
+        "smoke tiny:LlamaForSequenceClassification --trainer-class mine:InTraining",
+        2,
+        "InTraining.training_step raised ValueError: no step today (mine.py:11), from --trainer-class.",
+    ),
     mistake(f"{SHORT} --trainer-class mine:Ends", 2, "Ends.training_step called sys.exit(3) (mine.py:24)"),
     mistake(f"{SHORT} --trainer-class mine:OutOfMemory", 4, "memory", "--effective-batch-size", unsaid=("Traceback",)),
     mistake("smoke tiny:llama --trainer-class mine:InTraining", 2, "InTraining.training_step raised ValueError"),
