@@ -22,6 +22,9 @@ from gacheck.errors import causes, one_line
 LOG = logging.getLogger("gacheck")
 """Where an error that becomes part of a record is noted, with its traceback; nobody sees it unless asked for."""
 
+FIX_IT = "fix it there; --traceback shows the traceback whole"
+"""What to do about code of the user's own that raised something."""
+
 # Where transformers puts the code of a model's repository or folder.
 REMOTE_CODE = "transformers_modules"
 REMOTE_OPTION = "--trust-remote-code"

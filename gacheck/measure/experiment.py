@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
+from gacheck.frames import FIX_IT
 from gacheck.misuse import flag_of
 from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
@@ -123,7 +124,7 @@ def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> Gachec
         )
     if any(f" {said} " in error.message for said in (f"raised {error.kind}:", f"raised {error.kind}", "called")):
         why = f"It is code of your own. {ids}, and so would the others."
-        return UserCodeError(f"{error.message}.", why=why, fix="fix it there; --traceback shows the traceback whole")
+        return UserCodeError(f"{error.message}.", why=why, fix=FIX_IT)
     return ModelError(
         f"{record.model.class_name} cannot be trained so: {error.kind}: {error.message.removesuffix('.')}.",
         why=f"{ids}, and so would the others.",

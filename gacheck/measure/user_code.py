@@ -15,15 +15,13 @@ import transformers
 
 from gacheck.config import USER_OBJECTS, ExperimentConfig
 from gacheck.errors import EndedError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
-from gacheck.frames import name_objects, raised_in_user_code, what_it_did
+from gacheck.frames import FIX_IT, name_objects, raised_in_user_code, what_it_did
 from gacheck.misuse import flag_of
 from gacheck.packages import missing_package, not_installed
 from gacheck.words.reasons import is_of_memory
 
 TAKE_OUT = 'take the call out, or put it below  if __name__ == "__main__":  (--traceback shows who calls)'
 """What to do about code that ends the program."""
-FIX_IT = "fix it there; --traceback shows the traceback whole"
-"""What to do about code that raises something."""
 LESS_MEMORY = "lower --effective-batch-size or --max-length, or choose another --dtype or --device"
 
 
@@ -140,14 +138,12 @@ def import_trainer(path: str) -> Any:
     Raises:
         ModelError: There is no such module or class, or it is another kind of class.
     """
-    option = flag_of("trainer_class")
-    found = import_object(path, option)
-    if isinstance(found, type) and issubclass(found, transformers.Trainer):
-        return found
-    raise ModelError(
-        f"{option} {path} is no subclass of transformers.Trainer.",
+    return _import_subclass(
+        path,
+        flag_of("trainer_class"),
+        transformers.Trainer,
         why="The passes are trainings under it.",
-        fix=_of_kind(path, option, transformers.Trainer) or "name a class that derives from transformers.Trainer",
+        fix="name a class that derives from transformers.Trainer",
     )
 
 
@@ -157,15 +153,23 @@ def import_model_class(path: str) -> Any:
     Raises:
         ModelError: There is no such module or class, or it is no model of transformers' kind.
     """
-    option = flag_of("model_class")
+    return _import_subclass(
+        path,
+        flag_of("model_class"),
+        transformers.PreTrainedModel,
+        why="A model is built from a config, and trained as those of transformers are.",
+        fix="name a class that derives from PreTrainedModel; for another model:  gacheck attach -- python train.py",
+    )
+
+
+def _import_subclass(path: str, option: str, base: type, *, why: str, fix: str) -> Any:
     found = import_object(path, option)
-    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+    if isinstance(found, type) and issubclass(found, base):
         return found
     raise ModelError(
-        f"{option} {path} is no subclass of transformers.PreTrainedModel.",
-        why="A model is built from a config, and trained as those of transformers are.",
-        fix=_of_kind(path, option, transformers.PreTrainedModel)
-        or "name a class that derives from PreTrainedModel; for another model:  gacheck attach -- python train.py",
+        f"{option} {path} is no subclass of transformers.{base.__name__}.",
+        why=why,
+        fix=_of_kind(path, option, base) or fix,
     )
 
 

@@ -62,6 +62,6 @@ def _class_names(auto: Any) -> frozenset[str]:
     return frozenset(each for value in names for each in ((value,) if isinstance(value, str) else value))
 
 
-def is_causal(task: str | None) -> bool:
+def is_causal(task: str) -> bool:
     """Whether it is the task of the oracle: its right answer is computed from logits of every row by itself."""
-    return task is None or task == CAUSAL_LM.name
+    return task == CAUSAL_LM.name

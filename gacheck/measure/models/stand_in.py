@@ -35,9 +35,11 @@ class StandIn:
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config
         name = config.model.removeprefix(STAND_IN_PREFIX)
-        named = None if name in CONFIG_MAPPING else named_class(name)
-        if named is None and name not in CONFIG_MAPPING:
-            check_head(name)
+        named = None
+        if name not in CONFIG_MAPPING:
+            named = named_class(name)
+            if named is None:
+                check_head(name)
         model_type = name if named is None else named.config_class.model_type
         self._model_config = tiny_config(model_type, VOCABULARY)
         prepare_config(self._model_config, config)
