@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict
 
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import CodeLocation, Flag, Overrides, OwnLossFacts, StepRecord, WatchedTraining
+from gacheck.rules.facts import (
+    CodeLocation,
+    EvaluationFacts,
+    Flag,
+    Overrides,
+    OwnLossFacts,
+    StepRecord,
+    WatchedTraining,
+)
 from gacheck.rules.task import CAUSAL_LM
 
 SCHEMA_VERSION = 2
@@ -124,6 +132,8 @@ class OracleRecord(Raw):
     """Parameters whose gradients a hook can change, on them or on their module."""
     overrides: Overrides | None = None
     """What the training's own code puts in the place of transformers' own; None where that was not read."""
+    evaluation: EvaluationFacts | None = None
+    """What `eval_loss` makes of the size of its batches; None where that was not asked."""
 
     @classmethod
     def of_watched(cls, training: WatchedTraining) -> OracleRecord:
@@ -136,6 +146,7 @@ class OracleRecord(Raw):
             labels_are_inputs=training.labels_are_inputs,
             hooked_parameters=training.hooked_parameters,
             overrides=training.overrides,
+            evaluation=training.evaluation,
         )
 
 

@@ -183,6 +183,16 @@ class Divergence(TypedDict):
     max_abs_on_minus_off: float | None
 
 
+class Evaluation(TypedDict):
+    """`eval_loss` of the same rows at two batch sizes."""
+
+    num_rows: int
+    loss_together: float | None
+    """All in one batch."""
+    loss_alone: float | None
+    """Each in a batch of its own."""
+
+
 class Attached(TypedDict):
     """What only an attached training has."""
 
@@ -250,6 +260,8 @@ class Document(TypedDict):
     """Every pass of the plan; those that failed or have yet to run among them."""
     tail_passes: list[TailPass]
     divergence: list[Divergence]
+    evaluation: Evaluation | None
+    """null where it was not asked for: of a training that does not evaluate, say."""
     attached: Attached | None
     """null of a run."""
     verdict: Verdict

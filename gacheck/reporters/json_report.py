@@ -13,6 +13,7 @@ from gacheck.reporters.document import (
     Attached,
     Document,
     Environment,
+    Evaluation,
     Gradient,
     Match,
     OnOff,
@@ -63,6 +64,7 @@ def render_json(analysis: Analysis) -> str:
             }
             for d in analysis.divergence
         ],
+        "evaluation": _evaluation(analysis),
         "attached": _attached(analysis),
         "verdict": _verdict(analysis),
     }
@@ -138,6 +140,13 @@ def _step(step: StepFigures) -> Step:
         "ratio": step.ratio,
         "grad_norm": step.grad_norm,
     }
+
+
+def _evaluation(analysis: Analysis) -> Evaluation | None:
+    found = analysis.record.oracle.evaluation
+    if found is None:
+        return None
+    return {"num_rows": found.num_rows, "loss_together": found.together_nats, "loss_alone": found.alone_nats}
 
 
 def _attached(analysis: Analysis) -> Attached | None:

@@ -206,6 +206,19 @@ class OwnLossFacts:
 
 
 @dataclass(frozen=True)
+class EvaluationFacts:
+    """The Trainer's `eval_loss` of the same rows at two batch sizes, at the same weights."""
+
+    __pydantic_config__ = _IN_RECORDS
+
+    num_rows: int
+    together_nats: float
+    """All in one batch."""
+    alone_nats: float
+    """Each in a batch of its own."""
+
+
+@dataclass(frozen=True)
 class WatchedTraining:
     """A training that was watched while it ran as its user has it, in that training's own process."""
 
@@ -268,3 +281,5 @@ class WatchedTraining:
     """Whether the model has that attribute; None where that was not told."""
     built_by_auto_class: bool | None = None
     """Whether transformers' auto classes for language models make this class of its type; None where unknown."""
+    evaluation: EvaluationFacts | None = None
+    """None where the training does not evaluate, or was not asked."""

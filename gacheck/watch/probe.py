@@ -21,6 +21,7 @@ from gacheck.errors import one_line
 from gacheck.rules.explain import Explanation, explain
 from gacheck.rules.facts import (
     CodeLocation,
+    EvaluationFacts,
     GradientProducts,
     MicroBatchRecord,
     Observation,
@@ -131,6 +132,11 @@ class Probe:
     def location(self) -> tuple[CodeLocation, ...]:
         """The line that computes the loss, outermost last; none where that was not asked."""
         return self._questions.location
+
+    @property
+    def evaluation(self) -> EvaluationFacts | None:
+        """What `eval_loss` makes of the size of its batches; None where that was not asked."""
+        return self._questions.evaluation
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -385,6 +391,8 @@ class Probe:
                 known = self._gathered(self._micro_batches)
             with self._guarded():
                 known, gradients = self._judge(known)
+        if not self.steps:
+            self._questions.ask_evaluation([each for each in self._seen if each is not None])
         self.steps.append(StepRecord(len(self.steps) + 1, tuple(known), norm, gradients))
         self._micro_batches, self._seen = [], []
         if self._step_done is not None:

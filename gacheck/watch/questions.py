@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from gacheck.rules.facts import CodeLocation, OwnLossFacts, Unit
+from gacheck.rules.facts import CodeLocation, EvaluationFacts, OwnLossFacts, Unit
 from gacheck.watch.batches import Prepared, num_rows
 from gacheck.watch.description import declares_sum, runs_own_code
+from gacheck.watch.evaluation import evaluate_twice, will_evaluate
 from gacheck.watch.replays import ask_location, find_unit, returns_k_times
 from gacheck.watch.seen import Seen
 
@@ -28,6 +29,7 @@ class Questions:
     Attributes:
         own_loss: What was answered; and what its owner knows without asking.
         location: Of the line, outermost last; none where that was not asked, or not found.
+        evaluation: What `eval_loss` makes of the size of its batches; None where that was not asked.
     """
 
     def __init__(self, trainer: Any, *, locate: bool, exchange: Exchange | None) -> None:
@@ -36,6 +38,7 @@ class Questions:
         self._exchange = exchange
         self.own_loss = OwnLossFacts()
         self.location: tuple[CodeLocation, ...] = ()
+        self.evaluation: EvaluationFacts | None = None
 
     @property
     def may_ask(self) -> bool:
@@ -69,6 +72,14 @@ class Questions:
             start = last.reader.start if last.reader is not None else None
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.inputs, start, shifts=shifts)
+
+    def ask_evaluation(self, seen: Sequence[Seen]) -> None:
+        """Ask for `eval_loss`, where the training will; of several processes it would be a collective call."""
+        prompts = any(isinstance(each.inputs, Prepared) for each in seen)  # preparing them anew would draw others
+        if not self._locate or self._exchange is not None or prompts or not will_evaluate(self._trainer):
+            return
+        with suppress(Exception):
+            self.evaluation = evaluate_twice(self._trainer, [each.inputs for each in seen])
 
     def _anywhere(self, *here: bool) -> tuple[bool, ...]:
         """Return what holds in any process: a question can hold a collective call, which all have to make."""

@@ -54,6 +54,10 @@ _take_gradients = torch.autograd.backward
 OTHER_SCALE = 0.37
 
 
+SPREAD = ("fsdp", "deepspeed")
+"""What spreads weights over processes, as the Trainer calls it."""
+
+
 class NotRepeatableError(Exception):
     """A micro-batch cannot be repeated by itself; the message says why, in words for the verdict."""
 
@@ -183,7 +187,7 @@ def replay(
     Raises:
         NotRepeatableError: Its gradients cannot be taken here.
     """
-    if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in ("fsdp", "deepspeed")):
+    if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in SPREAD):
         raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
     asked = _ask(trainer, question, shifts, sketcher, scale)
     found = asked.plain.shifts if asked.plain is not None else None
@@ -439,6 +443,16 @@ def step_at_other_flag(
     return TriedStep(losses, count, gradient)
 
 
+def several_rows(batches: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return several rows in one batch: the last micro-batch of a step, or the last few where each has one row.
+
+    Raises:
+        ValueError: They hold something that cannot be put together.
+    """
+    last = batches[-1]
+    return functools.reduce(joined, batches[-MOST_ROWS_APART:]) if num_rows(last) == 1 else last
+
+
 def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: bool) -> Unit | None:
     """Find out what the own loss is a mean over: how that of several rows follows from those of each.
 
@@ -449,12 +463,9 @@ def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: boo
         batches: Its micro-batches; those of one row are put together.
         shifts: Whether the loss shifts the labels.
     """
-    inputs = batches[-1]
-    if num_rows(inputs) == 1:
-        inputs = functools.reduce(joined, batches[-MOST_ROWS_APART:])
     with torch.no_grad(), aside(trainer):
         trainer.model.eval()
-        batch = prepared(trainer, inputs)
+        batch = prepared(trainer, several_rows(batches))
         rows = min(num_rows(batch), MOST_ROWS_APART)
         if rows < 2:
             return None

@@ -100,6 +100,7 @@ class Watch:
             tried=probe.tried,
             tried_refused=probe.tried_refused,
             loss_location=probe.location,
+            evaluation=probe.evaluation,
             unseen=tuple(dict.fromkeys(unseen)),
             seconds=time.perf_counter() - self._started,
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gacheck.core.verdict import Case
-from gacheck.rules.matching import Match
+from gacheck.rules.matching import SLACK, Match
 from gacheck.rules.table import Rule
-from gacheck.words.numbers import percent, power
+from gacheck.words.numbers import percent, power, told_apart
 from gacheck.words.reasons import in_own_words
 
 # Rows that do not influence each other give the same sums to a hundred roundings; half precision rounds coarser.
@@ -61,6 +61,19 @@ def _limits(case: Case) -> Iterator[str]:
         )
 
 
+def _of_evaluation(case: Case) -> Iterator[str]:
+    """Say that losses of evaluations with batches of other sizes are no losses to compare."""
+    found = case.record.oracle.evaluation
+    if found is None:
+        return
+    together, alone = told_apart(found.together_nats, found.alone_nats)
+    if abs(found.together_nats - found.alone_nats) > SLACK * case.tolerance.loss * abs(found.together_nats):
+        yield (
+            f"eval_loss depends on per_device_eval_batch_size: the same {found.num_rows} rows give {together} in one "
+            f"batch, {alone} one by one. Compare it at one batch size only."
+        )
+
+
 def _other_readings(case: Case) -> tuple[Rule, ...]:
     """Return the rules that predict the same on this data, without those that could not predict anything else."""
     found = case.auto.forward if case.auto else None
@@ -94,6 +107,7 @@ def notes(case: Case) -> tuple[str, ...]:
             said.append(f"Failed, so not judged: {', '.join(failed)}.")
     if case.attached is not None and case.code != "INCONCLUSIVE":
         said += [f"Not all could be seen: {in_own_words(reason)}." for reason in case.attached.unseen]
+    said += _of_evaluation(case)
     more = [code for code in case.codes[1:] if code != "OK"]
     if more:
         said.append(f"Also: {', '.join(more)}.")

@@ -118,6 +118,7 @@ TREE: dict[str, Any] = {
             "max_abs_on_minus_off": (float, None),
         }
     ],
+    "evaluation": (dict, None),
     "attached": (dict, None),
     "verdict": {
         "code": str,

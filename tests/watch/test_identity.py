@@ -424,6 +424,7 @@ def train(draw: Draw, folder: Path, *, watched: bool) -> tuple[dict[str, Any], A
         model=MODELS[draw.model](),
         args=arguments,
         train_dataset=make_rows(draw.seed),
+        eval_dataset=make_rows(draw.seed)[:1] if draw.seed % 2 else None,
         data_collator=collate,
         compute_loss_func=RememberingLoss() if draw.loss == "function" else None,
         callbacks=[diary],

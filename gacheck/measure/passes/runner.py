@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 import time
@@ -20,9 +21,11 @@ from gacheck.measure.passes.trainers import TrainerFactory, training_arguments
 from gacheck.measure.text.rows import Rows
 from gacheck.record.parts import OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.rules.facts import Flag
+from gacheck.rules.facts import EvaluationFacts, Flag
 from gacheck.watch.batches import Batch, row_fingerprint
+from gacheck.watch.evaluation import evaluate_twice
 from gacheck.watch.probe import Probe
+from gacheck.watch.replays import MOST_ROWS_APART
 from gacheck.words.reasons import is_of_memory
 
 StepDone = Callable[[], None]
@@ -102,7 +105,15 @@ class PassRunner:
         step_sizes = [self._config.rows_per_step(k) for k in steps]
         with self._workplace() as folder:
             trainer = self._trainer(self._first_spec, folder)
-            return self._oracle.answer(trainer, self._rows.train, micro_batch_sizes, step_sizes)
+            answer = self._oracle.answer(trainer, self._rows.train, micro_batch_sizes, step_sizes)
+            return answer.model_copy(update={"evaluation": self._evaluation(trainer)})
+
+    def _evaluation(self, trainer: Trainer) -> EvaluationFacts | None:
+        """Ask for `eval_loss`; what cannot be asked stays open."""
+        rows = list(itertools.islice(self._rows.train, MOST_ROWS_APART))
+        with suppress(Exception, SystemExit):
+            return evaluate_twice(trainer, [self._collator(rows)])
+        return None
 
     def run(self, spec: PassSpec, oracle: OracleRecord, step_done: StepDone) -> PassRecord:
         """Train once; an error is part of the outcome."""
