@@ -11,6 +11,7 @@ from transformers import Trainer, TrainerCallback
 
 import gacheck
 from gacheck.words.analysis import Analysis
+from tests.known.doors import watch
 from tests.known.rows import LENGTHS, UNEQUAL, K
 from tests.known.training import Training
 from tests.measure.modelling import bench, tiny_model
@@ -104,5 +105,5 @@ def test_somebodys_own_loop_and_callbacks_are_not_called() -> None:
     called_back = evaluating(ALONE, UNEQUAL[:1])
     called_back.add_callback(Forbidden())
 
-    assert gacheck.check(own).record.oracle.evaluation is None
-    assert gacheck.check(called_back).record.oracle.evaluation is not None
+    assert watch(own).record.oracle.evaluation is None
+    assert watch(called_back).record.oracle.evaluation is not None
