@@ -166,7 +166,7 @@ def _data(analysis: Analysis, record: RunRecord) -> str:
     if record.data.max_length:
         parts.append(f"lengths {record.data.min_length}-{record.data.max_length}")
     if not rows:
-        parts.append("made up")
+        parts.append(record.data.source)
     return ", ".join(parts)
 
 

@@ -31,6 +31,35 @@ Row = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Image:
+    """How a model for images and text is given one image a row.
+
+    Attributes:
+        layout: Makes its pixels, and what says how they lie.
+        token: Stands in the text at each of its places.
+        num_tokens: How many places it takes.
+        start: Stands before them; None where nothing does.
+        names: Of what the layout makes, those that the forward names.
+    """
+
+    layout: Callable[[Maker], Row]
+    token: int
+    num_tokens: int
+    start: int | None
+    names: frozenset[str]
+
+    @property
+    def text(self) -> torch.Tensor:
+        """What stands for it in the text."""
+        before = () if self.start is None else (self.start,)
+        return torch.tensor([*before, *[self.token] * self.num_tokens])
+
+    def inputs(self, maker: Maker) -> Row:
+        """Make one."""
+        return {name: value for name, value in self.layout(maker).items() if name in self.names}
+
+
+@dataclass(frozen=True)
 class Maker:
     """Makes the inputs of rows.
 
@@ -39,12 +68,14 @@ class Maker:
         task: As its auto class is called.
         generator: Seeded.
         longest: Tokens in the longest row.
+        image: How an image is given; None where there is none, or nothing but one.
     """
 
     config: Any
     task: str | None
     generator: torch.Generator
     longest: int = LONGEST
+    image: Image | None = None
 
     def length(self) -> int:
         """Draw the length of a row, of as many tokens as the model has positions for."""
@@ -95,10 +126,11 @@ class Maker:
 
 
 def _pixels(maker: Maker, row: Row) -> torch.Tensor:
-    return maker.normal(*_image_shape(maker))
+    return maker.normal(*image_shape(maker))
 
 
-def _image_shape(maker: Maker) -> tuple[int, int, int]:
+def image_shape(maker: Maker) -> tuple[int, int, int]:
+    """Return channels, height and width of an image."""
     size = maker.field("image_size", "input_size") or 32
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
     channels = maker.field("num_channels", "in_channels", "in_chans") or 3
@@ -107,7 +139,7 @@ def _image_shape(maker: Maker) -> tuple[int, int, int]:
 
 def _video(maker: Maker, row: Row) -> torch.Tensor:
     frames = maker.field("num_frames", "frames_per_clip") or 2
-    return maker.normal(int(frames), *_image_shape(maker))
+    return maker.normal(int(frames), *image_shape(maker))
 
 
 def _spectrogram(maker: Maker, row: Row) -> torch.Tensor:
@@ -133,7 +165,21 @@ def _boxes(maker: Maker, row: Row) -> torch.Tensor:
 
 def _text(maker: Maker, row: Row) -> torch.Tensor:
     length = maker.length()
-    return maker.tokens(CHOICES, length) if maker.task == "multiple-choice" else maker.tokens(length)
+    if maker.task == "multiple-choice":
+        return maker.tokens(CHOICES, length)
+    text = maker.tokens(length)
+    if maker.image is None:
+        return text
+    return torch.cat([text[:1], maker.image.text, text[1:]])
+
+
+def _is_of_an_image(maker: Maker, row: Row) -> torch.Tensor:
+    return of_images(maker, row["input_ids"]).long()
+
+
+def of_images(maker: Maker, tokens: torch.Tensor) -> torch.Tensor:
+    """Tell which tokens stand for a part of an image."""
+    return tokens.eq(-1 if maker.image is None else maker.image.token)
 
 
 def _like_text(value: int) -> Callable[[Maker, Row], torch.Tensor]:
@@ -143,8 +189,8 @@ def _like_text(value: int) -> Callable[[Maker, Row], torch.Tensor]:
 MAKERS: dict[str, Callable[[Maker, Row], torch.Tensor]] = {
     "input_ids": _text,
     "attention_mask": _like_text(1),
-    "token_type_ids": _like_text(0),
-    "mm_token_type_ids": _like_text(0),
+    "token_type_ids": _is_of_an_image,
+    "mm_token_type_ids": _is_of_an_image,
     "pixel_values": _pixels,
     "pixel_values_videos": _video,
     "input_features": _spectrogram,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from gacheck.measure.heads.inputs import CHOICES, Maker, Row
+from gacheck.measure.heads.inputs import CHOICES, Maker, Row, of_images
 from gacheck.rules.task import IGNORE_INDEX
 
 # Of the tokens of a row that a masked language model is to find again.
@@ -50,8 +50,8 @@ def masked_tokens(maker: Maker, row: Row) -> Labels:
 
 
 def same_tokens(maker: Maker, row: Row) -> Labels:
-    """The tokens themselves."""
-    return {"labels": row["input_ids"].clone()}
+    """The tokens themselves, but for those of images."""
+    return {"labels": row["input_ids"].masked_fill(of_images(maker, row["input_ids"]), IGNORE_INDEX)}
 
 
 def other_tokens(maker: Maker, row: Row) -> Labels:

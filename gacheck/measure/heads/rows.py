@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
-from gacheck.measure.heads.inputs import MAKERS, SHORTEST, Maker, Row
+from gacheck.measure.heads.images import find_image, is_joined
+from gacheck.measure.heads.inputs import MAKERS, SHORTEST, Image, Maker, Row
 from gacheck.measure.heads.labels import Kind, kinds_of
+from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.text.rows import Rows
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
+
+IMAGE_AND_TEXT = "image-text-to-text"
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Recipe:
 
     def row(self, maker: Maker) -> Row:
         """Make a row."""
-        row: Row = {}
-        for name in self.inputs:
+        row: Row = {} if maker.image is None else maker.image.inputs(maker)
+        for name in (each for each in self.inputs if each not in row):
             row[name] = MAKERS[name](maker, row)
         labels = self.labels(maker, row)
         return row | {name: value for name, value in labels.items() if name in self.names}
@@ -47,7 +52,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class HeadCollator:
-    """Stack rows; what is of unequal length is padded on the right.
+    """Stack rows; what is of unequal length is padded on the right. Patches of images stand one after another.
 
     Attributes:
         pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
@@ -60,7 +65,11 @@ class HeadCollator:
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """Return tensors with the rows as their first dimension."""
-        batch = {name: self._stacked(name, [row[name] for row in rows]) for name in rows[0]}
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        batch = {
+            name: torch.cat(values) if is_joined(name, rows[0]) else self._stacked(name, values)
+            for name, values in columns.items()
+        }
         labels = batch.get("labels")
         if (
             self.decoder_inputs is not None
@@ -90,15 +99,15 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) ->
     Raises:
         NoRecipe: It gave no loss with anything that can be made.
     """
-    parameters = inspect.signature(type(model).forward).parameters
+    names = forward_names(type(model))
     refusals: list[str] = []
     for kind in kinds_of(make()):
-        recipe = Recipe(_main_inputs(model, parameters), kind, frozenset(parameters))
+        recipe = Recipe(_main_inputs(model, names), kind, names)
         while True:
             try:
                 loss = _loss(model, recipe, make(), collate)
             except Exception as error:
-                demanded = _demanded(error, parameters, recipe)
+                demanded = _demanded(error, recipe)
                 refusals.append(f"{type(error).__name__}: {error}")
                 if demanded is None:
                     break
@@ -112,12 +121,12 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) ->
     raise NoRecipe(next((each for each in refusals if not each.startswith("KeyError")), refusals[0]))
 
 
-def _main_inputs(model: Any, parameters: Any) -> tuple[str, ...]:
+def _main_inputs(model: Any, taken: frozenset[str]) -> tuple[str, ...]:
     main = model.main_input_name
     names = {main} if isinstance(main, str) else set(main)
     if "input_ids" in names:
         names.add("attention_mask")
-    known = [name for name in names if name in MAKERS and name in parameters]
+    known = [name for name in names if name in MAKERS and name in taken]
     return _in_order(tuple(known))
 
 
@@ -133,9 +142,9 @@ def _loss(model: Any, recipe: Recipe, maker: Maker, collate: HeadCollator) -> to
     return loss if loss is not None and bool(torch.isfinite(loss)) else None
 
 
-def _demanded(error: Exception, parameters: Any, recipe: Recipe) -> str | None:
+def _demanded(error: Exception, recipe: Recipe) -> str | None:
     """Return the argument that an error names and that can be made: the longest name, which may contain another."""
-    named = [n for n in MAKERS if n in parameters and n not in recipe.inputs and re.search(rf"\b{n}\b", str(error))]
+    named = [n for n in MAKERS if n in recipe.names and n not in recipe.inputs and re.search(rf"\b{n}\b", str(error))]
     return max(named, key=len, default=None)
 
 
@@ -154,19 +163,19 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
     pad = pad if isinstance(pad, int) and pad >= 0 else 0
     collate = HeadCollator(pad, _decoder_inputs(model, pad))
 
-    def maker() -> Maker:
+    def maker(image: Image | None) -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
-        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2))
+        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image)
 
     try:
-        recipe = find_recipe(model, maker, collate)
+        recipe, image = _with_image_or_without(model, maker, collate)
     except NoRecipe as error:
         raise ModelError(
             f"No rows could be made for {type(model).__name__}: {one_line(str(error))}.",
             why=f"The inputs and labels of {task or 'this'} heads are made up, and this one demands something else.",
             fix="attach to a training of yours on data of its own:  gacheck attach -- python train.py",
         ) from error
-    one = maker()
+    one = maker(image)
     rows = [recipe.row(one) for _ in range(config.num_rows)]
     lengths = [row["input_ids"].shape[-1] if "input_ids" in row else 0 for row in rows]
     text = repr([{name: value.tolist() for name, value in row.items()} for row in rows])
@@ -181,9 +190,21 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
     return Rows(rows, [], facts), collate
 
 
+def _with_image_or_without(
+    model: Any, make: Callable[[Image | None], Maker], collate: HeadCollator
+) -> tuple[Recipe, Image | None]:
+    """Find rows of images and text where a model is made for both and takes them; else of text alone."""
+    plain = partial(make, None)
+    image = find_image(model, plain()) if plain().task == IMAGE_AND_TEXT else None
+    if image is not None:
+        with suppress(NoRecipe):
+            return find_recipe(model, partial(make, image), collate), image
+    return find_recipe(model, plain, collate), None
+
+
 def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:
     """Return what makes a decoder's inputs of labels: the model's own way, or each label after the one before it."""
-    if "decoder_input_ids" not in inspect.signature(type(model).forward).parameters:
+    if "decoder_input_ids" not in forward_names(type(model)):
         return None
     start = getattr(model.config, "decoder_start_token_id", None)
     own = getattr(model, "prepare_decoder_input_ids_from_labels", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.heads.tasks import auto_classes, class_for, task_of
+from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 from gacheck.rules.task import CAUSAL_LM
 
@@ -110,7 +110,7 @@ def _model_class(name: str) -> Any:
 
 def _takes_labels(model_class: Any) -> bool:
     """Whether a forward is handed what its loss needs, or its loss is about its inputs alone."""
-    names = inspect.signature(model_class.forward).parameters
+    names = forward_names(model_class)
     given = any("label" in name or name.endswith("_positions") for name in names)
     return given or task_of(model_class.__name__) in WITHOUT_LABELS
 

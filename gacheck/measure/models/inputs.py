@@ -1,4 +1,4 @@
-"""What a model demands besides text."""
+"""What a model's forward takes, and what it demands besides text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ import torch
 from gacheck.watch.description import base_model
 
 
+def forward_names(model_class: type) -> frozenset[str]:
+    """Return the names that a class's forward takes, or hands on in its `**kwargs` to the one that it overrides."""
+    names: set[str] = set()
+    for forward in (vars(base)["forward"] for base in model_class.__mro__ if "forward" in vars(base)):
+        parameters = inspect.signature(forward).parameters
+        names |= set(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return frozenset(names)
+
+
 def demanded_zeros(model: Any, batch: dict[str, torch.Tensor]) -> tuple[str, ...]:
     """Find the inputs that text has no use for but the model demands in training, such as Gemma3's `token_type_ids`.
 
     Tries a forward; where the model refuses and names one of its own arguments that mark token types, zeros are
     what its processor would send for text.
     """
-    names = [n for n in inspect.signature(base_model(model).forward).parameters if n.endswith("token_type_ids")]
+    names = [n for n in forward_names(type(base_model(model))) if n.endswith("token_type_ids")]
     demanded: list[str] = []
     while True:
         zeros = {name: torch.zeros_like(batch["input_ids"]) for name in demanded}

@@ -7,6 +7,7 @@ of the table fit together: every kind of head is `HEAD_DIM` wide, and heads × h
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ PAD, EOS, BOS, UNK = range(4)
 
 NUM_LAYERS, MAX_LAYERS = 2, 4
 WIDTH, HEADS, HEAD_DIM = 64, 4, 16
+IMAGE_SIZE = 32
 
 DEPTH = re.compile(r"(.*_)?(n|num|num_hidden|encoder|decoder|num_encoder|num_decoder)_layers?|(.*_)?depth|num_blocks")
 HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_channels|rotary_dim|d_rel)")
@@ -63,7 +65,7 @@ SIZES = (
     (r".*hidden_size_per_layer_input", HEAD_DIM),
     (r".*_channels?", WIDTH),
     # images and lengths
-    (r"(.*_)?image_size|crop_size", 32),
+    (r"(.*_)?image_size|crop_size", IMAGE_SIZE),
     (r"(.*_)?patch_size", 8),
     (r"mm_tokens_per_image", 4),
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
@@ -169,6 +171,9 @@ def _shrink_sequence(name: str, value: Sequence[Any], scale: _Scale) -> Any:
         return list(value[: int(len(value) * scale.head_ratio)])
     if _is_index_list(name, value, scale.depth):
         return [new for new, old in enumerate(scale.kept) if old in value]
+    if name == "image_grid_pinpoints":  # sizes of images: multiples of the size of a tile
+        tile = math.gcd(*(side for size in value for side in size))
+        return [[side // tile * IMAGE_SIZE for side in size] for size in value]
     if name == "attention_types":  # [[[kind, kind, …], times], …]
         return [[kinds, max(1, len(scale.kept) // len(kinds))] for kinds, _ in value]
     per_layer = _per_layer(name, value, scale.depth)
