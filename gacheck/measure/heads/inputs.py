@@ -17,6 +17,8 @@ SHORTEST, LONGEST = 8, 32
 CHOICES = 3
 FRAMES = 64
 """Of a spectrogram whose length the config leaves open."""
+FRAMES_OF_A_VIDEO = ("num_frames", "frames_per_clip")
+"""Fields that count them: what has one is given a video where it asks for pixels."""
 SAMPLES_PER_FRAME = 320
 """Of a waveform, for each position that comes out; what the convolutions of wav2vec 2.0 take."""
 POSITIONS_OF_A_SOUND = (14, 24)
@@ -27,7 +29,8 @@ SPARE = 2
 SPECIAL_IDS = 4
 """Ids below are special tokens in every stand-in."""
 
-Row = dict[str, torch.Tensor]
+Row = dict[str, Any]
+"""Tensors by name; of objects that are to be found, a mapping of tensors."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Maker:
 
 
 def _pixels(maker: Maker, row: Row) -> torch.Tensor:
-    return maker.normal(*image_shape(maker))
+    return maker.normal(*image_shape(maker)) if maker.field(*FRAMES_OF_A_VIDEO) is None else _video(maker, row)
 
 
 def image_shape(maker: Maker) -> tuple[int, int, int]:
@@ -138,7 +141,7 @@ def image_shape(maker: Maker) -> tuple[int, int, int]:
 
 
 def _video(maker: Maker, row: Row) -> torch.Tensor:
-    frames = maker.field("num_frames", "frames_per_clip") or 2
+    frames = maker.field(*FRAMES_OF_A_VIDEO) or 2
     return maker.normal(int(frames), *image_shape(maker))
 
 

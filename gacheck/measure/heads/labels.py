@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -11,8 +12,10 @@ from gacheck.rules.task import IGNORE_INDEX
 
 # Of the tokens of a row that a masked language model is to find again.
 MASKED = 0.3
+MOST_OBJECTS = 4
+"""In an image."""
 
-Labels = dict[str, torch.Tensor]
+Labels = dict[str, Any]
 
 
 def num_labels(maker: Maker) -> int:
@@ -92,6 +95,33 @@ def map_of_numbers(maker: Maker, row: Row) -> Labels:
     return {"labels": maker.normal(*row["pixel_values"].shape[-2:]).abs()}
 
 
+def boxes(maker: Maker, row: Row) -> Labels:
+    """Some objects, each a class and a box: centre, width and height as shares of the image."""
+    number = maker.integer(1, MOST_OBJECTS + 1)
+    classes = torch.randint(0, num_labels(maker), (number,), generator=maker.generator)
+    sizes = 0.2 + 0.2 * torch.rand(number, 4, generator=maker.generator)
+    return {"labels": {"class_labels": classes, "boxes": sizes}}
+
+
+def masks(maker: Maker, row: Row) -> Labels:
+    """Some objects, each a class and the pixels that it covers."""
+    number = maker.integer(1, MOST_OBJECTS + 1)
+    classes = torch.randint(0, num_labels(maker), (number,), generator=maker.generator)
+    covered = torch.randint(0, 2, (number, *row["pixel_values"].shape[-2:]), generator=maker.generator).float()
+    return {"class_labels": classes, "mask_labels": covered}
+
+
+def masked_patches(maker: Maker, row: Row) -> Labels:
+    """Half of the patches of an image or a video, to be found again."""
+    *frames, _, height, width = row["pixel_values"].shape
+    patch = int(maker.field("patch_size") or 1)
+    number = (
+        (height // patch) * (width // patch) * (frames[0] // int(maker.field("tubelet_size") or 1) if frames else 1)
+    )
+    order = torch.randperm(number, generator=maker.generator)
+    return {"bool_masked_pos": order < number // 2}
+
+
 def no_labels(maker: Maker, row: Row) -> Labels:
     """None: the loss is about the inputs themselves."""
     return {}
@@ -104,7 +134,8 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "image-text-to-text": (same_tokens,),
     "multimodal-lm": (same_tokens,),
     "masked-lm": (masked_tokens,),
-    "pre-training": (pretraining, masked_tokens, same_tokens, no_labels),
+    "pre-training": (pretraining, masked_tokens, same_tokens, masked_patches, no_labels),
+    "masked-image-modeling": (masked_patches, no_labels),
     "seq2seq-lm": (other_tokens, same_tokens),
     "speech-seq2seq": (other_tokens, same_tokens),
     "sequence-classification": (one_class,),
@@ -122,6 +153,9 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "tdt": (few_tokens,),
     "semantic-segmentation": (map_of_classes,),
     "depth-estimation": (map_of_numbers,),
+    "object-detection": (boxes,),
+    "universal-segmentation": (masks,),
+    "instance-segmentation": (masks, boxes),
     "visual-question-answering": (several_classes, one_class, same_tokens),
 }
 """What the auto classes' heads are taught; where several are listed, the first with which there is a loss."""
@@ -133,6 +167,7 @@ OTHERWISE: tuple[Kind, ...] = (
     several_classes,
     map_of_classes,
     map_of_numbers,
+    boxes,
     no_labels,
 )
 """What is tried of a head of any other task."""

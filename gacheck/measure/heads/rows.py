@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from accelerate.utils import recursively_apply, send_to_device
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
@@ -19,12 +20,16 @@ from gacheck.measure.heads.inputs import MAKERS, SHORTEST, Image, Maker, Row
 from gacheck.measure.heads.labels import Kind, kinds_of
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.text.rows import Rows
+from gacheck.packages import missing_package
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
 
 IMAGE_AND_TEXT = "image-text-to-text"
+
+LISTED = frozenset({"class_labels", "mask_labels"})
+"""What is handed on as a list of tensors, one of each row."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,16 @@ class HeadCollator:
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """Return tensors with the rows as their first dimension."""
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        batch = {
-            name: torch.cat(values) if is_joined(name, rows[0]) else self._stacked(name, values)
-            for name, values in columns.items()
-        }
+        batch = {name: self._column(name, [row[name] for row in rows], rows[0]) for name in rows[0]}
         labels = batch.get("labels")
-        if (
-            self.decoder_inputs is not None
-            and labels is not None
-            and labels.dim() == 2
-            and not labels.is_floating_point()
-        ):
+        if self.decoder_inputs is not None and is_text(labels):
             batch.setdefault("decoder_input_ids", self.decoder_inputs(labels=labels))
         return batch
+
+    def _column(self, name: str, values: list[Any], row: Row) -> Any:
+        if name in LISTED or isinstance(values[0], Mapping):
+            return values
+        return torch.cat(values) if is_joined(name, row) else self._stacked(name, values)
 
     def _stacked(self, name: str, values: Sequence[torch.Tensor]) -> torch.Tensor:
         fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
@@ -87,6 +88,11 @@ class HeadCollator:
         for place, value in zip(stacked, values, strict=True):
             place[tuple(map(slice, value.shape))] = value
         return stacked
+
+
+def is_text(labels: Any) -> bool:
+    """Whether they are tokens, (rows, tokens)."""
+    return isinstance(labels, torch.Tensor) and labels.dim() == 2 and not labels.is_floating_point()
 
 
 class NoRecipe(Exception):
@@ -107,6 +113,8 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) ->
             try:
                 loss = _loss(model, recipe, make(), collate)
             except Exception as error:
+                if missing_package(error) is not None:
+                    raise
                 demanded = _demanded(error, recipe)
                 refusals.append(f"{type(error).__name__}: {error}")
                 if demanded is None:
@@ -138,7 +146,7 @@ def _loss(model: Any, recipe: Recipe, maker: Maker, collate: HeadCollator) -> to
     batch = collate([recipe.row(maker) for _ in range(2)])
     device = next(model.parameters()).device
     with torch.no_grad():
-        loss = find_loss(model(**{name: value.to(device) for name, value in batch.items()}))
+        loss = find_loss(model(**send_to_device(batch, device)))
     return loss if loss is not None and bool(torch.isfinite(loss)) else None
 
 
@@ -178,7 +186,7 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
     one = maker(image)
     rows = [recipe.row(one) for _ in range(config.num_rows)]
     lengths = [row["input_ids"].shape[-1] if "input_ids" in row else 0 for row in rows]
-    text = repr([{name: value.tolist() for name, value in row.items()} for row in rows])
+    text = repr([recursively_apply(torch.Tensor.tolist, row) for row in rows])
     facts = DataFacts(
         source=f"made up for {task or type(model).__name__}: {', '.join(rows[0])}",
         num_rows=len(rows),

@@ -25,6 +25,7 @@ IMAGE_SIZE = 32
 
 DEPTH = re.compile(r"(.*_)?(n|num|num_hidden|encoder|decoder|num_encoder|num_decoder)_layers?|(.*_)?depth|num_blocks")
 HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_channels|rotary_dim|d_rel)")
+IMAGE = re.compile(r"(.*_)?image_size|crop_size")
 TOKEN_ID = re.compile(r".*_token_(id|index)|(pad|eos|bos|unk|mask)_index")
 # How the names of special tokens begin; those of other modalities become <unk>, which byte-level text never has.
 ROLES = {"pad": PAD, "eos": EOS, "eod": EOS, "sep": EOS, "forced_eos": EOS, "bos": BOS, "cls": BOS, "decoder": BOS}
@@ -65,8 +66,8 @@ SIZES = (
     (r".*hidden_size_per_layer_input", HEAD_DIM),
     (r".*_channels?", WIDTH),
     # images and lengths
-    (r"(.*_)?image_size|crop_size", IMAGE_SIZE),
-    (r"(.*_)?patch_size", 8),
+    (IMAGE.pattern, IMAGE_SIZE),
+    (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image", 4),
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
     (r"max_(seq_len|source_positions|target_positions)", 1024),
@@ -171,6 +172,8 @@ def _shrink_sequence(name: str, value: Sequence[Any], scale: _Scale) -> Any:
         return list(value[: int(len(value) * scale.head_ratio)])
     if _is_index_list(name, value, scale.depth):
         return [new for new, old in enumerate(scale.kept) if old in value]
+    if IMAGE.fullmatch(name):
+        return [min(side, IMAGE_SIZE) if isinstance(side, int) else side for side in value]
     if name == "image_grid_pinpoints":  # sizes of images: multiples of the size of a tile
         tile = math.gcd(*(side for size in value for side in size))
         return [[side // tile * IMAGE_SIZE for side in size] for size in value]

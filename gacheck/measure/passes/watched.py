@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 
 from gacheck.errors import NothingSeenError
 from gacheck.measure.heads.rows import HeadCollator
@@ -61,10 +62,10 @@ class WatchedOracle:
     def _counted(self, rows: Sequence[Any], *, count: bool) -> tuple[float | None, str | None]:
         """Return the model's own loss, or that with twice the count of labels: half as large if it uses the count."""
         device = next(self._model.parameters()).device
-        batch = {name: tensor.to(device) for name, tensor in self._collator(rows).items()}
+        batch = send_to_device(self._collator(rows), device)
         given: dict[str, Any] = {}
         if count:
-            if "labels" not in batch:
+            if not isinstance(batch.get("labels"), torch.Tensor):
                 return None, None
             given["num_items_in_batch"] = torch.tensor(2 * count_labels(batch["labels"]), device=device)
         try:

@@ -23,6 +23,8 @@ CLASSES = {
     "BertForPreTraining": {"input_ids", "attention_mask", "labels", "next_sentence_label"},
     "T5ForConditionalGeneration": {"input_ids", "attention_mask", "labels"},
     "ViTForImageClassification": {"pixel_values", "labels"},
+    "ViTForMaskedImageModeling": {"pixel_values", "bool_masked_pos"},
+    "VideoMAEForPreTraining": {"pixel_values", "bool_masked_pos"},
     "WhisperForConditionalGeneration": {"input_features", "labels"},
 }
 
@@ -138,6 +140,49 @@ def test_what_cannot_be_made_is_the_error_s_reason() -> None:
 
     assert "No rows could be made for Insatiable: ValueError: You have to specify a wish" in str(caught.value)
     assert "gacheck attach" in str(caught.value)
+
+
+class Detecting(Demanding):
+    """One whose labels are a mapping for each image, of as many objects as there are."""
+
+    main_input_name = "pixel_values"
+
+    def forward(self, pixel_values: Any = None, labels: Any = None) -> ModelOutput:
+        assert len(labels) == len(pixel_values)
+        assert all(each["boxes"].shape == (len(each["class_labels"]), 4) for each in labels)
+        return ModelOutput(loss=self.weight.sum() * pixel_values.mean())
+
+
+class Covering(Demanding):
+    """One that is given the pixels of each object, in lists."""
+
+    main_input_name = "pixel_values"
+
+    def forward(self, pixel_values: Any = None, mask_labels: Any = None, class_labels: Any = None) -> ModelOutput:
+        for pixels, masks, classes in zip(pixel_values, mask_labels, class_labels, strict=True):
+            assert masks.shape == (len(classes), *pixels.shape[1:])
+        return ModelOutput(loss=self.weight.sum() * pixel_values.mean())
+
+
+class Unequipped(Demanding):
+    """One that needs a package that is not there."""
+
+    def check(self, **given: Any) -> None:
+        raise ImportError("Matcher requires the nowhere_to_be_found library but it was not found in your environment.")
+
+
+@pytest.mark.parametrize(("model", "task"), [(Detecting(), "object-detection"), (Covering(), "universal-segmentation")])
+def test_objects_are_listed_image_by_image(model: Any, task: str) -> None:
+    rows, collate = make_head_rows(model, task, ExperimentConfig(max_steps=1))
+    counts = {len(row.get("labels", row)["class_labels"]) for row in rows.train}
+
+    assert len(counts) > 2
+    assert model(**collate(rows.train)).loss is not None
+
+
+def test_a_missing_package_is_not_taken_for_a_demand() -> None:
+    with pytest.raises(ImportError, match="nowhere_to_be_found"):
+        make_head_rows(Unequipped(), "", ExperimentConfig(max_steps=1))
 
 
 @pytest.mark.parametrize("options", [{"dataset": "x.txt"}, {"packing": True}])
