@@ -44,7 +44,7 @@ test-versions: $(VENV)/.installed ## the verdicts under real transformers releas
 test-lowest: $(VENV)/.installed ## the fast tests with the lowest versions of every direct dependency
 	$(BIN)/python -m pytest tests/releases -m lowest
 
-test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, torchrun and accelerate
+test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, SetFit, torchrun and accelerate
 	$(BIN)/python -m pytest tests/integrations -m integrations
 
 test-page: $(VENV)/.installed ## the HTML page in headless Chromium, with axe-core; installs both where they are missing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -25,9 +26,14 @@ TEST_TOOLS = (*FAST_TEST_TOOLS, "peft>=0.13")
 # again, lest another package draw one with gigabytes of libraries; pyarrow 20 breaks the datasets of this release.
 INTEGRATIONS = {
     "llamafactory-0.9.3": ("llamafactory==0.9.3", "transformers==4.50.3", TORCH, "pyarrow<20", "pillow"),
+    "llamafactory-0.9.5": ("llamafactory==0.9.5", "transformers==5.6.0", TORCH, "pillow"),
     "trl": ("trl", "transformers", "peft", TORCH, "pillow"),
     "sentence-transformers": ("sentence-transformers", "transformers", "accelerate", "datasets", TORCH),
+    "setfit": ("setfit", "sentence-transformers", "transformers", TORCH),
 }
+# What is taken out of them again, as patterns below their folder of packages: libraries that were compiled for an
+# accelerator's torch and do not load over the processor's. Nobody needs torchvision, and of torchaudio only its Python.
+TAKEN_OUT = {"llamafactory-0.9.5": ("torchvision", "torchvision-*", "torchaudio/lib/*.so")}
 
 
 def cache_folder() -> Path:
@@ -85,11 +91,14 @@ def integration(name: str) -> Path:
 
     The newest of what has no release is that of the day on which the environment was made.
     """
-    requirements = INTEGRATIONS[name]
-    return _environment(name, ("--upgrade", *requirements), "\n".join(requirements).encode(), overlay=False)
+    requirements, taken_out = INTEGRATIONS[name], TAKEN_OUT.get(name, ())
+    wanted = "\n".join((*requirements, *taken_out)).encode()
+    return _environment(name, ("--upgrade", *requirements), wanted, overlay=False, taken_out=taken_out)
 
 
-def _environment(name: str, install: tuple[str, ...], wanted: bytes, *, overlay: bool) -> Path:
+def _environment(
+    name: str, install: tuple[str, ...], wanted: bytes, *, overlay: bool, taken_out: tuple[str, ...] = ()
+) -> Path:
     """Return the folder of executables; make the environment, or complete it, where its stamp is not that of `wanted`.
 
     Args:
@@ -97,6 +106,7 @@ def _environment(name: str, install: tuple[str, ...], wanted: bytes, *, overlay:
         install: Arguments of `pip install`.
         wanted: Of what the stamp is the hash.
         overlay: Whether what the tests' own environment has is there too, gacheck among it.
+        taken_out: Patterns of what is removed after the installation.
     """
     folder = cache_folder() / name
     binaries, stamp = folder / "bin", folder / "gacheck-stamp"
@@ -109,20 +119,23 @@ def _environment(name: str, install: tuple[str, ...], wanted: bytes, *, overlay:
         if not (binaries / "python").exists():
             _run(sys.executable, "-m", "venv", str(folder))
         pip = (str(binaries / "python"), "-m", "pip", "install", "--quiet")
+        packages = _packages(binaries)
         if overlay:
-            packages = subprocess.run(
-                [str(binaries / "python"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.strip()
             # Searched after the environment's own packages: a release there goes before the one here.
-            (Path(packages) / "tests_environment.pth").write_text(f"{base}\n")
+            (packages / "tests_environment.pth").write_text(f"{base}\n")
         else:
             _run(*pip, TORCH)
         _run(*pip, *install)
+        for path in [path for pattern in taken_out for path in packages.glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         stamp.write_text(digest)
     return binaries
+
+
+def _packages(binaries: Path) -> Path:
+    """Return the folder of packages of an environment."""
+    tell = [str(binaries / "python"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(tell, capture_output=True, text=True, check=True).stdout.strip())
 
 
 def _run(*command: str) -> None:

@@ -29,13 +29,14 @@ def num_rows(batch: Mapping[str, Any]) -> int:
     return max(sizes, key=sizes.count, default=0)
 
 
-def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Return some rows of a batch; what has no rows stays whole."""
+def rows_of(batch: Mapping[str, Any], numbers: Sequence[int]) -> dict[str, Any]:
+    """Return some rows of a batch, by number; what has no rows stays whole."""
     rows = num_rows(batch)
-    return {
-        name: value[start:stop] if isinstance(value, (list, tuple, torch.Tensor)) and _length(value) == rows else value
-        for name, value in batch.items()
-    }
+    return {name: _picked(value, numbers) if _length(value) == rows else value for name, value in batch.items()}
+
+
+def _picked(value: Any, numbers: Sequence[int]) -> Any:
+    return value[list(numbers)] if isinstance(value, torch.Tensor) else type(value)(value[each] for each in numbers)
 
 
 def fresh(value: Any) -> Any:

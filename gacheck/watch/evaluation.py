@@ -39,7 +39,7 @@ def evaluate_twice(trainer: Any, batches: Sequence[Mapping[str, Any]]) -> Evalua
     count = min(num_rows(inputs), MOST_ROWS_APART)
     if count < 2:
         return None
-    rows = [rows_of(inputs, number, number + 1) for number in range(count)]
+    rows = [rows_of(inputs, [number]) for number in range(count)]
     together, alone = (_eval_loss(trainer, rows, size) for size in (count, 1))
     if not (math.isfinite(together) and math.isfinite(alone)):
         return None

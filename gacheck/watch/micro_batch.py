@@ -25,7 +25,6 @@ class MicroBatchReader:
 
     Attributes:
         inputs: The micro-batch.
-        start: Random state before the step, so that it can be repeated.
         readers: What was seen of the logits, under each alignment.
         backward: The loss whose gradient was taken.
         trouble: Why something could not be seen.
@@ -37,7 +36,6 @@ class MicroBatchReader:
         self.inputs: Batch = dict(inputs)
         labels, shifted = scored_labels(self.inputs)
         self._dims = labels.dim() + 1
-        self.start = RandomState.now(model)
         self.readers = {
             each: LogitsReader(labels, shifts=each) for each in alignments(labels, collated=shifted, shifts=shifts)
         }

@@ -46,6 +46,7 @@ from gacheck.watch.replays import (
     replay,
     step_at_other_flag,
 )
+from gacheck.watch.restoring import RandomState
 from gacheck.watch.rounding import Rounding
 from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
@@ -177,8 +178,7 @@ class Probe:
             self._check_names(seen)
         if seen is not None and seen.num_asked != 1 and not isinstance(seen.inputs, Prepared):
             # What its step means by the whole micro-batch is not asked of `compute_loss`: its cross-entropy may tell.
-            start = seen.reader.start if seen.reader is not None else None
-            self._replay(seen, Question(seen.inputs, start=start))
+            self._replay(seen, Question(seen.inputs, start=seen.start))
         self._seen.append(seen)
         self._micro_batches.append(self._note(value, loss.dtype, num_items, seen))
         if self._trainer.accelerator.sync_gradients:
@@ -231,6 +231,8 @@ class Probe:
     def _begin(self, inputs: Any, stack: ExitStack) -> Seen | None:
         # Code may take apart what it is given. What has no names is known once `compute_loss` is asked.
         seen = Seen(fresh(inputs) if isinstance(inputs, Mapping) else Prepared())
+        with self._guarded():
+            seen.start = RandomState.now(self._trainer.model)
         if has_labels(seen.inputs):
             with self._guarded():
                 shifts = known_shift(self._trainer.model, seen.inputs, self.shifts)
@@ -477,9 +479,8 @@ class Probe:
             return None  # preparing them anew would draw others
         if hooked_parameters(trainer.model):
             return None  # those hooks sleep while a step is tried, so that it would not be the training's
-        tried = step_at_other_flag(
-            trainer, self._training_step, self._model, [s.inputs for s in seen], sketcher, self._loss_scale
-        )
+        batches = [(each.inputs, each.start) for each in seen]
+        tried = step_at_other_flag(trainer, self._training_step, self._model, batches, sketcher, self._loss_scale)
         noise = self._rounding.of(tried.gradient, seen, self._loss_scale)
         products = replays.products(tried.gradient, noise, sketcher.names, [])
         micro_batches = [

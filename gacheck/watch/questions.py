@@ -65,13 +65,12 @@ class Questions:
                 times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
                 self.own_loss = replace(self.own_loss, times_k=times_k)
         if asks_unit:
-            # What cannot be told apart is not known: pairs have no loss of one row.
-            with suppress(Exception):
-                self.own_loss = replace(self.own_loss, unit=self._find_unit(seen, shifts=shifts))
+            (asks_pairs,) = self._anywhere(not self._ask_unit(seen, shifts=shifts))
+            if asks_pairs:
+                self._ask_unit(seen, together=2, shifts=shifts)
         if asks_location:
-            start = last.reader.start if last.reader is not None else None
             with suppress(Exception):
-                self.location = ask_location(self._trainer, last.inputs, start, shifts=shifts)
+                self.location = ask_location(self._trainer, last.inputs, last.start, shifts=shifts)
 
     def ask_evaluation(self, seen: Sequence[Seen]) -> None:
         """Ask for `eval_loss`, where the training will; of several processes it would be a collective call."""
@@ -88,13 +87,25 @@ class Questions:
         everywhere = self._exchange(list(here))
         return tuple(map(any, zip(*everywhere))) if everywhere is not None else (False,) * len(here)
 
-    def _find_unit(self, seen: Sequence[Seen], *, shifts: bool) -> Unit | None:
+    def _ask_unit(self, seen: Sequence[Seen], together: int = 1, *, shifts: bool) -> bool:
+        """Ask what the own loss is a mean over, unless that is known; what cannot be told apart is not.
+
+        Return whether so few rows together have a loss: one row of a pair has none.
+        """
+        try:
+            found = self._find_unit(seen, together, shifts=shifts)
+        except Exception:
+            return False
+        self.own_loss = replace(self.own_loss, unit=self.own_loss.unit or found)
+        return True
+
+    def _find_unit(self, seen: Sequence[Seen], together: int, *, shifts: bool) -> Unit | None:
         if any(isinstance(each.inputs, Prepared) for each in seen):
             return None  # what was prepared for a whole step, its count among it, says nothing of single rows
         others = [each.replayed for each in seen if each.replayed is not None and each.is_other]
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
-        found = find_unit(self._trainer, [each.inputs for each in seen], shifts=shifts)
+        found = find_unit(self._trainer, [each.inputs for each in seen], together, shifts=shifts)
         # What code of somebody's own makes of the model's sum the model's config does not say.
         is_open = found == "sum" or (found is None and not runs_own_code(self._trainer))
         return "declared sum" if is_open and declares_sum(self._trainer.model) else found

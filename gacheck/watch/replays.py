@@ -421,7 +421,12 @@ class TriedStep:
 
 
 def step_at_other_flag(
-    trainer: Any, training_step: Any, model: Any, batches: list[Any], sketcher: Sketcher, scale: float
+    trainer: Any,
+    training_step: Any,
+    model: Any,
+    batches: Sequence[tuple[Any, RandomState | None]],
+    sketcher: Sketcher,
+    scale: float,
 ) -> TriedStep:
     """Do a whole step at the other value of the loss-kwargs flag, the Trainer's own count included.
 
@@ -429,70 +434,99 @@ def step_at_other_flag(
         trainer: At the end of the step, before its update.
         training_step: Its own.
         model: That `training_step` is given.
-        batches: The step's micro-batches.
+        batches: The step's micro-batches, each with what it drew from; None: the present state.
         sketcher: Of its model.
         scale: Factor by which mixed precision scales the loss before backward.
     """
     with untouched(trainer):
         trainer.model_accepts_loss_kwargs = not trainer.model_accepts_loss_kwargs
-        samples, count = batch_samples(trainer, [fresh(each) for each in batches])
+        samples, count = batch_samples(trainer, [fresh(inputs) for inputs, _ in batches])
+        losses = []
         with sketcher.received(scale) as gradient:
-            losses = tuple(
-                float(training_step(model, fresh(each), num_items_in_batch=count).detach()) for each in samples
-            )
-    return TriedStep(losses, count, gradient)
+            for each, (_, start) in zip(samples, batches):
+                if start is not None:
+                    start.restore()  # dropout is to be the step's, so that its replays tell of this one too
+                losses.append(float(training_step(model, fresh(each), num_items_in_batch=count).detach()))
+    return TriedStep(tuple(losses), count, gradient)
 
 
-def several_rows(batches: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return several rows in one batch: the last micro-batch of a step, or the last few where each has one row.
+def several_rows(batches: Sequence[Mapping[str, Any]], together: int = 1) -> Mapping[str, Any]:
+    """Return several rows in one batch: the last micro-batch of a step, or a few where each has no more than a part.
+
+    Args:
+        batches: The step's.
+        together: Rows of a part.
 
     Raises:
         ValueError: They hold something that cannot be put together.
     """
-    last = batches[-1]
-    return functools.reduce(joined, batches[-MOST_ROWS_APART:]) if num_rows(last) == 1 else last
+    last, size = batches[-1], num_rows(batches[-1])
+    alike = [each for each in batches if num_rows(each) == size]
+    return functools.reduce(joined, alike[-MOST_ROWS_APART:]) if size == together else last
 
 
-def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], *, shifts: bool) -> Unit | None:
+def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], together: int = 1, *, shifts: bool) -> Unit | None:
     """Find out what the own loss is a mean over: how that of several rows follows from those of each.
 
     None where neither fits, or more than one does. Dropout is off, so that the rows have the same each time.
 
     Args:
         trainer: At the end of a step.
-        batches: Its micro-batches; those of one row are put together.
+        batches: Its micro-batches; those of one row, or of one pair, are put together.
+        together: Rows that have a loss by themselves. The two of a pair stand at the same place of the batch's halves.
         shifts: Whether the loss shifts the labels.
+
+    Raises:
+        ValueError: So few rows together have no loss; code that is asked for one may raise anything else.
     """
     with torch.no_grad(), aside(trainer):
         trainer.model.eval()
-        batch = prepared(trainer, several_rows(batches))
-        rows = min(num_rows(batch), MOST_ROWS_APART)
-        if rows < 2:
+        batch = prepared(trainer, several_rows(batches, together))
+        parts = _parts(num_rows(batch), together, one_by_one=num_rows(batches[-1]) == together)
+        if len(parts) < 2:
             return None
         start = RandomState.now(trainer.model)
 
-        def loss_of(first: int, end: int) -> float:
+        def loss_of(*chosen: tuple[int, ...]) -> float:
             start.restore()  # whatever is left to chance is to be the same each time
-            return float(own_mean(trainer, rows_of(batch, first, end), shifts=shifts).mean())
+            numbers = [number for place in zip(*chosen) for number in place]
+            return float(own_mean(trainer, rows_of(batch, numbers), shifts=shifts).mean())
 
-        together, alone = loss_of(0, rows), [loss_of(i, i + 1) for i in range(rows)]
+        whole, alone = loss_of(*parts), [loss_of(part) for part in parts]
+        if not any(map(math.isfinite, alone)):
+            raise ValueError("no part has a loss by itself")
         labels, collated = _labels(batch)
         labels = batch.get(CAUSAL_LM.labels) if labels is None else labels
-        counts = [1] * rows
+        counts = [1] * len(parts)
         if isinstance(labels, torch.Tensor) and labels.dim():
             moves = shifts and not collated and holds_text(batch)
-            counts = [count_targets(row[None], shifts=moves) for row in labels[:rows]]
+            counts = [count_targets(labels[list(part)], shifts=moves) for part in parts]
     known = [(loss, count) for loss, count in zip(alone, counts) if count]
     tokens = sum(loss * count for loss, count in known) / max(1, sum(counts))
     predicted: dict[Unit, float] = {
-        "rows": sum(alone) / rows,
+        "rows": sum(alone) / len(parts),
         "tokens": tokens,
         "sum": sum(alone),
     }
-    errors = {unit: abs(value - together) / abs(together) for unit, value in predicted.items()}
+    errors = {unit: abs(value - whole) / abs(whole) for unit, value in predicted.items()}
     best, second, _ = sorted(errors, key=errors.__getitem__)
     is_clear = errors[second] > max(CLEARLY_WORSE * errors[best], LEAST_DIFFERENCE)
     return best if errors[best] <= UNIT_FITS and is_clear else None
+
+
+def _parts(rows: int, together: int, *, one_by_one: bool) -> list[tuple[int, ...]]:
+    """Return the numbers of the rows of each part, a few of them; none where the rows cannot be parted so.
+
+    Args:
+        rows: Of the batch.
+        together: Rows of a part.
+        one_by_one: Whether each part's rows follow each other; else all first ones come before all second ones.
+    """
+    if rows % together:
+        return []
+    number = rows // together
+    steps = [range(i * together, (i + 1) * together) if one_by_one else range(i, rows, number) for i in range(number)]
+    return [tuple(step) for step in steps[:MOST_ROWS_APART]]
 
 
 def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:

@@ -9,6 +9,7 @@ import torch
 
 from gacheck.watch.micro_batch import MicroBatchReader
 from gacheck.watch.replays import Replay
+from gacheck.watch.restoring import RandomState
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Seen:
 
     Attributes:
         inputs: As `training_step` is given them.
+        start: Random state before it, so that it can be repeated; None where that could not be read.
         reader: Of its logits; None where it has no labels.
         num_asked: How often `compute_loss` was asked.
         replayed: What it means by itself; None where that could not be asked.
@@ -25,6 +27,7 @@ class Seen:
     """
 
     inputs: Any
+    start: RandomState | None = None
     reader: MicroBatchReader | None = None
     num_asked: int = 0
     replayed: Replay | None = None

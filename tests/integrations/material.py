@@ -1,7 +1,9 @@
 """Makes what the trainings train on, with the transformers of their own environment: gacheck is not needed there.
 
 python material.py FOLDER      FOLDER/llama, FOLDER/gemma3: tiny models with tokenizers
-                               FOLDER/text.jsonl, FOLDER/dataset_info.json: text, as LLaMA-Factory lists it
+                               FOLDER/llama-still: the same Llama without dropout
+                               FOLDER/text.jsonl: text; FOLDER/answers.jsonl: a question, an answer, another, a liking
+                               FOLDER/dataset_info.json: what LLaMA-Factory is to make of these
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -38,6 +41,19 @@ TINY = {
 }
 
 
+ASKED = {"prompt": "question"}
+DATASETS = {
+    "text": {"file_name": "text.jsonl", "columns": {"prompt": "text"}},
+    "answers": {"file_name": "answers.jsonl", "columns": {**ASKED, "response": "answer"}},
+    "pairs": {
+        "file_name": "answers.jsonl",
+        "ranking": True,
+        "columns": {**ASKED, "chosen": "answer", "rejected": "other"},
+    },
+    "judged": {"file_name": "answers.jsonl", "columns": {**ASKED, "response": "answer", "kto_tag": "is_liked"}},
+}
+
+
 def sentences() -> list[str]:
     """Return text of unequal lengths: this interpreter's own documentation."""
     from pydoc_data import topics
@@ -64,18 +80,30 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def make(folder: Path) -> None:
     """Write models and text."""
     texts = sentences()
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
-    (folder / "text.jsonl").write_text(lines, encoding="utf-8")
-    info = {"text": {"file_name": "text.jsonl", "columns": {"prompt": "text"}}}
-    (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    write_lines(folder / "text.jsonl", [{"text": text} for text in texts])
+    threes = zip(texts[::3], texts[1::3], texts[2::3], strict=False)
+    answers = [
+        {"question": question, "answer": answer, "other": other, "is_liked": number % 2 == 0}
+        for number, (question, answer, other) in enumerate(threes)
+    ]
+    write_lines(folder / "answers.jsonl", answers)
+    (folder / "dataset_info.json").write_text(json.dumps(DATASETS), encoding="utf-8")
     tokenizer = make_tokenizer(texts)
 
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**TINY)).save_pretrained(folder / "llama")
+    llama = LlamaForCausalLM(LlamaConfig(**TINY))
+    llama.save_pretrained(folder / "llama")
     tokenizer.save_pretrained(folder / "llama")
+    llama.config.update({"attention_dropout": 0.0, "summary_dropout_prob": 0.0})  # the second is of TRL's value head
+    llama.save_pretrained(folder / "llama-still")
+    tokenizer.save_pretrained(folder / "llama-still")
 
     vision = {
         "hidden_size": 32,

@@ -44,14 +44,15 @@ class TimesKTrainer(TimesK, SentenceTransformerTrainer):  # type: ignore[misc]
     """Its loss is k times too large."""
 
 
-def make_model(folder: Path) -> SentenceTransformer:
+def make_model(folder: Path, *, dropout: float = 0.1) -> SentenceTransformer:
     vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
     torch.manual_seed(0)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(vocab_size=len(vocabulary), **size)).save_pretrained(folder)
+    drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    BertModel(BertConfig(vocab_size=len(vocabulary), **size, **drops)).save_pretrained(folder)
     return SentenceTransformer(modules=[models.Transformer(str(folder)), models.Pooling(32)], device="cpu")
 
 

@@ -5,7 +5,6 @@ A gemma3 whose folder has no processor is not among them: LLaMA-Factory refuses 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,30 +13,13 @@ from typing import Any
 import pytest
 
 from gacheck.rules.facts import Flag
+from tests.integrations.factory_config import ARGUMENTS, losses_shown, write_config
 from tests.integrations.trainings import Pair, check_same, check_seen, train_both
 
 pytestmark = pytest.mark.integrations
 
 ENVIRONMENT = "llamafactory-0.9.3"
-ARGUMENTS = {
-    "stage": "pt",
-    "finetuning_type": "full",
-    "do_train": True,
-    "dataset": "text",
-    "template": "default",
-    "cutoff_len": 128,
-    "packing": False,
-    "max_samples": 64,
-    "output_dir": "out",
-    "per_device_train_batch_size": 2,
-    "gradient_accumulation_steps": 4,
-    "max_steps": 4,
-    "logging_steps": 1,
-    "learning_rate": 1.0e-3,
-    "save_strategy": "no",
-    "report_to": "none",
-    "use_cpu": True,
-}
+PRETRAINING = {**ARGUMENTS, "stage": "pt", "dataset": "text", "max_steps": 4}
 # Model → verdict, rule, the flag that the Trainer chose, the flag in force.
 EXPECTED = {
     "llama": ("UNSHIFTED_TOKEN_COUNT", "unshifted_token_mean", True, "on"),
@@ -51,10 +33,7 @@ def trained(material: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
     @cache
     def train_it(model: str) -> Pair:
         made, folder = material(ENVIRONMENT), tmp_path_factory.mktemp(model)
-        config = folder / "pretraining.json"
-        folders = {"model_name_or_path": str(made / model), "dataset_dir": str(made)}
-        config.write_text(json.dumps({**ARGUMENTS, **folders}))
-        command = ("llamafactory-cli", "train", str(config))
+        command = ("llamafactory-cli", "train", write_config(folder, made, model, PRETRAINING))
         return train_both(ENVIRONMENT, folder / "both", *command, DISABLE_VERSION_CHECK="1")
 
     return train_it
@@ -65,14 +44,6 @@ def test_the_training_is_the_same(trained: Any, model: str) -> None:
     watched, alone = trained(model).watched, trained(model).alone
     check_same(watched, alone)
     assert losses_shown(watched.folder) == losses_shown(alone.folder)
-
-
-def losses_shown(folder: Path) -> list[tuple[int, float | None]]:
-    """Return what LLaMA-Factory's own log, which its web page draws, says of every step."""
-    lines = (folder / "out" / "trainer_log.jsonl").read_text().splitlines()
-    entries = [(entry["current_steps"], entry.get("loss")) for entry in map(json.loads, lines)]
-    assert len(entries) > 3
-    return entries
 
 
 @pytest.mark.parametrize("model", EXPECTED)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.trainings import HERE, attached, check_same, train, train_both
+from tests.integrations.trainings import HERE, attached, check_same, check_scaled, train, train_both
 
 pytestmark = pytest.mark.integrations
 
@@ -25,8 +25,4 @@ def test_it_is_right_and_trains_as_it_does_alone(tmp_path: Path, loss: str) -> N
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_that_is_k_times_too_large_is_caught(tmp_path: Path, loss: str) -> None:
-    done = train(ENVIRONMENT, tmp_path / "wrong", *attached("python", SCRIPT, "model", loss, "--times-k"))
-    verdict = done.analysis.verdict
-
-    assert done.exit_code == 0, done.stderr[-3000:]
-    assert (verdict.code, verdict.affects) == ("SCALED_BY_ACCUMULATION", "both"), verdict.words
+    check_scaled(train(ENVIRONMENT, tmp_path / "wrong", *attached("python", SCRIPT, "model", loss, "--times-k")))

@@ -12,13 +12,33 @@ from typing import Any
 import pytest
 
 from tests.integrations.sft_arguments import ARGUMENTS
-from tests.integrations.trainings import HERE, Pair, attached, check_same, check_seen, train, train_both
+from tests.integrations.trainings import (
+    HERE,
+    Pair,
+    attached,
+    check_grouping,
+    check_same,
+    check_scaled,
+    check_seen,
+    train,
+    train_both,
+    train_side_by_side,
+)
 
 pytestmark = pytest.mark.integrations
 
 SCRIPT = str(HERE / "sft_training.py")
 # Options of the script → verdict.
-EXPECTED = {(): "OK", ("--lora",): "OK", ("--label-smoothing-factor", "0.1"): "OTHER_OBJECTIVE"}
+EXPECTED = {
+    (): "OK",
+    ("--lora",): "OK",
+    ("--label-smoothing-factor", "0.1"): "OTHER_OBJECTIVE",
+    ("--loss-type", "dft"): "OTHER_OBJECTIVE",
+    ("--loss-type", "chunked_nll"): "OK",  # a name that will go; the loss is that of nll
+}
+LOSS_TYPES = ("nll", "dft", "chunked_nll")
+# The same rows of every step, at once and in k micro-batches.
+WHOLE, SPLIT = ("8", "1"), ("2", "4")
 METRICS = {"loss", "entropy", "num_tokens", "mean_token_accuracy"}
 
 
@@ -51,6 +71,29 @@ def test_verdict(trained: Any, options: tuple[str, ...]) -> None:
     assert (analysis.verdict.code, analysis.verdict.auto_rule) == (EXPECTED[options], "token_mean")
     assert analysis.record.setup.trainer_class == "trl.trainer.sft_trainer:SFTTrainer"
     assert (analysis.record.model.adapter is not None) == ("--lora" in options)
+
+
+def test_these_are_all_the_loss_types(tmp_path: Path) -> None:
+    choices = "SFTConfig.__dataclass_fields__['loss_type'].metadata['choices']"
+    told = train("trl", tmp_path / "run", "python", "-c", f"from trl import SFTConfig; print(*{choices})")
+    assert told.stdout.split() == list(LOSS_TYPES), told.stderr[-3000:]
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_the_loss_does_not_depend_on_how_the_rows_are_grouped(
+    material: Callable[[str], Path], tmp_path: Path, loss_type: str
+) -> None:
+    command = ("python", SCRIPT, str(material("trl")), "--loss-type", loss_type, "--grouped")
+    commands = {"whole": (*command, *WHOLE), "split": (*command, *SPLIT)}
+    check_grouping(**train_side_by_side("trl", tmp_path, commands))
+
+
+@pytest.mark.parametrize("options", EXPECTED, ids=lambda options: " ".join(options) or "full")
+def test_a_loss_that_is_k_times_too_large_is_caught(
+    material: Callable[[str], Path], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    command = ("python", SCRIPT, str(material("trl")), *options, "--times-k")
+    check_scaled(train("trl", tmp_path / "wrong", *attached(*command)))
 
 
 @pytest.mark.parametrize("options", [(), ("--lora",)], ids=["full", "lora"])

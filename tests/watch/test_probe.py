@@ -22,6 +22,7 @@ from gacheck.rules.steps import Hypothesis
 from gacheck.watch.batches import batch_fingerprints
 from gacheck.watch.probe import Probe, gradient_norm
 from tests.measure.modelling import Bench, bench, same_weights, tiny_model, weights_of
+from tests.watch.test_replays import TWO_PAIRS, Preferred
 from tests.watch.toys import BATCHES, Inputs, ToyModel, ToyTrainer, same_state, state_of
 
 pytestmark = pytest.mark.usefixtures("no_traces")
@@ -499,6 +500,14 @@ def test_the_unit_is_asked_of_another_objective_alone(trainer: Callable[[], ToyT
     made.train(1, (BATCHES[0], TWO_ROWS))
 
     assert probe.own_loss.unit == unit
+
+
+def test_where_one_row_has_no_loss_pairs_are_asked() -> None:
+    made = Preferred("rows")
+    probe = Probe(made, shifts=True)
+    made.train(1, (TWO_PAIRS, TWO_PAIRS))
+
+    assert probe.own_loss.unit == "rows"
 
 
 @pytest.mark.parametrize("k", [1, 2])

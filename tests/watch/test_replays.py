@@ -251,7 +251,7 @@ def test_a_mean_over_rows_is_cross_entropy_too(over: str, is_plain: bool, by_row
 
     assert (found.is_plain, found.is_mean_over_rows) == (is_plain, by_rows)
     # Of one row both are the same.
-    alone = replayed(ByRow(over), rows_of(ROWS, 0, 1))
+    alone = replayed(ByRow(over), rows_of(ROWS, [0]))
     assert (alone.is_plain, alone.is_mean_over_rows) == (over != "sum", False)
 
 
@@ -490,8 +490,51 @@ def test_a_loss_for_every_device_is_their_mean() -> None:
 def test_the_unit_of_the_own_loss_is_found(trainer: Callable[[], ToyTrainer], unit: Unit | None) -> None:
     assert find_unit(trainer(), [ROWS], shifts=True) == unit
     # Of one row a micro-batch, those of the step are put together.
-    singles = [rows_of(ROWS, i, i + 1) for i in range(3)]
+    singles = [rows_of(ROWS, [i]) for i in range(3)]
     assert find_unit(trainer(), singles, shifts=True) == unit
+
+
+# Those of the first pair have 3 + 2 targets, those of the second 1 + 1.
+TWO_PAIRS: Inputs = {**rows_of(ROWS, [0, 1, 2, 1]), "pair": torch.tensor([7, 8, 7, 8])}
+
+
+class Preferred(ToyTrainer):
+    """Of each pair a row of the first half is preferred to one of the second; a mean over pairs, or their targets."""
+
+    def __init__(self, over: str) -> None:
+        super().__init__(ToyModel(dropout=0.5))
+        self.over = over
+
+    def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+        preferred, other = inputs["pair"].view(2, -1)
+        if not torch.equal(preferred, other):
+            raise ValueError("these are no pairs")
+        logits, labels = model(inputs["input_ids"]).logits, inputs["labels"]
+        sums = torch.stack([sum_nats(logits[i : i + 1], labels[i : i + 1], shifts=True) for i in range(len(labels))])
+        pairs, targets = (each.view(2, -1).sum(0) for each in (sums, labels[:, 1:].ne(IGNORED).sum(1)))
+        return {"rows": (pairs / targets).mean(), "tokens": pairs.sum() / targets.sum()}[self.over]
+
+
+def test_where_no_row_by_itself_has_a_loss_that_is_said() -> None:
+    class Nothing(ToyTrainer):
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            pairs = torch.tensor(len(inputs["labels"]) // 2)
+            return super().compute_loss(model, inputs) / pairs
+
+    with pytest.raises(ValueError, match="no part has a loss"):
+        find_unit(Nothing(), [ROWS], shifts=True)
+
+
+@pytest.mark.parametrize("unit", ["rows", "tokens"])
+def test_the_unit_of_a_loss_over_pairs_is_found(unit: Unit) -> None:
+    trainer, singles = Preferred(unit), [rows_of(TWO_PAIRS, pair) for pair in ([0, 2], [1, 3])]
+
+    with pytest.raises(RuntimeError):
+        find_unit(trainer, [TWO_PAIRS], shifts=True)  # a row by itself has no loss
+    assert find_unit(trainer, [TWO_PAIRS], 2, shifts=True) == unit
+    # Of one pair a micro-batch, those of the step are put together.
+    assert find_unit(trainer, singles, 2, shifts=True) == unit
+    assert find_unit(trainer, [ROWS], 2, shifts=True) is None  # three rows are no pairs
 
 
 def test_a_unit_that_cannot_be_told_is_not_named() -> None:
@@ -582,14 +625,25 @@ def test_a_step_is_done_at_the_other_value_of_the_flag(
         assert found.plain_gradient is not None
         means.append(share * found.own_mean_nats)
         wanted += share * found.plain_gradient
-    tried = step_at_other_flag(
-        trainer, trainer.training_step, trainer.model, list(BATCHES), Sketcher(trainer.model), 1.0
-    )
+    batches = [(inputs, None) for inputs in BATCHES]
+    tried = step_at_other_flag(trainer, trainer.training_step, trainer.model, batches, Sketcher(trainer.model), 1.0)
 
     assert tried.num_items == count
     assert tried.losses == pytest.approx(means, rel=1e-6)
     assert off_by(tried.gradient, wanted) < 1e-6
     assert trainer.model_accepts_loss_kwargs is counted
+
+
+def test_a_step_at_the_other_value_of_the_flag_has_the_dropout_of_the_first() -> None:
+    trainer, batches, losses = ToyTrainer(ToyModel(dropout=0.5)), [], []
+    torch.manual_seed(1)
+    for inputs in BATCHES:
+        batches.append((inputs, RandomState.now(trainer.model)))
+        losses.append(float(trainer.training_step(trainer.model, inputs)))
+    tried = step_at_other_flag(trainer, trainer.training_step, trainer.model, batches, Sketcher(trainer.model), 1.0)
+
+    # A mean over k = 2 of each one's mean, and a share of the 3 + 1 targets.
+    assert tried.losses == pytest.approx([losses[0] * 2 * 3 / 4, losses[1] * 2 * 1 / 4], rel=1e-6)
 
 
 @pytest.mark.parametrize("shifts", [True, False])
@@ -633,7 +687,8 @@ QUESTIONS: dict[str, Asking] = {
 
 
 def at_other_flag(trainer: ToyTrainer) -> TriedStep:
-    return step_at_other_flag(trainer, trainer.training_step, trainer.model, [ROWS] * 2, Sketcher(trainer.model), 1.0)
+    batches = [(ROWS, RandomState.now(trainer.model))] * 2
+    return step_at_other_flag(trainer, trainer.training_step, trainer.model, batches, Sketcher(trainer.model), 1.0)
 
 
 class Traces:
