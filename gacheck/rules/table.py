@@ -236,13 +236,27 @@ def _mean_of_means(step: OptimizerStep, m: MicroBatch) -> float:
     return _over(1, len(step.micro_batches) * m.num_target_tokens)
 
 
-def _scaled_by_k(name: str, label: str, weight: Weight, power: int) -> Rule:
+def _scaled_by_k(name: str, label: str, weight: Weight, power: int, *further_codes: str) -> Rule:
     """Return a mean over something else than targets that is k times too large, or too small."""
     code, suffix, words = _BY_K[power]
-    return Rule(name + suffix, label + words, lambda step, m: weight(step, m) * step.accumulation_steps**power, code)
+    return Rule(
+        name + suffix,
+        label + words,
+        lambda step, m: weight(step, m) * step.accumulation_steps**power,
+        code,
+        further_codes=further_codes,
+    )
 
 
 _BY_K = {1: ("SCALED_BY_ACCUMULATION", "*k", " × k"), -1: ("DIVIDED_TWICE", "_over_k", " / k")}
+
+
+def _unshifted(step: OptimizerStep, m: MicroBatch) -> float:
+    return _over(1, step.num_label_tokens)
+
+
+# Up to transformers 5.14 a fault of scale finds this one there already.
+_UNSHIFTED = ("unshifted_token_mean", "counted before the shift", _unshifted)
 
 # Right for what is meant so. The first times k is the sum of means.
 _MEANS: tuple[tuple[str, str, Weight], ...] = (
@@ -255,12 +269,7 @@ _MEANS: tuple[tuple[str, str, Weight], ...] = (
 RULES: tuple[Rule, ...] = (
     Rule("token_mean", "right", lambda step, m: _over(1, step.num_target_tokens), "OK"),
     *(Rule(*each, "MEAN_OF_MEANS") for each in _MEANS),
-    Rule(
-        "unshifted_token_mean",
-        "counted before the shift",
-        lambda step, m: _over(1, step.num_label_tokens),
-        "UNSHIFTED_TOKEN_COUNT",
-    ),
+    Rule(*_UNSHIFTED, "UNSHIFTED_TOKEN_COUNT"),
     # Of a step with one micro-batch it predicts what dividing twice does.
     Rule("short_step_over_k", "mean of means over the configured k", _short_step_over_k, "SHORT_LAST_STEP"),
     Rule(
@@ -275,6 +284,7 @@ RULES: tuple[Rule, ...] = (
         _short_step_divided_twice,
         "DIVIDED_TWICE",
     ),
+    _scaled_by_k(*_UNSHIFTED, -1, "UNSHIFTED_TOKEN_COUNT"),
     *(_scaled_by_k(*each, -1) for each in _MEANS),
     Rule(
         "sum_of_means",
@@ -288,6 +298,7 @@ RULES: tuple[Rule, ...] = (
         lambda step, m: _over(step.accumulation_steps, step.num_target_tokens),
         "SCALED_BY_ACCUMULATION",
     ),
+    _scaled_by_k(*_UNSHIFTED, 1, "UNSHIFTED_TOKEN_COUNT"),
     *(_scaled_by_k(*each, 1) for each in _MEANS[1:]),
     Rule("sum_over_k", "sum over the tokens / k", lambda step, m: 1 / len(step.micro_batches), "NOT_NORMALISED"),
     Rule("sum", "sum over the tokens", lambda step, m: 1 / step.num_processes, "NOT_NORMALISED"),
@@ -343,7 +354,7 @@ def _summed_auxiliary(rule: Rule, factor: float = 1.0) -> Rule:
         name=f"{rule.name}+aux_loss_sum{'' if factor == 1 else '*W'}",
         label=f"{rule.label} + auxiliary loss per micro-batch{'' if factor == 1 else ' × world size'}",
         auxiliary="sum",
-        further_codes=("AUX_LOSS_SCALED",),
+        further_codes=(*rule.further_codes, "AUX_LOSS_SCALED"),
         factor=factor,
     )
 

@@ -252,7 +252,12 @@ def test_one_pass_is_enough_where_counts_differ(backward: bool) -> None:
             "token_mean",
             ("mean_of_means", "token_mean_over_k", "mean_of_means_over_k", "sum_of_means", "token_mean*k"),
         ),
-        (ALONE, "unshifted_token_mean", "unshifted_token_mean", ()),
+        (
+            ALONE,
+            "unshifted_token_mean",
+            "unshifted_token_mean",
+            ("unshifted_token_mean_over_k", "unshifted_token_mean*k"),
+        ),
         # 1 row in each: a share of the rows is one of the micro-batches.
         (ONE_ROW_EACH, "row_mean", "mean_of_means", ("row_mean",)),
         # 1 target in each: its mean is its sum.

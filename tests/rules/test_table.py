@@ -57,11 +57,13 @@ EXPECTED = {
     "short_step_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # 1/(4·3), 1/(4·5): the configured 4, though 2 came
     "token_mean_over_k": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8); 1.375 is half of 2.75
     "short_step_divided_twice": ((1 / 16, 1 / 16), (0.75, 0.625)),  # 1/(2·8): the 2 that came
+    "unshifted_token_mean_over_k": ((1 / 20, 1 / 20), (0.6, 0.5)),  # half of 1/10
     "mean_of_means_over_k": ((1 / 12, 1 / 20), (1.0, 0.5)),  # half of 1/6, 1/10
     "row_mean_over_k": ((1 / 24, 3 / 40), (0.5, 0.75)),  # half of 1/12, 3/20
     "own_count_mean_over_k": ((1 / 30, 2 / 25), (0.4, 0.8)),  # half of 1/15, 4/25
     "sum_of_means": ((1 / 3, 1 / 5), (4.0, 2.0)),  # 12/3, 10/5; the sum is 6, twice the mean of means
     "token_mean*k": ((2 / 8, 2 / 8), (3.0, 2.5)),  # 2/8; 5.5 is twice 2.75
+    "unshifted_token_mean*k": ((2 / 10, 2 / 10), (2.4, 2.0)),  # twice 1/10
     "row_mean*k": ((1 / 6, 3 / 10), (2.0, 3.0)),  # twice 1/12, 3/20
     "own_count_mean*k": ((2 / 15, 8 / 25), (1.6, 3.2)),  # twice 1/15, 4/25
     "sum_over_k": ((1 / 2, 1 / 2), (6.0, 5.0)),  # the 2 that came
