@@ -39,12 +39,14 @@ class Maker:
         task: As its auto class is called.
         generator: Seeded.
         longest: Tokens in the longest row.
+        dtype: Of all that is no whole number: the model's.
     """
 
     config: Any
     task: str | None
     generator: torch.Generator
     longest: int = LONGEST
+    dtype: torch.dtype = torch.float32
 
     def length(self) -> int:
         """Draw the length of a row, of as many tokens as the model has positions for."""

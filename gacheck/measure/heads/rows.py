@@ -42,7 +42,8 @@ class Recipe:
         for name in self.inputs:
             row[name] = MAKERS[name](maker, row)
         labels = self.labels(maker, row)
-        return row | {name: value for name, value in labels.items() if name in self.names}
+        row |= {name: value for name, value in labels.items() if name in self.names}
+        return {n: value.to(maker.dtype) if value.is_floating_point() else value for n, value in row.items()}
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,11 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
     pad = pad if isinstance(pad, int) and pad >= 0 else 0
     collate = HeadCollator(pad, _decoder_inputs(model, pad))
 
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
     def maker() -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
-        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2))
+        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), dtype)
 
     try:
         recipe = find_recipe(model, maker, collate)
