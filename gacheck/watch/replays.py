@@ -18,7 +18,7 @@ import torch
 
 from gacheck.rules.facts import CodeLocation, Unit
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import count_targets, fresh, holds_text, joined, num_rows, prepared, repeats, rows_of
+from gacheck.watch.batches import count_targets, fresh, holds_text, joined, named, num_rows, prepared, repeats, rows_of
 from gacheck.watch.cross_entropy import (
     align,
     by_position,
@@ -203,9 +203,8 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         count, is_own = None, False
         if question.is_counted:
             count, is_own = own_count(trainer, question.inputs, shifts=known is not False)
-        batch = fresh(question.prepared)
-        if batch is None:
-            batch = prepared(trainer, question.inputs)
+        given = fresh(question.prepared)
+        batch = prepared(trainer, question.inputs) if given is None else named(given)
         start = RandomState.now(trainer.model)
         labels, collated = _labels(batch)
         dims = 3 if labels is None else labels.dim() + 1

@@ -145,3 +145,13 @@ def test_options_of_text_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         refuse_text_options(ExperimentConfig.model_validate(options), "masked-lm")
     assert "masked-lm" in str(caught.value)
+
+
+@pytest.mark.parametrize("class_name", ["Wav2Vec2ForCTC", "BertForSequenceClassification"])
+def test_they_have_the_dtype_of_the_model(class_name: str) -> None:
+    options = {"num_labels": 1} if class_name.startswith("Bert") else {}
+    rows, collate, model = rows_of(class_name, dtype="bfloat16", config_override=options)
+
+    model(**collate(rows.train[:2])).loss.backward()
+
+    assert {v.dtype for v in rows.train[0].values() if v.is_floating_point()} == {torch.bfloat16}
