@@ -246,6 +246,14 @@ FAULTS: tuple[Fault, ...] = (
         bodies=("T5", "XLNet", "Bart"),
     ),
     Fault("a head drops the count", "times k", TIMES_K, "both", _head_as_it_comes, needs=("head",)),
+    Fault(
+        "a head's class drops the count",
+        "times k",
+        TIMES_K,
+        "both",
+        model_mixin(DropsTheCount),
+        needs=("head, counted, in the model",),
+    ),
     Fault("a sum over rows, divided by k", "over k", OVER_K, "both", flag_off, needs=("head, sum",)),
     Fault("compute_loss_func returns a mean", "times k", TIMES_K, "both", _func(mean_of_outputs), needs=(FUNC,)),
     Fault(
