@@ -236,7 +236,11 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         noise, by_rows = plain.noise_nats, not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
         if not is_plain and logits.dtype.itemsize < 4:
             # Code of its own may round in the precision of the logits, even where a wider loss comes out.
-            noise = max(noise, torch.finfo(logits.dtype).eps / 2 * abs(mean))
+            rounded = torch.finfo(logits.dtype).eps / 2
+            noise = max(noise, rounded * abs(mean))
+            if counted and abs(mean * counted - plain.sum_nats) <= resolution(logits.dtype) * abs(plain.sum_nats):
+                # It is cross-entropy over a count of its own, and has been rounded so.
+                plain = replace(plain, noise_nats=max(plain.noise_nats, rounded * abs(plain.mean_nats)))
         return Replay(mean, plain, is_plain, by_rows, noise, counted, plain_gradient, own_gradient)
 
 
