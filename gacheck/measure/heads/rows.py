@@ -91,7 +91,7 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) ->
     Raises:
         NoRecipe: It gave no loss with anything that can be made.
     """
-    parameters = inspect.signature(type(model).forward).parameters
+    parameters = arguments_of(type(model))
     refusals: list[str] = []
     for kind in kinds_of(make()):
         recipe = Recipe(_main_inputs(model, parameters), kind, frozenset(parameters))
@@ -111,6 +111,19 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) ->
             break
     # What labels of some kind would need, and this head has not, is no demand of its own.
     raise NoRecipe(next((each for each in refusals if not each.startswith("KeyError")), refusals[0]))
+
+
+def arguments_of(model_class: Any) -> dict[str, Any]:
+    """Return the arguments of a forward by name: also those that it hands on, in `**kwargs`, to the class before it."""
+    found: dict[str, Any] = {}
+    for each in model_class.__mro__:
+        if "forward" not in vars(each):
+            continue
+        parameters = inspect.signature(each.forward).parameters
+        found = {**parameters, **found}
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return found
 
 
 def _main_inputs(model: Any, parameters: Any) -> tuple[str, ...]:
@@ -186,7 +199,7 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
 
 def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:
     """Return what makes a decoder's inputs of labels: the model's own way, or each label after the one before it."""
-    if "decoder_input_ids" not in inspect.signature(type(model).forward).parameters:
+    if "decoder_input_ids" not in arguments_of(type(model)):
         return None
     start = getattr(model.config, "decoder_start_token_id", None)
     own = getattr(model, "prepare_decoder_input_ids_from_labels", None)

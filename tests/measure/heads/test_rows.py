@@ -13,7 +13,7 @@ from transformers.modeling_outputs import ModelOutput
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.heads.inputs import Maker
-from gacheck.measure.heads.rows import HeadCollator, make_head_rows, refuse_text_options
+from gacheck.measure.heads.rows import HeadCollator, arguments_of, make_head_rows, refuse_text_options
 from gacheck.measure.models.source import open_model
 
 CLASSES = {
@@ -145,6 +145,19 @@ def test_options_of_text_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         refuse_text_options(ExperimentConfig.model_validate(options), "masked-lm")
     assert "masked-lm" in str(caught.value)
+
+
+def test_what_a_class_hands_on_by_name_it_asks_for_too() -> None:
+    class Base(nn.Module):
+        def forward(self, input_ids: Any, labels: Any = None) -> None:
+            """Take two arguments."""
+
+    class Own(Base):
+        def forward(self, *args: Any, weight: float = 1.0, **kwargs: Any) -> None:
+            super().forward(*args, **kwargs)
+
+    assert {"weight", "input_ids", "labels"} <= set(arguments_of(Own))
+    assert "weight" not in arguments_of(Base)
 
 
 @pytest.mark.parametrize("class_name", ["Wav2Vec2ForCTC", "BertForSequenceClassification"])
