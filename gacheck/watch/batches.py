@@ -102,7 +102,7 @@ def _joined(name: str, one: Any, other: Any) -> Any:
     if isinstance(one, Mapping):
         return joined(one, other)
     if isinstance(one, (list, tuple)) and _holds_batches(one):
-        return [_joined(name, *pair) for pair in zip(one, other, strict=True)]
+        return [_joined(name, *pair) for pair in zip(one, other)]
     if not all(isinstance(each, torch.Tensor) and each.dim() for each in (one, other)):
         raise ValueError(f"{name} is no tensor of rows")
     return _padded(name, one, other)

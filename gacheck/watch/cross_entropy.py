@@ -36,8 +36,11 @@ def _float_dtype(device: torch.device) -> torch.dtype:
 
 
 def resolution(dtype: torch.dtype) -> float:
-    """Return the relative error that the roundings of a loss in this dtype can add up to."""
-    return ROUNDINGS * torch.finfo(dtype).eps / 2
+    """Return the relative error that the roundings of a loss in this dtype can add up to.
+
+    A count over another is one of float32, also where it multiplies a loss in float64.
+    """
+    return ROUNDINGS * max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps) / 2
 
 
 def find_logits(outputs: Any, dims: int = 3) -> torch.Tensor | None:

@@ -186,6 +186,9 @@ def replay(
     if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in ("fsdp", "deepspeed")):
         raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
     asked = _ask(trainer, question, shifts, sketcher, scale)
+    if asked.plain is None and shifts is None and question.is_counted and not _counts_shifted(trainer):
+        # No logits tell whether the labels are shifted: the count is to be as the Trainer's own.
+        return _ask(trainer, question, False, sketcher, scale)
     found = asked.plain.shifts if asked.plain is not None else None
     if asked.plain is None or found in (shifts, True):
         return asked
@@ -195,6 +198,11 @@ def replay(
         return again
     first, plain = asked.plain, again.plain
     return replace(again, plain=replace(plain, is_aligned=first.is_aligned, targets_are_read=first.targets_are_read))
+
+
+def _counts_shifted(trainer: Any) -> bool:
+    """Whether a Trainer counts the labels that are left when they are shifted; older ones count all."""
+    return bool(getattr(trainer, "_loss_shifts_labels", False))
 
 
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:

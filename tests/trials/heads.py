@@ -308,7 +308,7 @@ _ALL = (
     ),
     Head(
         "LlamaForTokenClassification",
-        lambda draw: _llama(draw, **SORTING),
+        lambda draw: _llama(draw, **SORTING, classifier_dropout=0.0),
         (head_rows.CLASS_OF_EACH,),
         _targets,
         unit="targets",

@@ -299,7 +299,7 @@ FAULTS: tuple[Fault, ...] = (
         MEAN_OF_MEANS,
         "both",
         trainer_mixin(DividedStep),
-        needs=(MODEL, OURS, "head, counted", "own count"),
+        needs=(MODEL, OURS, "head, counted"),
     ),
     Fault(
         "a short last step is divided by the configured k",
