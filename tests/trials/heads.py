@@ -196,7 +196,8 @@ def _whisper(draw: Draw) -> dict[str, Any]:
 
 
 def _wav2vec2(draw: Draw, reduction: str) -> dict[str, Any]:
-    dropout = ("hidden_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout", "layerdrop")
+    parts = ("hidden", "attention", "activation", "feat_proj", "final")
+    dropout = (*(f"{part}_dropout" for part in parts), "layerdrop")
     return {
         **_text(draw, **dict.fromkeys(dropout, 0.0)),
         "apply_spec_augment": False,
