@@ -67,7 +67,9 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
     # Of losses that nothing explains the gradient may still be right, for what one of the readings means.
     followed = [f for f in (finding, *fitting) if any(p.gradients for p in f.passes) and not _is_strange(f)]
     both = [f for f in explained if f in followed]
-    finding = next(iter((*both, *explained, *followed)), finding)
+    # Without labels there is no cross-entropy to be held against: what explains nothing is no proof of the contrary.
+    only = fitting if not _num_matched(finding) else []
+    finding = next(iter((*both, *explained, *followed, *only)), finding)
     missing = any(spec.loss_kwargs == flag for spec in record.missing) or any(p.unseen for p in chosen)
     return _without_proof(_with_alignment(finding, record.oracle), missing=missing)
 

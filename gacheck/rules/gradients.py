@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gacheck.rules.facts import SUMS, GradientProducts, Unit
+from gacheck.rules.matching import SLACK
 from gacheck.rules.steps import Hypothesis
 from gacheck.rules.table import OptimizerStep, Rule
 
@@ -81,7 +82,7 @@ def gradient_error(products: GradientProducts, multiplied: Sequence[float]) -> G
     norm, predicted = math.sqrt(max(square, 0.0)), math.sqrt(max(rule_square, 0.0))
     difference = math.sqrt(max(square - 2 * with_rule + rule_square, 0.0))
     if not predicted:
-        if norm <= products.noise:
+        if norm <= SLACK * products.noise:
             return None
         return GradientError(products.parameter, math.inf, 0.0, math.inf, 0.0)
     return GradientError(

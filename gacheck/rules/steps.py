@@ -101,7 +101,9 @@ def _num_units(micro_batches: Sequence[MicroBatchRecord], unit: Unit | None) -> 
         o is not None and not count and o.own_mean_nats and math.isfinite(o.own_mean_nats)
         for o, count in zip(seen, targets)
     )
-    return [0 if o is None else o.num_rows for o in seen] if needs_none else targets
+    rows: list[float] = [0 if o is None else o.num_rows for o in seen]
+    # Inputs of a kind of their own do not say how many rows they have: each micro-batch is one thing then.
+    return (rows if any(rows) else [1.0] * len(rows)) if needs_none else targets
 
 
 def _plain_sum(seen: Observation, row_sums: Mapping[str, float]) -> float | None:

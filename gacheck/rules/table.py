@@ -124,6 +124,19 @@ class OptimizerStep:
         return sum(rows) if all(rows) else 0
 
     @property
+    def own_count(self) -> float | None:
+        """What the training's own code counts, over all micro-batches; None where it does not count.
+
+        A count of nothing may be kept from being 0: where the step's leaves that out, so does this.
+        """
+        counts = [m.own_count for m in self.micro_batches]
+        known = [count for count in counts if count is not None]
+        if len(known) < len(counts):
+            return None
+        scored = sum(m.own_count for m in self.micro_batches if m.own_count is not None and m.sum_nats)
+        return scored if {m.num_items_in_batch for m in self.micro_batches} == {scored} else sum(known)
+
+    @property
     def mean_nats(self) -> float:
         """The right answer: Σ S_m / N, and Σ a_m / k. Zero where nothing is scored."""
         auxiliary = _over(sum(m.auxiliary_nats for m in self.micro_batches), len(self.micro_batches))
@@ -195,11 +208,10 @@ def _row_mean(step: OptimizerStep, m: MicroBatch) -> float:
 
 def _own_count_mean(step: OptimizerStep, m: MicroBatch) -> float:
     """Weigh each micro-batch's mean by its share of what the training's own code counts."""
-    counts = [each.own_count for each in step.micro_batches]
-    known = [count for count in counts if count is not None]
-    if m.own_count is None or len(known) < len(counts) or not sum(known):
+    total = step.own_count
+    if m.own_count is None or not total:
         return math.nan
-    return _over(m.own_count, sum(known) * m.num_target_tokens)
+    return _over(m.own_count, total * m.num_target_tokens)
 
 
 def _short_step_over_k(step: OptimizerStep, m: MicroBatch) -> float:
@@ -215,15 +227,19 @@ def _short_step_divided_twice(step: OptimizerStep, m: MicroBatch) -> float:
 
 
 def _misaligned_count(step: OptimizerStep, m: MicroBatch) -> float:
-    """Divide by the count that was passed, which is neither this step's targets nor its labels."""
+    """Divide by the count that was passed, which is none of this step: not its targets, labels, or own count."""
     if not m.num_items_in_batch or _is_aligned(step) or _is_aligned(step.of_process(m.process)):
         return math.nan
     gathered = len({each.num_items_in_batch for each in step.micro_batches}) == 1
-    return 1 / (m.num_items_in_batch * (1 if gathered else step.num_processes))
+    passed = m.num_items_in_batch * (1 if gathered else step.num_processes)
+    # What the training's own code counts in a micro-batch is what its mean is over.
+    return 1 / passed if m.own_count is None else _over(m.own_count, passed * m.num_target_tokens)
 
 
 def _is_aligned(step: OptimizerStep) -> bool:
     counts = {each.num_items_in_batch for each in step.micro_batches}
+    if step.own_count is not None:
+        return counts == {step.own_count}
     return counts in ({step.num_target_tokens}, {step.num_label_tokens})
 
 

@@ -15,7 +15,27 @@ Batch = dict[str, torch.Tensor]
 
 
 class Prepared(dict[str, Any]):
-    """A micro-batch as `compute_loss` is given it, where what `training_step` is given has no names: prompts, say."""
+    """A micro-batch as `compute_loss` is given it, where what `training_step` is given has no names: prompts, say.
+
+    Attributes:
+        unnamed: What stands for it where `compute_loss` is given no names either: a list of rows, say.
+    """
+
+    unnamed: Any = None
+
+
+def named(inputs: Any) -> Any:
+    """Return what `compute_loss` is given as a mapping, which may hold no names."""
+    if isinstance(inputs, Mapping):
+        return inputs
+    batch = Prepared()
+    batch.unnamed = inputs
+    return batch
+
+
+def as_given(batch: Any) -> Any:
+    """Return what `compute_loss` is given, names or not."""
+    return batch.unnamed if isinstance(batch, Prepared) and batch.unnamed is not None else batch
 
 
 def prepared(trainer: Any, inputs: Any) -> Any:
@@ -24,15 +44,48 @@ def prepared(trainer: Any, inputs: Any) -> Any:
 
 
 def num_rows(batch: Mapping[str, Any]) -> int:
-    """Return the size of the first dimension that most of a batch's values have; 0 where they have none."""
-    sizes = [len(value) for value in batch.values() if isinstance(value, (list, tuple)) or _has_rows(value)]
+    """Return the size of the first dimension that most of a batch's values have, at any depth; 0 where none has."""
+    given = as_given(batch)
+    sizes = [len(given)] if isinstance(given, (list, tuple)) else _sizes(given, _sizes_of_tensors(batch))
     return max(sizes, key=sizes.count, default=0)
+
+
+def _sizes_of_tensors(batch: Mapping[str, Any]) -> frozenset[int]:
+    return frozenset(len(value) for value in batch.values() if _has_rows(value))
+
+
+def _sizes(value: Any, beside: frozenset[int]) -> list[int]:
+    if isinstance(value, Mapping):
+        return [size for each in value.values() for size in _sizes(each, beside)]
+    if isinstance(value, (list, tuple)):
+        parts = value if _holds_batches(value, beside) else ()
+        return [size for each in parts for size in _sizes(each, beside)] or [len(value)]
+    return [len(value)] if _has_rows(value) else []
+
+
+def _holds_batches(values: Sequence[Any], beside: frozenset[int]) -> bool:
+    """Whether a list is one of batches, such as the sides of a comparison; of rows it is as long as what lies beside.
+
+    Args:
+        values: The list.
+        beside: Sizes of the tensors of the whole batch.
+    """
+    are_mappings = all(isinstance(each, Mapping) for each in values)
+    return are_mappings and len(values) not in beside and any(any(map(_has_rows, each.values())) for each in values)
 
 
 def rows_of(batch: Mapping[str, Any], numbers: Sequence[int]) -> dict[str, Any]:
     """Return some rows of a batch, by number; what has no rows stays whole."""
-    rows = num_rows(batch)
-    return {name: _picked(value, numbers) if _length(value) == rows else value for name, value in batch.items()}
+    rows, beside = num_rows(batch), _sizes_of_tensors(batch)
+
+    def some(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: some(each) for name, each in value.items()}
+        if isinstance(value, (list, tuple)) and _holds_batches(value, beside):
+            return [some(each) for each in value]
+        return _picked(value, numbers) if _length(value) == rows else value
+
+    return {name: some(value) for name, value in batch.items()}
 
 
 def _picked(value: Any, numbers: Sequence[int]) -> Any:
@@ -57,13 +110,18 @@ def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: They hold something that cannot be padded.
     """
-    batch = {}
-    for name, value in one.items():
-        values = (value, other[name])
-        if not all(isinstance(each, torch.Tensor) and each.dim() for each in values):
+    beside = _sizes_of_tensors(one)
+
+    def both(name: str, one: Any, other: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {each: both(each, value, other[each]) for each, value in one.items()}
+        if isinstance(one, (list, tuple)):
+            return [both(name, *pair) for pair in zip(one, other)] if _holds_batches(one, beside) else [*one, *other]
+        if not (_has_rows(one) and _has_rows(other)):
             raise ValueError(f"{name} is no tensor of rows")
-        batch[name] = _padded(name, *values)
-    return batch
+        return _padded(name, one, other)
+
+    return {name: both(name, value, other[name]) for name, value in one.items()}
 
 
 def _padded(name: str, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gacheck.watch.batches import Batch, count_targets, fresh, holds_text
+from gacheck.watch.batches import Batch, as_given, count_targets, fresh, holds_text
 
 # Where a Trainer keeps k: in its arguments, and since 4.48 that of the present step beside them.
 K_OF_ARGUMENTS = "gradient_accumulation_steps"
@@ -93,7 +93,7 @@ def _has_targets(labels: Any) -> bool:
 
 
 def _compute_loss(trainer: Any, batch: Batch, return_outputs: bool, given: dict[str, Any]) -> Any:
-    return trainer.compute_loss(trainer.model, fresh(batch), return_outputs=return_outputs, **given)
+    return trainer.compute_loss(trainer.model, fresh(as_given(batch)), return_outputs=return_outputs, **given)
 
 
 def _num_processes(trainer: Any) -> int:

@@ -31,7 +31,16 @@ from gacheck.rules.facts import (
 from gacheck.rules.gradients import gradient_error, multipliers
 from gacheck.rules.steps import HYPOTHESES, optimizer_step
 from gacheck.rules.table import RULES_BY_NAME
-from gacheck.watch.batches import Batch, Prepared, batch_fingerprints, count_labels, fresh, num_rows
+from gacheck.watch.batches import (
+    Batch,
+    Prepared,
+    as_given,
+    batch_fingerprints,
+    count_labels,
+    fresh,
+    named,
+    num_rows,
+)
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.description import hooked_parameters, known_shift
 from gacheck.watch.gradients import ReplayGradients, decode, encode
@@ -252,8 +261,8 @@ class Probe:
         def asked(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             if not self._is_replaying:
                 seen.num_asked += 1
-                if isinstance(seen.inputs, Prepared) and isinstance(inputs, Mapping):
-                    seen.inputs = Prepared(fresh(inputs))
+                if isinstance(seen.inputs, Prepared):
+                    seen.inputs = Prepared(fresh(inputs)) if isinstance(inputs, Mapping) else named(fresh(inputs))
                 if seen.num_asked == 1:
                     count = kwargs.get("num_items_in_batch", args[1] if len(args) > 1 else None)
                     self._replay(seen, Question(seen.inputs, inputs, is_counted=self._may_count(count, seen)))
@@ -274,7 +283,7 @@ class Probe:
         return count is not None and not self._is_distributed and not isinstance(seen.inputs, Prepared)
 
     def _check_names(self, seen: Seen) -> None:
-        if isinstance(seen.inputs, Prepared) and not seen.inputs:
+        if isinstance(seen.inputs, Prepared) and not as_given(seen.inputs):
             self.trouble.append(ValueError("its micro-batches are no mappings of names to tensors"))
 
     def _replay(self, seen: Seen, question: Question) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from gacheck.rules.facts import CodeLocation, Unit
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import count_targets, fresh, holds_text, joined, num_rows, prepared, repeats, rows_of
+from gacheck.watch.batches import count_targets, fresh, holds_text, joined, named, num_rows, prepared, repeats, rows_of
 from gacheck.watch.cross_entropy import (
     align,
     by_position,
@@ -190,6 +190,9 @@ def replay(
     if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in SPREAD):
         raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
     asked = _ask(trainer, question, shifts, sketcher, scale)
+    if asked.plain is None and shifts is None and question.is_counted and not _counts_shifted(trainer):
+        # No logits tell whether the labels are shifted: the count is to be as the Trainer's own.
+        return _ask(trainer, question, False, sketcher, scale)
     found = asked.plain.shifts if asked.plain is not None else None
     if asked.plain is None or found in (shifts, True):
         return asked
@@ -201,15 +204,19 @@ def replay(
     return replace(again, plain=replace(plain, is_aligned=first.is_aligned, targets_are_read=first.targets_are_read))
 
 
+def _counts_shifted(trainer: Any) -> bool:
+    """Whether a Trainer counts the labels that are left when they are shifted; older ones count all."""
+    return bool(getattr(trainer, "_loss_shifts_labels", False))
+
+
 def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketcher | None, scale: float) -> Replay:
     with aside(trainer, question.start), torch.set_grad_enabled(sketcher is not None):
         known = known_shift(trainer.model, question.inputs, shifts)
         count, is_own = None, False
         if question.is_counted:
             count, is_own = own_count(trainer, question.inputs, shifts=known is not False)
-        batch = fresh(question.prepared)
-        if batch is None:
-            batch = prepared(trainer, question.inputs)
+        given = fresh(question.prepared)
+        batch = prepared(trainer, question.inputs) if given is None else named(given)
         start = RandomState.now(trainer.model)
         labels, collated = _labels(batch)
         dims = 3 if labels is None else labels.dim() + 1
@@ -241,7 +248,11 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         noise, by_rows = plain.noise_nats, not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
         if not is_plain and logits.dtype.itemsize < 4:
             # Code of its own may round in the precision of the logits, even where a wider loss comes out.
-            noise = max(noise, torch.finfo(logits.dtype).eps / 2 * abs(mean))
+            rounded = torch.finfo(logits.dtype).eps / 2
+            noise = max(noise, rounded * abs(mean))
+            if counted and abs(mean * counted - plain.sum_nats) <= resolution(logits.dtype) * abs(plain.sum_nats):
+                # It is cross-entropy over a count of its own, and has been rounded so.
+                plain = replace(plain, noise_nats=max(plain.noise_nats, rounded * abs(plain.mean_nats)))
         return Replay(mean, plain, is_plain, by_rows, noise, counted, plain_gradient, own_gradient)
 
 

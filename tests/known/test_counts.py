@@ -12,7 +12,7 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import LabelSmoother
 
 import gacheck
-from tests.known.heads import BERT, CLASSES, HEADS, SORTING, WAV2VEC2, Head, each_token, sounds, text
+from tests.known.heads import BERT, CLASSES, HEADS, NUM_ROWS, SORTING, WAV2VEC2, Head, Row, each_token, sounds, text
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -94,6 +94,35 @@ def test_times_k_it_is_k_times_too_large(name: str) -> None:
     verdict = gacheck.check(under(scaled, head)).verdict
 
     assert (verdict.code, verdict.affects) == ("SCALED_BY_ACCUMULATION", "both"), verdict.words
+
+
+def test_masked_tokens_beside_another_loss_are_counted_as_the_trainer_counts_them() -> None:
+    # Neither its logits nor its name tell whether its labels are shifted; the first token of some rows is masked.
+    def two_targets(generator: torch.Generator) -> list[Row]:
+        chosen = [((0, 2), (1, 3))[number % 2] for number in range(NUM_ROWS)]
+        ids = torch.randint(4, 40, (NUM_ROWS, 6), generator=generator)
+        marked = [torch.full_like(row, -100) for row in ids]
+        for row, labels, places in zip(ids, marked, chosen, strict=True):
+            labels[list(places)] = row[list(places)]
+        follow = torch.tensor([0, 1] * (NUM_ROWS // 2))
+        return [
+            {"input_ids": row, "labels": labels, "next_sentence_label": each}
+            for row, labels, each in zip(ids, marked, follow, strict=True)
+        ]
+
+    class Shares(Trainer):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            outputs = model(**inputs)
+            counted = inputs["labels"].ne(-100).sum()
+            loss = outputs.loss * (1 if num_items_in_batch is None else counted / num_items_in_batch)
+            return (loss, outputs) if return_outputs else loss
+
+    head = Head("BertForPreTraining", BERT, lambda: two_targets(torch.Generator().manual_seed(3)))
+    verdict = gacheck.check(under(Shares, head)).verdict
+
+    assert verdict.severity == "ok", verdict.words
 
 
 def test_label_smoothing_of_a_column_of_classes() -> None:

@@ -175,7 +175,9 @@ def test_noise_is_relative_to_what_is_predicted() -> None:
     assert error_of((6, 8), UPRIGHT, (3, 4), noise=0.5).noise == pytest.approx(0.1)
     # Where nothing is predicted, what rounding may make of nothing is nothing; more than that is infinitely far off.
     assert gradient_error(products((0.3, 0.4), UPRIGHT, noise=0.5), (0, 0)) is None
-    more = error_of((0.6, 0.8), UPRIGHT, (0, 0), noise=0.5)
+    # Noise is that of a few roundings, and may be more: as where something is predicted.
+    assert gradient_error(products((0.9, 1.2), UPRIGHT, noise=0.5), (0, 0)) is None
+    more = error_of((1.5, 2.0), UPRIGHT, (0, 0), noise=0.5)
     assert (more.relative, more.noise) == (math.inf, 0)
 
 

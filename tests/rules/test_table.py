@@ -125,6 +125,28 @@ def test_a_rule_that_would_be_another_predicts_nothing(name: str, step: Optimize
     assert all(map(math.isnan, RULES_BY_NAME[name].contributions(step)))
 
 
+def counted_itself(passed: float, *counts: float | None, nats: tuple[float, ...] = (12.0, 10.0)) -> OptimizerStep:
+    pairs = zip(nats, counts, strict=True)
+    return OptimizerStep(tuple(MicroBatch(s, 2, 0, passed, own_count=c) for s, c in pairs), 2)
+
+
+def test_another_count_than_its_own_by_hand() -> None:
+    # The means are 6 and 5, over 1 and 4 of what the code counts; 10 is passed instead of 5.
+    rule = RULES_BY_NAME["misaligned_count"]
+
+    assert rule.contributions(counted_itself(10.0, 1.0, 4.0)) == close((0.6, 2.0))
+    assert all(map(math.isnan, rule.contributions(counted_itself(5.0, 1.0, 4.0))))
+
+
+def test_a_count_of_nothing_that_is_kept_from_being_0_is_left_out_where_the_step_leaves_it_out() -> None:
+    nothing = counted_itself(4.0, 1.0, 4.0, nats=(0.0, 10.0))
+
+    assert nothing.own_count == 4.0
+    assert RULES_BY_NAME["own_count_mean"].contributions(nothing) == close((0.0, 5.0))
+    assert counted_itself(5.0, 1.0, 4.0, nats=(0.0, 10.0)).own_count == 5.0
+    assert counted_itself(5.0, 1.0, None).own_count is None
+
+
 def test_sums_of_the_step_by_hand() -> None:
     assert (BY_HAND.num_target_tokens, BY_HAND.num_label_tokens, BY_HAND.mean_nats) == (8, 10, 2.75)
 

@@ -11,7 +11,6 @@ import torch
 
 Row = dict[str, Any]
 IGNORED = -100
-CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,8 @@ class Pads:
         batch = {
             "input_ids": padded("input_ids", 0),
             "attention_mask": padded("attention_mask", 0),
+            "labels": padded("labels", IGNORED),
         }
-        is_class = isinstance(rows[0]["labels"], int)
-        batch["labels"] = torch.tensor([row["labels"] for row in rows]) if is_class else padded("labels", IGNORED)
         if self.positions:
             batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
         if self.square:
@@ -86,7 +84,7 @@ class Pairs:
         labels: What the labels are called.
     """
 
-    pads: Pads | Flattens = Pads()
+    pads: Callable[[Sequence[Row]], dict[str, torch.Tensor]] = Pads()
     labels: str = "labels"
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
@@ -144,28 +142,13 @@ def by_heart(random: Random, vocabulary: int) -> Row:
     return _row([(first + place) % vocabulary for place in range(length)])
 
 
-def masked(random: Random, vocabulary: int) -> Row:
-    """Some tokens are masked, and those are the targets; at least one."""
-    tokens = _tokens(random, vocabulary, random.randint(4, 24))
-    chosen = {random.randrange(len(tokens))} | {place for place in range(len(tokens)) if random.random() < 0.2}
-    return {
-        "input_ids": [0 if place in chosen else token for place, token in enumerate(tokens)],
-        "labels": [token if place in chosen else IGNORED for place, token in enumerate(tokens)],
-    }
-
-
-def classified(random: Random, vocabulary: int) -> Row:
-    """A class for the whole row."""
-    return {"input_ids": _tokens(random, vocabulary, random.randint(4, 24)), "labels": random.randrange(CLASSES)}
-
-
 @dataclass(frozen=True)
 class Data:
     """A kind of data: how a row is drawn, and how rows become micro-batches."""
 
     name: str
     draw: Callable[[Random, int], Row]
-    collator: Pads | Flattens = Pads()
+    collator: Callable[[Sequence[Row]], dict[str, torch.Tensor]] = Pads()
     repeated: bool = False
 
     def rows(self, random: Random, vocabulary: int, number: int) -> list[Row]:
@@ -185,8 +168,6 @@ class Data:
 
 
 FLATTENED = "flattened"
-MASKED = "masked at random"
-CLASSIFIED = "a class for a row"
 ALIGNED = "labels shifted already"
 
 DATA: dict[str, Data] = {
@@ -205,8 +186,6 @@ DATA: dict[str, Data] = {
         Data("very long and very short", very_long_or_short),
         Data("shift_labels", prompted, Pads(shifted=True)),
         Data(FLATTENED, unequal, Flattens()),
-        Data(MASKED, masked),
-        Data(CLASSIFIED, classified),
         Data(ALIGNED, prompted, Pads(aligned=True)),
     )
 }

@@ -15,19 +15,14 @@ import torch
 from transformers import (
     BartConfig,
     BartForCausalLM,
-    BertConfig,
-    BertForMaskedLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
-    LlamaForSequenceClassification,
     MixtralConfig,
     MixtralForCausalLM,
-    ModernBertConfig,
-    ModernBertForMaskedLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     T5Config,
@@ -39,9 +34,10 @@ from transformers import (
 )
 
 from tests.trials import models
-from tests.trials.batches import CLASSES as CLASSES_OF_A_ROW
-from tests.trials.batches import DATA, Pairs
+from tests.trials.batches import DATA
 from tests.trials.draw import Draw
+from tests.trials.head_rows import HEAD_DATA
+from tests.trials.heads import HEADS
 
 LONGEST_ROW = 128
 MEMORY_WIDTH = 64
@@ -68,7 +64,7 @@ class Build:
         on_model: What is done to the model before the Trainer is made.
         on_trainer: What is done to the Trainer once it is made.
         paired: The rows are pairs.
-        labels: What the labels of pairs are called.
+        arrange: Makes what collates of the data's own collator.
     """
 
     draw: Draw
@@ -80,7 +76,7 @@ class Build:
     on_model: list[Callable[[Any], object]] = field(default_factory=list)
     on_trainer: list[Callable[[Any], object]] = field(default_factory=list)
     paired: bool = False
-    labels: str = "labels"
+    arrange: Callable[[Any], Any] | None = None
 
     def mix_trainer(self, mixin: type) -> None:
         """Put a class before that of the Trainer."""
@@ -94,13 +90,13 @@ class Build:
     @property
     def goes_by_name(self) -> bool:
         """Whether it can be given to `gacheck run`: as classes, a function and options."""
-        by_hand = self.on_model or self.on_trainer or self.callbacks or self.paired
+        by_hand = self.on_model or self.on_trainer or self.callbacks or self.arrange
         return not by_hand and self.arguments.keys() <= {"label_smoothing_factor"}
 
     @property
     def is_all_in_the_model(self) -> bool:
         """Whether the model alone is that training."""
-        of_trainer = self.on_trainer or self.callbacks or self.paired or self.arguments or self.loss_func
+        of_trainer = self.on_trainer or self.callbacks or self.arrange or self.arguments or self.loss_func
         return self.trainer_class is Trainer and not of_trainer
 
 
@@ -120,11 +116,12 @@ def make_model(build: Build) -> Any:
 def make_trainer(build: Build, model: Any = None) -> Trainer:
     """Make the Trainer, untrained."""
     draw = build.draw
-    data = DATA[draw.data]
+    data = {**DATA, **HEAD_DATA}[draw.data]
     random = Random(draw.seed)
-    rows = (data.pairs if build.paired else data.rows)(random, draw.vocabulary, draw.num_rows)
+    drawn = (data.pairs if build.paired else data.rows)(random, draw.vocabulary, draw.num_rows)
+    rows = [{name: _cast(value, DTYPES[draw.precision]) for name, value in row.items()} for row in drawn]
     arguments: dict[str, Any] = {
-        "output_dir": _folder(),
+        "output_dir": folder(),
         "per_device_train_batch_size": draw.rows,
         "gradient_accumulation_steps": draw.k,
         "max_steps": 2,
@@ -147,7 +144,7 @@ def make_trainer(build: Build, model: Any = None) -> Trainer:
         model=make_model(build) if model is None else model,
         args=TrainingArguments(**{**arguments, **build.arguments}),
         train_dataset=rows,
-        data_collator=Pairs(data.collator, build.labels) if build.paired else data.collator,
+        data_collator=data.collator if build.arrange is None else build.arrange(data.collator),
         compute_loss_func=build.loss_func,
         callbacks=list(build.callbacks),
     )
@@ -156,12 +153,17 @@ def make_trainer(build: Build, model: Any = None) -> Trainer:
     return trainer
 
 
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Give numbers that a model calculates with the dtype of its weights."""
+    return value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
+
+
 @cache
-def _folder() -> str:
+def folder() -> str:
     """Return the folder of this process; nothing is saved there, and it goes with the process."""
-    folder = tempfile.mkdtemp(prefix="trials-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    made = tempfile.mkdtemp(prefix="trials-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def llama_config(draw: Draw, **more: Any) -> LlamaConfig:
@@ -238,9 +240,6 @@ OTHERS: dict[str, Any] = {
     "Qwen2": Qwen2ForCausalLM,
     "Gemma3": Gemma3ForCausalLM,
     "Mixtral": MixtralForCausalLM,
-    "ModernBERT": ModernBertForMaskedLM,
-    "BERT": BertForMaskedLM,
-    "Llama for classification": LlamaForSequenceClassification,
     "Bart": BartForCausalLM,
     "XLNet": XLNetLMHeadModel,
     "T5": T5ForConditionalGeneration,
@@ -269,14 +268,6 @@ def _config_of(name: str, draw: Draw) -> Any:
         return Gemma3TextConfig(**common, **grouped, head_dim=8, pad_token_id=0)
     if name == "Mixtral":
         return MixtralConfig(**common, **grouped, num_local_experts=4, output_router_logits=True)
-    if name == "ModernBERT":
-        special = {f"{token}_token_id": number for number, token in enumerate(("pad", "bos", "eos", "cls", "sep"))}
-        # Its initialisation has a range of its own.
-        return ModernBertConfig(**{**common, **special, "initializer_range": 0.02})
-    if name == "BERT":
-        return BertConfig(**common, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    if name == "Llama for classification":
-        return LlamaConfig(**common, **grouped, num_labels=CLASSES_OF_A_ROW, pad_token_id=0)
     if name == "Bart":
         sizes = {"decoder_layers": draw.layers, "decoder_attention_heads": 2, "decoder_ffn_dim": 2 * draw.width}
         return BartConfig(
@@ -305,6 +296,10 @@ def _other(build: Build) -> Any:
     return build.model_class(_config_of(build.draw.body, build.draw))
 
 
+def _head(build: Build) -> Any:
+    return HEADS[build.draw.body].model(build.draw, build.model_class)
+
+
 BODIES: dict[str, Callable[[Build], Any]] = {
     "Llama": _llama,
     "Llama, tied embeddings": lambda build: _llama(build, tie_word_embeddings=True),
@@ -317,12 +312,14 @@ BODIES: dict[str, Callable[[Build], Any]] = {
     "class of one's own": _llama,
     "recurrent network": _recurrent,
     **dict.fromkeys(OTHERS, _other),
+    **dict.fromkeys(HEADS, _head),
 }
 """What makes the model, by name."""
 
 CLASSES: dict[str, Any] = {
     **{name: GPT2LMHeadModel if name.startswith("GPT-2") else LlamaForCausalLM for name in BODIES},
     **OTHERS,
+    **{name: head.model_class for name, head in HEADS.items()},
     "class of one's own": models.OwnForCausalLM,
     "recurrent network": models.Recurrent,
 }

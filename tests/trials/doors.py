@@ -5,23 +5,28 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import gacheck
+from gacheck.api import _two_steps as two_steps
 from gacheck.config import ExperimentConfig
 from gacheck.measure.experiment import measure_auto
+from gacheck.measure.heads.rows import make_head_rows
+from gacheck.measure.heads.tasks import task_of
 from gacheck.measure.models.source import open_model
 from gacheck.measure.passes.trainers import training_arguments
-from gacheck.measure.session import LEARNING_RATE_RANDOM, Session
+from gacheck.measure.session import LEARNING_RATE_PRETRAINED, LEARNING_RATE_RANDOM, Session
 from gacheck.measure.text.rows import Collator, make_rows
 from gacheck.measure.text.sources import open_text
 from gacheck.words.analysis import Analysis, analyse
 from tests.trials import planted
-from tests.trials.building import Build, make_model, make_trainer
-from tests.trials.draw import ATTACH, CHECK, CHECK_MODEL, RUN, Draw
+from tests.trials.building import CLASSES, Build, folder, make_model, make_trainer
+from tests.trials.draw import ATTACH, CHECK, CHECK_MODEL, MADE_UP, RUN, Draw
 from tests.trials.faults import FAULTS
+from tests.trials.heads import HEADS
 from tests.trials.objectives import OBJECTIVES
 from tests.trials.truth import BOUNDS, Truth, find_truth
 
@@ -61,8 +66,12 @@ def _truth(drawn: Draw, trainer: Any, reference: Any) -> Truth:
     )
 
 
+def _reference(drawn: Draw) -> Any:
+    return make_model(OBJECTIVES[drawn.objective].build(drawn))
+
+
 def _bare(drawn: Draw) -> Truth:
-    return _truth(drawn, make_trainer(build(drawn)), make_model(OBJECTIVES[drawn.objective].build(drawn)))
+    return _truth(drawn, make_trainer(build(drawn)), _reference(drawn))
 
 
 def _check(drawn: Draw) -> Analysis:
@@ -80,12 +89,47 @@ def _check_model(drawn: Draw) -> Analysis:
     return gacheck.check(make_model(build(drawn)), gradient_accumulation_steps=drawn.k)
 
 
-def _config(drawn: Draw, made: Build) -> ExperimentConfig:
-    """Return the options of `gacheck run` for the training."""
-    options: dict[str, Any] = {
+def _with_made_up_rows(drawn: Draw, model: Any, reference: Any, config: ExperimentConfig, made: Build) -> Truth:
+    """Train a head on the rows that gacheck makes up for it, without its watching."""
+    rows, collator = make_head_rows(model, task_of_head(drawn), config)
+    with tempfile.TemporaryDirectory(prefix="trials-") as place:
+        arguments = training_arguments(config, drawn.k, LEARNING_RATE_PRETRAINED, torch.device("cpu"), place)
+        trainer = made.trainer_class(
+            model=model,
+            args=arguments,
+            train_dataset=rows.train,
+            data_collator=collator,
+            compute_loss_func=made.loss_func,
+        )
+        return _truth(drawn, trainer, reference)
+
+
+def task_of_head(drawn: Draw) -> str:
+    """Return what the body is a head for, as its auto class is called."""
+    task = task_of(CLASSES[drawn.body].__name__)
+    assert task is not None
+    return task
+
+
+def _bare_model(drawn: Draw) -> Truth:
+    if drawn.data != MADE_UP:
+        return _bare(drawn)
+    made = build(drawn)
+    model = make_model(made)
+    config = two_steps(drawn.k, model="a head", dtype=str(model.dtype).removeprefix("torch."))
+    return _with_made_up_rows(drawn, model.train(), _reference(drawn), config, made)
+
+
+def _options(drawn: Draw, made: Build) -> dict[str, Any]:
+    """Return the options that say which model is run."""
+    planted_class = planted.path_of("Model", made.model_class)
+    if drawn.body in HEADS:
+        saved = Path(folder()) / "saved"
+        make_model(made).save_pretrained(saved)
+        return {"model": str(saved), "model_class": planted_class, "task": task_of_head(drawn)}
+    return {
         "model": "tiny:llama",
-        "model_class": planted.path_of("Model", made.model_class),
-        "trainer_class": planted.path_of("Trainer", made.trainer_class),
+        "model_class": planted_class,
         "config_override": {
             "hidden_size": drawn.width,
             "intermediate_size": 2 * drawn.width,
@@ -95,6 +139,14 @@ def _config(drawn: Draw, made: Build) -> ExperimentConfig:
             "head_dim": drawn.width // 2,
             "initializer_range": drawn.spread,
         },
+    }
+
+
+def _config(drawn: Draw, made: Build) -> ExperimentConfig:
+    """Return the options of `gacheck run` for the training."""
+    options: dict[str, Any] = {
+        **_options(drawn, made),
+        "trainer_class": planted.path_of("Trainer", made.trainer_class),
         "gradient_accumulation_steps": (1, drawn.k),
         "effective_batch_size": drawn.k * drawn.rows,
         "max_steps": 2,
@@ -118,14 +170,16 @@ def _bare_run(drawn: Draw) -> Truth:
     made = build(drawn)
     config = _config(drawn, made)
     source = open_model(config)
-    tokenizer = source.load_tokenizer()
     torch.manual_seed(drawn.seed)
+    if drawn.body in HEADS:
+        return _with_made_up_rows(drawn, source.load_model()[0].train(), _reference(drawn), config, made)
+    tokenizer = source.load_tokenizer()
     model = source.load_model()[0].train()
     right = OBJECTIVES[drawn.objective].build(drawn)
     with_right = config.model_copy(update={"model_class": planted.path_of("RightModel", right.model_class)})
     reference = open_model(with_right).load_model()[0]
-    with tempfile.TemporaryDirectory(prefix="trials-") as folder:
-        arguments = training_arguments(config, drawn.k, LEARNING_RATE_RANDOM, torch.device("cpu"), folder)
+    with tempfile.TemporaryDirectory(prefix="trials-") as place:
+        arguments = training_arguments(config, drawn.k, LEARNING_RATE_RANDOM, torch.device("cpu"), place)
         trainer = made.trainer_class(
             model=model,
             args=arguments,
@@ -144,6 +198,6 @@ def _run(drawn: Draw) -> Analysis:
 DOORS: dict[str, Door] = {
     CHECK: Door(2, _bare, _check),
     ATTACH: Door(2, _bare, _attach),
-    CHECK_MODEL: Door(1, _bare, _check_model),
+    CHECK_MODEL: Door(1, _bare_model, _check_model),
     RUN: Door(2, _bare_run, _run),
 }

@@ -8,6 +8,8 @@ CHECK, CHECK_MODEL, ATTACH, RUN = "check(trainer)", "check(model)", "attach", "r
 """The doors."""
 TEXT = "text of gacheck's own"
 """The data behind the door `run`."""
+MADE_UP = "rows of gacheck's own for the head"
+"""The data behind the doors that take a model alone, or its name, where it is a head."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Draw:
         objective: What is trained; a key of `objectives.OBJECTIVES`.
         fault: What is planted; a key of `faults.FAULTS`, or None in a right training.
         body: Of the model; a key of `building.BODIES`.
-        data: A key of `batches.DATA`, or `TEXT`.
+        data: A key of `batches.DATA` or `head_rows.HEAD_DATA`, `TEXT` or `MADE_UP`.
         precision: A key of `building.DTYPES`.
         door: One of the doors.
         k: `gradient_accumulation_steps`.

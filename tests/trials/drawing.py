@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from tests.trials.draw import ATTACH, CHECK, CHECK_MODEL, RUN, TEXT, Draw
+from tests.trials.draw import ATTACH, CHECK, CHECK_MODEL, MADE_UP, RUN, TEXT, Draw
 from tests.trials.faults import FAULTS, Fault
-from tests.trials.objectives import HEART, LLAMAS, NAMED, OBJECTIVES, OWN, Objective
+from tests.trials.heads import HEADS
+from tests.trials.objective import HEART, LLAMAS, NAMED, OWN, Objective
+from tests.trials.objectives import OBJECTIVES
 
 PRECISIONS = {"float32": 4, "bfloat16 autocast": 2, "bfloat16 weights": 2, "float64 weights": 1}
 EXACT = ("float32", "float64 weights")
@@ -20,7 +22,8 @@ KNOWING = (*(name for name in LLAMAS if "tied" not in name), OWN)
 """Bodies that can be told their rows by heart: with a head of its own, as wide as the vocabulary."""
 ROWS = 24
 """Most rows of a step, or not many more."""
-DOORS_WITH_DATA = {CHECK_MODEL: (*NAMED, OWN), RUN: ("Llama", OWN)}
+MADE_UP_FOR = tuple(name for name, head in HEADS.items() if head.made_up)
+DOORS_WITH_DATA = {CHECK_MODEL: (*NAMED, OWN, *MADE_UP_FOR), RUN: ("Llama", OWN, *MADE_UP_FOR)}
 """Doors that bring rows of their own, and the bodies that they take."""
 SHARES = {CHECK_MODEL: 0.5, RUN: 0.15}
 """Of the trainings that could go through such a door, those that do."""
@@ -57,7 +60,7 @@ def draw(seed: int, attempt: int = 0) -> Draw:
         objective=objective.name,
         fault=None if fault is None else fault.name,
         body=body,
-        data=random.choice([name for name in data if name != HEART or body in KNOWING]),
+        data=random.choice([name for name in data if _goes_with(body, name)]),
         precision=precision,
         door=random.choice((CHECK, ATTACH)),
         k=k,
@@ -92,9 +95,14 @@ def _through(door: str, drawn: Draw, fault: Fault | None, objective: Objective) 
         is_late = fault is not None and fault.late
         # A model has no autocast.
         fits = made.is_all_in_the_model and not is_late and drawn.precision != "bfloat16 autocast"
-        return replace(drawn, data="rows of unequal length") if fits else None
-    fits = made.goes_by_name and drawn.precision != "float64 weights"
-    return replace(drawn, data=TEXT) if fits else None
+        data = "rows of unequal length"
+    else:
+        fits, data = made.goes_by_name and drawn.precision != "float64 weights", TEXT
+    return replace(drawn, data=MADE_UP if drawn.body in HEADS else data) if fits else None
+
+
+def _goes_with(body: str, data: str) -> bool:
+    return data in HEADS[body].data if body in HEADS else data != HEART or body in KNOWING
 
 
 def _in_turn(number: int, names: tuple[str, ...]) -> str:

@@ -27,6 +27,12 @@ def num_targets(labels: torch.Tensor) -> torch.Tensor:
     return labels[:, 1:].ne(-100).sum()
 
 
+class TakesNoCount(torch.nn.Module):
+    """A model that says that it takes no count."""
+
+    accepts_loss_kwargs = False
+
+
 class OwnForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
     """A class of one's own that takes its own loss."""
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy
 import torch
 
+from tests.trials.heads import Head, picked
+
 Batch = dict[str, Any]
 FORWARD_INPUTS = ("input_ids", "attention_mask", "position_ids")
 
@@ -58,11 +60,6 @@ class Step:
 RightPart = Callable[[Any, Batch, Step], torch.Tensor]
 
 
-def _picked(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return −log p of every label; of those without target it means nothing."""
-    return -torch.log_softmax(logits, -1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-
-
 def token_mean(per_token: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> RightPart:
     """Mean over the targets of the step: Σ loss of a target / N."""
 
@@ -80,39 +77,46 @@ def aligned(model: Any, batch: Batch, step: Step) -> torch.Tensor:
     count = sum(int((each["labels"] != -100).sum()) for each in step.batches)
     # A decoder makes its inputs of the labels.
     logits = step.outputs(model, batch, labels=labels)["logits"].double()
-    return torch.where(labels != -100, _picked(logits, labels), 0.0).sum() / count
+    return torch.where(labels != -100, picked(logits, labels), 0.0).sum() / count
 
 
-def classified(model: Any, batch: Batch, step: Step) -> torch.Tensor:
-    """Mean cross-entropy over the rows of the step, each of one class."""
-    logits = step.outputs(model, batch)["logits"].double()
-    return _picked(logits, batch["labels"]).sum() / step.num_rows
+def of_head(head: Head) -> RightPart:
+    """A head's loss over all that it is a mean over in the step; or their sum."""
+
+    def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
+        number = 1 if head.unit == "step" else sum(map(head.number, step.batches))
+        with torch.autocast("cpu", torch.bfloat16, enabled=step.autocast):
+            # A decoder makes its inputs of the labels.
+            outputs = model(**batch)
+        return head.total(outputs, batch) / number
+
+    return part
 
 
 def _weighted(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return _picked(logits, labels) * (1 + labels % 3)
+    return picked(logits, labels) * (1 + labels % 3)
 
 
 def _smoothed(factor: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     def per_token(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return (1 - factor) * _picked(logits, labels) - factor * torch.log_softmax(logits, -1).mean(-1)
+        return (1 - factor) * picked(logits, labels) - factor * torch.log_softmax(logits, -1).mean(-1)
 
     return per_token
 
 
 def _focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    nats = _picked(logits, labels)
+    nats = picked(logits, labels)
     return (1 - (-nats).exp()).square() * nats
 
 
 def _with_penalty(weight: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     def per_token(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return _picked(logits, labels) + weight * logits.logsumexp(-1).square()
+        return picked(logits, labels) + weight * logits.logsumexp(-1).square()
 
     return per_token
 
 
-cross_entropy = token_mean(_picked)
+cross_entropy = token_mean(picked)
 focal = token_mean(_focal)
 weighted = token_mean(_weighted)
 
@@ -146,7 +150,7 @@ def twice(model: Any, batch: Batch, step: Step) -> torch.Tensor:
     labels = batch["labels"][:, 1:]
     first, second = step.logits(model, batch), step.logits(model, batch)
     shares, wanted = torch.log_softmax(first, -1), torch.log_softmax(second, -1)
-    losses = (_picked(first, labels) + _picked(second, labels)) / 2 + (wanted.exp() * (wanted - shares)).sum(-1)
+    losses = (picked(first, labels) + picked(second, labels)) / 2 + (wanted.exp() * (wanted - shares)).sum(-1)
     return torch.where(labels != -100, losses, 0.0).sum() / step.num_targets
 
 
@@ -168,7 +172,7 @@ def distilled(teacher: Any, share: float) -> RightPart:
 
         def per_token(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             divergence = (wanted.exp() * (wanted - torch.log_softmax(logits, -1))).sum(-1)
-            return (1 - share) * _picked(logits, labels) + share * divergence
+            return (1 - share) * picked(logits, labels) + share * divergence
 
         return token_mean(per_token)(model, batch, step)
 
@@ -179,7 +183,7 @@ def row_mean(model: Any, batch: Batch, step: Step) -> torch.Tensor:
     """Mean over the rows of each row's own mean; a row without targets is zero."""
     labels = batch["labels"][:, 1:]
     scored = labels != -100
-    nats = torch.where(scored, _picked(step.logits(model, batch), labels), 0.0)
+    nats = torch.where(scored, picked(step.logits(model, batch), labels), 0.0)
     means: torch.Tensor = nats.sum(1) / scored.sum(1).clamp(min=1)
     return means.sum() / step.num_rows
 
@@ -189,7 +193,7 @@ def row_likelihood(threshold: float) -> RightPart:
 
     def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
         labels = batch["labels"][:, 1:]
-        nats = torch.where(labels != -100, _picked(step.logits(model, batch), labels), 0.0).sum(1)
+        nats = torch.where(labels != -100, picked(step.logits(model, batch), labels), 0.0).sum(1)
         return torch.nn.functional.softplus(nats - threshold).sum() / step.num_rows
 
     return part
@@ -200,7 +204,7 @@ def preferred(beta: float) -> RightPart:
 
     def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
         labels = batch["labels"][:, 1:]
-        nats = torch.where(labels != -100, _picked(step.logits(model, batch), labels), 0.0).sum(1)
+        nats = torch.where(labels != -100, picked(step.logits(model, batch), labels), 0.0).sum(1)
         chosen, rejected = (-nats - batch["reference_logps"].double()).chunk(2)
         return -torch.nn.functional.logsigmoid(beta * (chosen - rejected)).sum() * 2 / step.num_rows
 
@@ -213,7 +217,7 @@ def preferred_to_base(beta: float) -> RightPart:
     def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
         labels = batch["labels"][:, 1:]
         with torch.no_grad(), model.disable_adapter():
-            nats = torch.where(labels != -100, _picked(step.logits(model, batch), labels), 0.0).sum(1)
+            nats = torch.where(labels != -100, picked(step.logits(model, batch), labels), 0.0).sum(1)
         return preferred(beta)(model, {**batch, "reference_logps": -nats}, step)
 
     return part
@@ -254,7 +258,7 @@ def with_auxiliary(weight: float) -> RightPart:
 
     def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
         outputs, labels = step.outputs(model, batch), batch["labels"][:, 1:]
-        nats = torch.where(labels != -100, _picked(outputs["logits"][:, :-1].double(), labels), 0.0)
+        nats = torch.where(labels != -100, picked(outputs["logits"][:, :-1].double(), labels), 0.0)
         auxiliary: torch.Tensor = outputs["aux_loss"].double()
         return nats.sum() / step.num_targets + weight * auxiliary / len(step.batches)
 
@@ -276,7 +280,7 @@ def balanced(weight: float, experts: int) -> RightPart:
     def part(model: Any, batch: Batch, step: Step) -> torch.Tensor:
         outputs = step.outputs(model, batch)
         logits, labels = outputs["logits"], batch["labels"][:, 1:]
-        nats = torch.where(labels != -100, _picked(logits[:, :-1].double(), labels), 0.0).sum() / step.num_targets
+        nats = torch.where(labels != -100, picked(logits[:, :-1].double(), labels), 0.0).sum() / step.num_targets
         with torch.autocast("cpu", torch.bfloat16, enabled=step.autocast):
             gated = torch.nn.functional.linear(logits, model.gate.weight)
         shares = gated.double().softmax(-1).flatten(0, 1).mean(0)

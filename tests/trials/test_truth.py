@@ -13,10 +13,11 @@ from tests.trials.building import make_model, make_trainer
 from tests.trials.draw import ATTACH, Draw
 from tests.trials.drawing import draw
 from tests.trials.faults import FAULTS
+from tests.trials.heads import HEADS
 from tests.trials.objectives import OBJECTIVES
 from tests.trials.quiet import quiet
 from tests.trials.right_steps import NoTruth, Step
-from tests.trials.truth import BOUNDS, Bounds, StepTruth, Truth, find_truth
+from tests.trials.truth import BOUNDS, Bounds, StepTruth, Truth, _mapped, find_truth
 
 HERE = Path(__file__).parent
 KNOW_GACHECK = {"doors.py", "judging.py"}
@@ -33,6 +34,9 @@ PLAIN = Draw(
     rows=2,
     tail=4,
 )
+
+
+OF_HEAD = {body: o.name for o in OBJECTIVES.values() if "head" in o.traits for body in o.bodies}
 
 
 def truth_of(drawn: Draw) -> Truth:
@@ -158,6 +162,39 @@ def test_labels(logged: float, gradient: float, parameter: float, log: str, whol
     truth = Truth((StepTruth(logged, 2.0, gradient, parameter, "x", 4),), bounds)
 
     assert (truth.log, truth.gradient) == (log, whole)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_s_loss_in_plain_torch_is_its_own(name: str) -> None:
+    drawn = replace(PLAIN, body=name, data=HEADS[name].data[0], objective=OF_HEAD[name], rows=4)
+    made = OBJECTIVES[drawn.objective].build(drawn)
+    trainer, model = make_trainer(made), make_model(made).eval()
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+
+    outputs = model(**batch)
+    mean = HEADS[name].total(outputs, batch) / (1 if HEADS[name].unit == "step" else HEADS[name].number(batch))
+
+    assert float(mean) == pytest.approx(float(outputs["loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_no_head_drops_out_but_those_that_say_so(name: str) -> None:
+    drawn = replace(PLAIN, body=name, data=HEADS[name].data[0], objective=OF_HEAD[name])
+    model = make_model(OBJECTIVES[drawn.objective].build(drawn)).train()
+    rates = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)]
+    rates += [v for m in model.modules() for n, v in vars(m).items() if "drop" in n and isinstance(v, float)]
+
+    assert any(rates) is name.endswith("dropout")
+
+
+def test_inputs_of_any_structure_are_copied_whole() -> None:
+    inputs = {"sides": [{"ids": torch.zeros(2)}], "name": "x"}
+
+    copied = _mapped(torch.clone, inputs)
+    inputs["sides"][0]["ids"].add_(1)  # type: ignore[index]
+
+    assert copied["sides"][0]["ids"].tolist() == [0, 0]
+    assert copied["name"] == "x"
 
 
 def test_a_step_without_targets_has_no_truth() -> None:

@@ -280,12 +280,31 @@ class AlignedTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """Return the micro-batch's part of the step's mean, or its own mean without a count."""
         labels = inputs["labels"]
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels)
+        outputs = model(**inputs)
         logits = outputs["logits"]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         count = labels.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
         loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum") / count
         return (loss, outputs) if return_outputs else loss
+
+
+class ShareTrainer(Trainer):  # type: ignore[misc]
+    """Weighs the model's own mean by the micro-batch's share of the count."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the micro-batch's part of the step's mean, or its own mean without a count."""
+        counted = inputs["labels"].ne(-100).sum()
+        outputs = model(**inputs)
+        loss = outputs["loss"] * (1 if num_items_in_batch is None else counted / num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+
+class SaysMean(Trainer):  # type: ignore[misc]
+    """Says that what the model returns is a mean, which the Trainer has to divide."""
+
+    loss_is_scaled_for_ga = False
 
 
 class TellsAtTheEnd(Trainer):  # type: ignore[misc]
@@ -350,3 +369,10 @@ def summed_over_count(outputs: Any, labels: torch.Tensor, num_items_in_batch: An
     logits = logits if logits.dtype == torch.float64 else logits.float()
     count = labels[:, 1:].ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
     return cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum") / count
+
+
+def aligned_over_count(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """The same of labels that stand where they are predicted."""
+    logits = outputs["logits"] if outputs["logits"].dtype == torch.float64 else outputs["logits"].float()
+    count = labels.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum") / count

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,6 +128,19 @@ def _worst(labels: list[Label]) -> Label:
     return next((label for label in ("wrong", "between") if label in labels), "right")
 
 
+def _mapped(change: Callable[[torch.Tensor], torch.Tensor], inputs: Any) -> Any:
+    """Change the tensors in inputs of any structure."""
+    if torch.is_tensor(inputs):
+        return change(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: _mapped(change, value) for name, value in inputs.items()}
+    return [_mapped(change, each) for each in inputs] if isinstance(inputs, list) else inputs
+
+
+def _in_single(inputs: Any) -> Any:
+    return _mapped(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, inputs)
+
+
 Chance = tuple[torch.Tensor, Any, Any]
 
 
@@ -143,7 +158,9 @@ def _set_chance(state: Chance) -> None:
 class _Beside:
     """Notes what a bare Trainer does, and does the right step beside it."""
 
-    def __init__(self, trainer: Any, reference: Any, part: RightPart, *, autocast: bool, calls_matter: bool) -> None:
+    def __init__(
+        self, trainer: Any, reference: Any, part: RightPart, bounds: Bounds, *, autocast: bool, calls_matter: bool
+    ) -> None:
         self.steps: list[StepTruth] = []
         self._trainer = trainer
         self._reference = reference.train()
@@ -151,6 +168,7 @@ class _Beside:
             # The Trainer switches it off; with a cache, positions that begin anew separate no rows.
             reference.config.use_cache = trainer.args.use_cache
         self._part = part
+        self._bounds = bounds
         self._autocast = autocast
         self._calls_matter = calls_matter
         self._training_step = trainer.training_step
@@ -170,7 +188,7 @@ class _Beside:
         if not self._batches:
             self._reference.load_state_dict(self._trainer.model.state_dict())
         # A copy: a Trainer takes the labels out of its inputs.
-        self._batches.append({name: value.clone() for name, value in inputs.items()})
+        self._batches.append(_mapped(torch.clone, inputs))
         self._states.append(_chance())
         loss: torch.Tensor = self._training_step(model, inputs, *more, **named)
         self._returned.append(float(loss))
@@ -182,23 +200,47 @@ class _Beside:
         now = _chance()
         trained = {n: p.grad for n, p in self._trainer.model.named_parameters() if p.requires_grad}
         loss, right = self._right_step()
+        right = self._without_rounding(right)
         self.steps.append(_compared(sum(self._returned), loss, trained, right, len(self._batches)))
         _set_chance(now)
         self._begin()
 
     def _right_step(self) -> tuple[float, dict[str, torch.Tensor]]:
         step = Step(self._batches, self._autocast, len(self.steps))
-        parameters = {n: p for n, p in self._reference.named_parameters() if p.requires_grad}
+        found = self._gradient(self._reference, step, self._calls)
+        self._calls += len(self._batches)
+        return found
+
+    def _without_rounding(self, right: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Leave out parameters whose right gradient, in half precision, is one of rounding.
+
+        To the bias of a softmax, say, the loss does not respond at all.
+        """
+        if not self._autocast and all(p.dtype != torch.bfloat16 for p in self._reference.parameters()):
+            return right
+        single = deepcopy(self._reference).float()
+        step = Step(_in_single(self._batches), number=len(self.steps))
+        _, exact = self._gradient(single, step, self._calls - len(self._batches))
+        whole = sum(float(gradient.norm()) ** 2 for gradient in exact.values()) ** 0.5
+        most = self._bounds.gradient[1]
+        return {
+            name: gradient
+            for name, gradient in right.items()
+            if (norm := float(exact[name].norm())) > SMALLEST_SHARE * whole
+            and float((gradient - exact[name]).norm()) <= most * norm
+        }
+
+    def _gradient(self, model: Any, step: Step, calls: int) -> tuple[float, dict[str, torch.Tensor]]:
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         total = 0.0
         gradients = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
-        for batch, state in zip(self._batches, self._states, strict=True):
+        for number, (batch, state) in enumerate(zip(step.batches, self._states, strict=True), calls):
             # The same dropout.
             _set_chance(state)
             if self._calls_matter:
                 # A number, or a buffer of one.
-                self._reference.calls = getattr(self._reference, "calls", 0) * 0 + self._calls
-            self._calls += 1
-            part = self._part(self._reference, batch, step)
+                model.calls = getattr(model, "calls", 0) * 0 + number
+            part = self._part(model, batch, step)
             total += float(part)
             found = torch.autograd.grad(part, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, found, strict=True):
@@ -217,7 +259,7 @@ def _compared(
     norms = {name: float(gradient.norm()) for name, gradient in right.items()}
     whole = sum(norm**2 for norm in norms.values()) ** 0.5
     if not whole > 0:
-        raise NoTruth("the right gradient is zero or undefined")
+        raise NoTruth("the right gradient is zero or undefined, or one of rounding")
     have = {n: torch.zeros_like(g) if (seen := trained[n]) is None else seen.double() for n, g in right.items()}
     off = {name: float((have[name] - gradient).norm()) for name, gradient in right.items()}
     errors = {name: off[name] / max(norms[name], SMALLEST_SHARE * whole) for name in off}
@@ -246,6 +288,6 @@ def find_truth(
     Raises:
         NoTruth: The objective is undefined on a step's data.
     """
-    beside = _Beside(trainer, reference, part, autocast=autocast, calls_matter=calls_matter)
+    beside = _Beside(trainer, reference, part, bounds, autocast=autocast, calls_matter=calls_matter)
     trainer.train()
     return Truth(tuple(beside.steps), bounds)

@@ -199,6 +199,22 @@ def test_the_count_of_the_micro_batch_alone_is_that_of_the_code_that_counts(
     assert found.is_plain is (given is None)
 
 
+@pytest.mark.parametrize(("dtype", "rounds"), [(torch.float32, False), (torch.bfloat16, True)])
+def test_cross_entropy_over_a_count_of_its_own_may_be_rounded_as_the_logits_are(
+    dtype: torch.dtype, rounds: bool
+) -> None:
+    class Rounded(ByTheirCount):
+        def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+            return super().compute_loss(model, inputs, **kwargs).to(dtype).float()
+
+    torch.manual_seed(1)
+    found = replay(Rounded(ToyModel().to(dtype)), Question(ROWS, is_counted=True), True, None)
+
+    assert found.plain is not None
+    assert found.own_mean_nats == pytest.approx(found.plain.sum_nats / 15, rel=4e-3)
+    assert (found.plain.noise_nats > 1e-3 * found.plain.mean_nats) is rounds
+
+
 def test_of_transformers_own_count_the_targets_are_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = Spied()
 

@@ -72,6 +72,7 @@ class Maker:
         generator: Seeded.
         longest: Tokens in the longest row.
         image: How an image is given; None where there is none, or nothing but one.
+        dtype: Of all that is no whole number: the model's.
     """
 
     config: Any
@@ -79,6 +80,7 @@ class Maker:
     generator: torch.Generator
     longest: int = LONGEST
     image: Image | None = None
+    dtype: torch.dtype = torch.float32
 
     def length(self) -> int:
         """Draw the length of a row, of as many tokens as the model has positions for."""

@@ -52,7 +52,9 @@ class Recipe:
         for name in (each for each in self.inputs if each not in row):
             row[name] = MAKERS[name](maker, row)
         labels = self.labels(maker, row)
-        return row | {name: value for name, value in labels.items() if name in self.names}
+        row |= {name: value for name, value in labels.items() if name in self.names}
+        whole: Row = recursively_apply(lambda each: each.to(maker.dtype) if each.is_floating_point() else each, row)
+        return whole
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,11 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
     pad = pad if isinstance(pad, int) and pad >= 0 else 0
     collate = HeadCollator(pad, _decoder_inputs(model, pad))
 
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
     def maker(image: Image | None) -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
-        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image)
+        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image, dtype)
 
     try:
         recipe, image = _with_image_or_without(model, maker, collate)

@@ -17,6 +17,7 @@ from gacheck.measure.heads.tasks import auto_classes, class_for, task_of
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 from gacheck.rules.task import CAUSAL_LM
+from gacheck.watch.overrides import is_of_transformers
 
 WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
 """Tasks some of whose losses need no labels."""
@@ -131,7 +132,8 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
     if task is not None:
         check_task(task)
     if config.model_class is not None:
-        return Head(import_model_class(config.model_class), model_config, task or CAUSAL_LM.name)
+        own = import_model_class(config.model_class)
+        return Head(own, model_config, task or trained_for(own, model_config))
     if config.trust_remote_code and hasattr(model_config, "auto_map"):
         auto = AutoModelForCausalLM if task is None else auto_classes()[task]
         return Head(auto, model_config, task or CAUSAL_LM.name)
@@ -141,6 +143,15 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
     if found is not None and not is_language_model(found, model_config):
         return Head(found, model_config, task_of(found.__name__) or "")
     return Head(*language_model(model_config))
+
+
+def trained_for(model_class: Any, model_config: Any) -> str:
+    """Return the task of the class of transformers that a class is or derives from; without one, text."""
+    for each in getattr(model_class, "__mro__", ()):
+        task = task_of(each.__name__) if is_of_transformers(each) else None
+        if task is not None:
+            return CAUSAL_LM.name if is_language_model(each, model_config) else task
+    return CAUSAL_LM.name
 
 
 def is_language_model(model_class: Any, model_config: Any) -> bool:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gacheck.measure.heads.tasks import task_of
-from gacheck.measure.models.building import is_language_model
+from gacheck.measure.models.building import trained_for
 from gacheck.measure.models.dropout import switch_off_dropout
 from gacheck.measure.models.preparing import model_facts
 from gacheck.measure.models.tokenizer import byte_tokenizer
 from gacheck.record.parts import ModelFacts
-from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.description import base_model, model_name
-from gacheck.watch.overrides import is_of_transformers
 
 
 class LiveModel:
@@ -31,8 +28,7 @@ class LiveModel:
     def task(self) -> str:
         """What the model is trained for."""
         model = base_model(self._model)
-        task = task_of(type(model).__name__) if is_of_transformers(type(model)) else None
-        return CAUSAL_LM.name if task is None or is_language_model(type(model), model.config) else task
+        return trained_for(type(model), model.config)
 
     def load_tokenizer(self) -> Any:
         """Return the tokenizer.

@@ -257,6 +257,9 @@ def _misaligned(case: Case) -> str:
     if step is not None and step.micro_batches[0].num_items_in_batch is not None:
         counts = f": {step.micro_batches[0].num_items_in_batch:g} instead of {step.num_target_tokens}"
     samples = case.overrides.get_batch_samples
+    if step is not None and samples is not None and step.own_count is not None:
+        passed = step.micro_batches[0].num_items_in_batch
+        return f"num_items_in_batch is {passed:g}, which is not what {named(samples)} counts in these micro-batches."
     by = f", as {named(samples)} counts them" if samples is not None else ""
     if _leaves_first_labels_out(case):
         before = ", predicted by what the adapter puts before it" if case.record.model.adapter is not None else ""
@@ -278,6 +281,9 @@ def _misaligned_fix(case: Case) -> Fix:
     if samples is None:
         ends = "which counts the batches of the step also at the end of an epoch"
         return Fix(upgrade(case, COUNTS_THE_STEP, ends) if case.only_tails else "")
+    step = case.telling.step if case.telling else None
+    if step is not None and step.own_count is not None:
+        return Fix(f"Count in {named(samples)} what is in the batches that it returns, and nothing else.", is_own=True)
     labels = "labels[..., 1:]" if case.record.oracle.shifts else "the labels"
     return Fix(f"Count in {named(samples)} {labels} of the batches that it returns, and no others.", is_own=True)
 

@@ -14,6 +14,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.heads.inputs import Maker
 from gacheck.measure.heads.rows import HeadCollator, make_head_rows, refuse_text_options
+from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.models.source import open_model
 
 CLASSES = {
@@ -190,3 +191,26 @@ def test_options_of_text_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         refuse_text_options(ExperimentConfig.model_validate(options), "masked-lm")
     assert "masked-lm" in str(caught.value)
+
+
+def test_what_a_class_hands_on_by_name_it_asks_for_too() -> None:
+    class Base(nn.Module):
+        def forward(self, input_ids: Any, labels: Any = None) -> None:
+            """Take two arguments."""
+
+    class Own(Base):
+        def forward(self, *args: Any, weight: float = 1.0, **kwargs: Any) -> None:
+            super().forward(*args, **kwargs)
+
+    assert {"weight", "input_ids", "labels"} <= forward_names(Own)
+    assert "weight" not in forward_names(Base)
+
+
+@pytest.mark.parametrize("class_name", ["Wav2Vec2ForCTC", "BertForSequenceClassification"])
+def test_they_have_the_dtype_of_the_model(class_name: str) -> None:
+    options = {"num_labels": 1} if class_name.startswith("Bert") else {}
+    rows, collate, model = rows_of(class_name, dtype="bfloat16", config_override=options)
+
+    model(**collate(rows.train[:2])).loss.backward()
+
+    assert {v.dtype for v in rows.train[0].values() if v.is_floating_point()} == {torch.bfloat16}

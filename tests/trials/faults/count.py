@@ -9,9 +9,13 @@ from transformers import Trainer
 
 from tests.trials.building import Build
 from tests.trials.faults.fault import MISCOUNTED, Fault, trainer_mixin
+from tests.trials.heads import HEADS
 
 GROUP = "another count"
 COUNTED = ("cross-entropy, flag on",)
+COUNTS = (*COUNTED, "head, counted", "own count")
+LABELLED = (*COUNTED, "head, counted")
+OF_HEADS = tuple(head.model_class for head in HEADS.values())
 
 
 class _Counts(Trainer):  # type: ignore[misc]
@@ -25,7 +29,8 @@ class _Counts(Trainer):  # type: ignore[misc]
         raise NotImplementedError
 
     def targets(self, batch: Any) -> torch.Tensor:
-        found: torch.Tensor = batch["labels"][:, 1:].ne(-100).sum()
+        labels = batch["labels"] if isinstance(self.model, OF_HEADS) else batch["labels"][:, 1:]
+        found: torch.Tensor = labels.ne(-100).sum()
         return found
 
 
@@ -141,26 +146,27 @@ def _forget_the_shift(model: Any) -> None:
 
 
 def _count(name: str, mixin: type, codes: frozenset[str] = MISCOUNTED, **more: Any) -> Fault:
-    return Fault(name, GROUP, codes, "both", trainer_mixin(mixin), needs=COUNTED, **more)
+    return Fault(name, GROUP, codes, "both", trainer_mixin(mixin), **{"needs": COUNTS, **more})
 
 
 UNSHIFTED = frozenset({"UNSHIFTED_TOKEN_COUNT"})
 
 FAULTS: tuple[Fault, ...] = (
-    _count("labels counted before the shift", CountsLabels, UNSHIFTED),
+    _count("labels counted before the shift", CountsLabels, UNSHIFTED, needs=COUNTED),
     Fault("the model does not say that it shifts", GROUP, UNSHIFTED, "both", forget_the_shift, needs=COUNTED),
-    _count("positions counted, padding too", CountsPositions, MISCOUNTED | UNSHIFTED),
-    _count("tokens counted, prompts too", CountsTokens, MISCOUNTED | UNSHIFTED),
-    _count("rows counted", CountsRows, MISCOUNTED | {"NOT_NORMALISED"}),
+    _count("positions counted, padding too", CountsPositions, MISCOUNTED | UNSHIFTED, needs=LABELLED),
+    _count("tokens counted, prompts too", CountsTokens, MISCOUNTED | UNSHIFTED, needs=COUNTED),
+    _count("rows counted", CountsRows, MISCOUNTED | {"NOT_NORMALISED"}, needs=LABELLED),
     _count("one too many counted", CountsOneMore, MISCOUNTED | UNSHIFTED),
     _count(
         "count in bfloat16",
         CountsInHalfPrecision,
         data=("very long and very short", "rows of unequal length", "packed", "flattened"),
+        needs=COUNTED,
         subtle=True,
     ),
-    _count("count of the first micro-batch", CountsTheFirst),
-    _count("count of the last micro-batch", CountsTheLast),
+    _count("count of the first micro-batch", CountsTheFirst, needs=LABELLED),
+    _count("count of the last micro-batch", CountsTheLast, needs=LABELLED),
     _count("count of the step before", CountsBefore, late=True),
     _count("count never set back", CountsOn, late=True),
     _count("count of the next window", CountsAhead),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from tests.trials.faults.fault import GRADIENT, Fault, trainer_mixin
 
 FORWARD_INPUTS = ("input_ids", "attention_mask", "position_ids")
 GROUP = "the gradient alone"
+FIRST_LAYER = ("layer.0.", "layers.0.", ".h.0.", "cell")
 PART = "a part of the gradient alone"
 
 
@@ -226,7 +228,7 @@ class TurnsALayer(_AfterBackward):
 
     def after_step(self) -> None:
         for name, parameter in self.model.named_parameters():
-            if ("layers.0." in name or ".h.0." in name or "cell" in name) and parameter.grad is not None:
+            if any(part in name for part in FIRST_LAYER) and parameter.grad is not None:
                 parameter.grad.neg_()
 
 
@@ -256,10 +258,10 @@ class FirstInputsAgain(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         if self.first_at != self.state.global_step:
-            self.first, self.first_at = dict(inputs), self.state.global_step
+            self.first, self.first_at = copy(inputs), self.state.global_step
         with torch.no_grad():
-            loss = self.compute_loss(model, self._prepare_inputs(dict(inputs)), num_items_in_batch=num_items_in_batch)
-        super().training_step(model, dict(self.first), num_items_in_batch)
+            loss = self.compute_loss(model, self._prepare_inputs(copy(inputs)), num_items_in_batch=num_items_in_batch)
+        super().training_step(model, copy(self.first), num_items_in_batch)
         returned: torch.Tensor = loss.detach()
         return returned
 
@@ -343,7 +345,11 @@ FAULTS: tuple[Fault, ...] = (
     _gradient("clipped after every micro-batch", ClipsEach),
     _gradient("signs of the gradient", TakesSigns),
     _gradient("noise in the gradient", AddsNoise),
-    _gradient("gradient of the first micro-batch, k times", FirstInputsAgain, needs=("the Trainer's step",)),
+    _gradient(
+        "gradient of the first micro-batch, k times",
+        FirstInputsAgain,
+        needs=("token mean, the Trainer's step", "aligned, the Trainer's step"),
+    ),
     _gradient("gradient of half the targets", HalfTheTargets, needs=("cross-entropy, flag on",)),
     _gradient(
         "wrong backward behind the loss",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ class _Returns(Trainer):  # type: ignore[misc]
     """Returns something else than the loss whose gradient it took."""
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        kept = dict(inputs)
+        kept = copy(inputs)
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         return self.returned(loss, model, kept)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from tests.trials.building import Build
+from tests.trials.building import CLASSES, Build
 from tests.trials.faults.fault import OVER_K, TIMES_K, Fault, all_of, flag_off, model_mixin, trainer_mixin
 from tests.trials.models import num_targets, summed_nats
 from tests.trials.trainers import OwnLossTrainer
@@ -164,8 +164,15 @@ def _of_transformers(build: Build) -> None:
     build.trainer_class = Trainer
 
 
-def _flag_as_it_comes(build: Build) -> None:
+def _head_as_it_comes(build: Build) -> None:
+    build.trainer_class, build.loss_func = Trainer, None
+    build.model_class = CLASSES[build.draw.body]
     build.on_model.clear()
+
+
+def _head_without_the_flag(build: Build) -> None:
+    _head_as_it_comes(build)
+    flag_off(build)
 
 
 NOT_NORMALISED = frozenset({"NOT_NORMALISED"})
@@ -203,7 +210,7 @@ FAULTS: tuple[Fault, ...] = (
         TIMES_K,
         "both",
         all_of(flag_off, trainer_mixin(UndividedStep)),
-        needs=(MODEL, OURS),
+        needs=(MODEL, OURS, "head, in the model, the Trainer's step", "no labels, the Trainer's step"),
     ),
     Fault(
         "loss_is_scaled_for_ga = True over a mean",
@@ -219,7 +226,7 @@ FAULTS: tuple[Fault, ...] = (
         TIMES_K,
         "both",
         trainer_mixin(SaysScaled),
-        needs=("rows", "pairs"),
+        needs=("rows", "pairs", "in-batch", "no labels"),
     ),
     Fault(
         "compute_loss × k",
@@ -227,7 +234,7 @@ FAULTS: tuple[Fault, ...] = (
         TIMES_K,
         "both",
         trainer_mixin(TimesK),
-        needs=(CE, "smoothing", "rows", "pairs", "in-batch", "focal", "distillation"),
+        needs=(CE, "smoothing", "rows", "pairs", "in-batch", "focal", "distillation", "head", "no labels"),
     ),
     Fault(
         "a head of transformers' own drops the count",
@@ -238,23 +245,16 @@ FAULTS: tuple[Fault, ...] = (
         needs=("aligned",),
         bodies=("T5", "XLNet", "Bart"),
     ),
+    Fault("a head drops the count", "times k", TIMES_K, "both", _head_as_it_comes, needs=("head",)),
     Fault(
-        "a masked head of transformers' own drops the count",
+        "a head's class drops the count",
         "times k",
         TIMES_K,
         "both",
-        lambda build: None,
-        needs=("masked",),
-        bodies=("BERT",),
+        model_mixin(DropsTheCount),
+        needs=("head, counted, in the model",),
     ),
-    Fault(
-        "a head for rows drops the count",
-        "times k",
-        TIMES_K,
-        "both",
-        _flag_as_it_comes,
-        needs=("classes",),
-    ),
+    Fault("a sum over rows, divided by k", "over k", OVER_K, "both", flag_off, needs=("head, sum",)),
     Fault("compute_loss_func returns a mean", "times k", TIMES_K, "both", _func(mean_of_outputs), needs=(FUNC,)),
     Fault(
         "divided twice: loss_is_scaled_for_ga = False",
@@ -262,7 +262,7 @@ FAULTS: tuple[Fault, ...] = (
         OVER_K,
         "both",
         trainer_mixin(SaysUnscaled),
-        needs=("cross-entropy, the Trainer's step", "smoothing"),
+        needs=("cross-entropy, the Trainer's step", "smoothing", "head, counted", "own count"),
     ),
     Fault(
         "divided twice: compute_loss ÷ k",
@@ -270,7 +270,7 @@ FAULTS: tuple[Fault, ...] = (
         OVER_K,
         "both",
         trainer_mixin(OverK),
-        needs=(CE, "smoothing", "rows", "pairs", "in-batch", "focal", "distillation"),
+        needs=(CE, "smoothing", "rows", "pairs", "in-batch", "focal", "distillation", "head", "no labels"),
     ),
     Fault(
         "divided three times",
@@ -286,12 +286,20 @@ FAULTS: tuple[Fault, ...] = (
     Fault("compute_loss_func sums", "not normalised", NOT_NORMALISED, "both", _func(sum_of_outputs), needs=(FUNC,)),
     Fault("flag off: mean of means", "mean of means", MEAN_OF_MEANS, "both", flag_off, needs=(MODEL, OURS)),
     Fault(
+        "a head, flag off: mean of means",
+        "mean of means",
+        MEAN_OF_MEANS,
+        "both",
+        _head_without_the_flag,
+        needs=("head, counted",),
+    ),
+    Fault(
         "training_step divides means by k",
         "mean of means",
         MEAN_OF_MEANS,
         "both",
         trainer_mixin(DividedStep),
-        needs=(MODEL, OURS),
+        needs=(MODEL, OURS, "head, counted"),
     ),
     Fault(
         "a short last step is divided by the configured k",
@@ -301,6 +309,16 @@ FAULTS: tuple[Fault, ...] = (
         trainer_mixin(DividesByConfiguredK),
         needs=(MODEL, OURS),
         data=("packed",),
+        late=True,
+        tail=True,
+    ),
+    Fault(
+        "a head's short last step is divided by the configured k",
+        "short last step",
+        frozenset({"SHORT_LAST_STEP"}),
+        "both",
+        trainer_mixin(DividesByConfiguredK),
+        needs=("head, rows",),
         late=True,
         tail=True,
     ),
