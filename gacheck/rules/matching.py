@@ -114,6 +114,7 @@ def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule]
     rules = [r for r in rules if all(map(math.isfinite, (v for p in passes for v in p.predict(r))))] or list(rules)
     errors = {r.name: max(relative_error(p.values, p.predict(r)) for p in passes) for r in rules}
     excess = {r.name: max(_excess(p, r, tolerance) for p in passes) for r in rules}
+    rules = _without_needless(rules, {name for name, each in excess.items() if each <= SLACK})
     best = min(rules, key=lambda r: (excess[r.name], errors[r.name]))
     own = errors[best.name]
     same = [r for r in rules if _same_prediction(passes, r, best)]
@@ -134,6 +135,12 @@ def match(passes: Sequence[Measurement], tolerance: float, rules: Sequence[Rule]
         separation=_separation(rival, noise),
         fitting=tuple(r for r in rules if excess[r.name] <= SLACK),
     )
+
+
+def _without_needless(rules: Sequence[Rule], fitting: set[str]) -> list[Rule]:
+    """Leave out a rule of several faults where the gravest of them by itself fits as well."""
+    simple = {r.code for r in rules if r.name in fitting and not r.further_codes} - {"OK"}
+    return [r for r in rules if not (r.further_codes and r.code in simple and r.name in fitting)]
 
 
 def _separation(rival: float | None, noise: float) -> float | None:

@@ -69,8 +69,8 @@ def _of_evaluation(case: Case) -> Iterator[str]:
     together, alone = told_apart(found.together_nats, found.alone_nats)
     if abs(found.together_nats - found.alone_nats) > SLACK * case.tolerance.loss * abs(found.together_nats):
         yield (
-            f"eval_loss depends on per_device_eval_batch_size: the same {found.num_rows} rows give {together} in one "
-            f"batch, {alone} one by one. Compare it at one batch size only."
+            f"eval_loss depends on per_device_eval_batch_size: {together} for {found.num_rows} rows in one batch, "
+            f"{alone} for the same one by one."
         )
 
 

@@ -70,7 +70,7 @@ def test_rows_of_unequal_length() -> None:
     assert found.together_nats == pytest.approx(together, rel=1e-6)
     assert found.alone_nats == pytest.approx(alone, rel=1e-6)
     (note,) = notes_of(analysis)
-    assert "the same 4 rows" in note
+    assert "for 4 rows in one batch" in note
     assert analysis.verdict.code == "OK"
 
 

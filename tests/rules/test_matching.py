@@ -144,6 +144,9 @@ def test_no_combination_is_taken_for_one_that_predicts_something_else(
 
     if found.rule is None:
         assert found.ambiguous
+    elif rule.further_codes and not found.rule.further_codes and rule.code != "OK":
+        # The gravest of its faults alone predicts the same within the tolerance.
+        assert found.rule.code == rule.code
     else:
         assert rule.name in (found.rule.name, *names(found))
         # Of those that predict the same, the first of the table.
@@ -338,6 +341,19 @@ def test_separation_by_hand(
     assert found.separation == (pytest.approx(separation) if separation is not None else None)
 
 
+def test_the_gravest_of_several_faults_is_taken_alone_where_it_fits() -> None:
+    # Counted before the shift, 200 and 202 are one per cent apart; the tolerance is coarser.
+    step = OptimizerStep((MicroBatch(300.0, 90, 91), MicroBatch(330.0, 110, 111)), 2)
+    coarse, fine = 0.01, 1e-6
+
+    for made in ("token_mean*k", "unshifted_token_mean*k"):
+        found = match([made_by(RULES_BY_NAME[made], step)], coarse)
+        assert found.rule is RULES_BY_NAME["token_mean*k"]
+        assert match([made_by(RULES_BY_NAME[made], step)], fine).rule is RULES_BY_NAME[made]
+    # What is right and what is not are told apart, or neither is taken.
+    assert match([made_by(RULES_BY_NAME["unshifted_token_mean"], step)], coarse).ambiguous
+
+
 def test_no_runner_up_where_all_rules_agree() -> None:
     same = OptimizerStep((MicroBatch(22.0, 1, 1),), 1)
 
@@ -350,6 +366,8 @@ def test_no_runner_up_where_all_rules_agree() -> None:
         "short_step_divided_twice",
         "misaligned_count",
         *(name for name in RULES_BY_NAME if name.startswith(("row_mean", "own_count_mean"))),
+        # Of several faults, where one by itself predicts the same.
+        *(rule.name for rule in RULES if rule.further_codes),
     }
 
 
