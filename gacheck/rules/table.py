@@ -268,6 +268,9 @@ _BY_K = {1: ("SCALED_BY_ACCUMULATION", "*k", " × k"), -1: ("DIVIDED_TWICE", "_o
 
 
 def _unshifted(step: OptimizerStep, m: MicroBatch) -> float:
+    """Divide by the labels as given; of what is counted without labels there are none."""
+    if step.num_target_tokens and not step.num_label_tokens:
+        return math.nan
     return _over(1, step.num_label_tokens)
 
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from gacheck.rules.facts import EvaluationFacts
 from gacheck.watch.batches import joined, num_rows, rows_of
 from gacheck.watch.overrides import is_of_transformers
-from gacheck.watch.replays import MOST_ROWS_APART, SPREAD, aside, several_rows
+from gacheck.watch.replays import SPREAD, aside
+from gacheck.watch.units import MOST_ROWS_APART, several_rows
 
 EVAL_BATCH_SIZE = "per_device_eval_batch_size"
 
@@ -41,13 +42,17 @@ def evaluate_twice(trainer: Any, batches: Sequence[Mapping[str, Any]]) -> Evalua
         return None
     rows = [rows_of(inputs, [number]) for number in range(count)]
     together, alone = (_eval_loss(trainer, rows, size) for size in (count, 1))
-    if not (math.isfinite(together) and math.isfinite(alone)):
-        return None
+    again = _eval_loss(trainer, rows, 1, draws=1)
+    if not (math.isfinite(together) and alone == again):
+        return None  # what is left to chance differs without batches of another size
     return EvaluationFacts(num_rows=count, together_nats=together, alone_nats=alone)
 
 
-def _eval_loss(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> float:
+def _eval_loss(trainer: Any, rows: list[dict[str, Any]], batch_size: int, draws: int = 0) -> float:
+    """Return the loss, after so many random numbers have been drawn."""
     with torch.no_grad(), aside(trainer):
+        for device in {"cpu", str(trainer.args.device)}:
+            torch.rand(draws, device=device)
         # Callbacks draw and report, and some optimizers put other weights in place for an evaluation.
         trainer.callback_handler.callbacks, trainer.optimizer = [], None
         vars(trainer.args)[EVAL_BATCH_SIZE] = batch_size

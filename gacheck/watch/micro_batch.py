@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -130,3 +130,11 @@ def scored_labels(inputs: Batch) -> tuple[torch.Tensor, bool]:
             if isinstance(labels, torch.Tensor) and labels.dim() == task.label_dims and not labels.is_floating_point():
                 return labels, name == task.shifted_labels
     raise ValueError("its inputs hold no labels, so there is no cross-entropy to hold its loss against")
+
+
+def labels_of(batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, bool]:
+    """Return the same; no labels where there are none."""
+    try:
+        return scored_labels(dict(batch))
+    except ValueError:
+        return None, False

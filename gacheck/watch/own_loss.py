@@ -122,6 +122,11 @@ def own_count(trainer: Any, inputs: Any, *, shifts: bool) -> tuple[Any, bool]:
     return (_target_count(inputs, shifts=shifts).clamp_min(1) if has_targets else None), False
 
 
+def count_for(trainer: Any, inputs: Any, *, shifts: bool) -> Any:
+    """Return what `num_items_in_batch` would be of a micro-batch by itself."""
+    return own_count(trainer, inputs, shifts=shifts)[0]
+
+
 def batch_samples(trainer: Any, batches: list[Any]) -> tuple[list[Any], Any]:
     """Let a Trainer take micro-batches for a step, and count in them; as it does itself."""
     kinds = [kind for kind in type(trainer).__mro__ if kind.__module__.partition(".")[0] == "transformers"]

@@ -265,7 +265,8 @@ class Probe:
                     seen.inputs = Prepared(fresh(inputs)) if isinstance(inputs, Mapping) else named(fresh(inputs))
                 if seen.num_asked == 1:
                     count = kwargs.get("num_items_in_batch", args[1] if len(args) > 1 else None)
-                    self._replay(seen, Question(seen.inputs, inputs, is_counted=self._may_count(count, seen)))
+                    seen.is_counted = self._may_count(count, seen)
+                    self._replay(seen, Question(seen.inputs, inputs, is_counted=seen.is_counted))
             return own(model, inputs, *args, **kwargs)
 
         trainer.compute_loss = asked
@@ -451,8 +452,9 @@ class Probe:
         if self._rounding.rescaled is None and not any(_is_exact(products, each) for each in suspects):
             # That with most targets: one without any has no gradient.
             most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
-            inputs = seen[most].inputs
-            self._rounding.rescaled = gradient_noise(self._trainer, inputs, self._sketcher, self._loss_scale)
+            self._rounding.rescaled = gradient_noise(
+                self._trainer, seen[most].inputs, self._sketcher, self._loss_scale, is_counted=seen[most].is_counted
+            )
             noise = self._rounding.of(gradient, seen, self._loss_scale)
             products = replays.products(gradient, noise, names, suspects)
         if not self._is_distributed:

@@ -11,8 +11,9 @@ from gacheck.rules.facts import CodeLocation, EvaluationFacts, OwnLossFacts, Uni
 from gacheck.watch.batches import Prepared, num_rows
 from gacheck.watch.description import declares_sum, runs_own_code
 from gacheck.watch.evaluation import evaluate_twice, will_evaluate
-from gacheck.watch.replays import ask_location, find_unit, returns_k_times
+from gacheck.watch.replays import ask_location, returns_k_times
 from gacheck.watch.seen import Seen
+from gacheck.watch.units import find_unit
 
 Exchange = Callable[[Any], "list[Any] | None"]
 """Tells the other processes something and returns what each told."""
@@ -62,7 +63,7 @@ class Questions:
         )
         if asks_k:
             with suppress(Exception):
-                times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts)
+                times_k = returns_k_times(self._trainer, last.inputs, shifts=shifts, is_counted=last.is_counted)
                 self.own_loss = replace(self.own_loss, times_k=times_k)
         if asks_unit:
             (asks_pairs,) = self._anywhere(not self._ask_unit(seen, shifts=shifts))
@@ -105,7 +106,8 @@ class Questions:
         others = [each.replayed for each in seen if each.replayed is not None and each.is_other]
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
-        found = find_unit(self._trainer, [each.inputs for each in seen], together, shifts=shifts)
+        inputs, is_counted = [each.inputs for each in seen], any(each.is_counted for each in seen)
+        found = find_unit(self._trainer, inputs, together, shifts=shifts, is_counted=is_counted)
         # What code of somebody's own makes of the model's sum the model's config does not say.
         is_open = found == "sum" or (found is None and not runs_own_code(self._trainer))
         return "declared sum" if is_open and declares_sum(self._trainer.model) else found

@@ -7,7 +7,6 @@ is its own witness. A replay runs before the training's own forward and backward
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,9 +15,9 @@ from typing import Any
 
 import torch
 
-from gacheck.rules.facts import CodeLocation, Unit
+from gacheck.rules.facts import CodeLocation
 from gacheck.rules.task import CAUSAL_LM
-from gacheck.watch.batches import count_targets, fresh, holds_text, joined, named, num_rows, prepared, repeats, rows_of
+from gacheck.watch.batches import fresh, named, prepared, repeats
 from gacheck.watch.cross_entropy import (
     align,
     by_position,
@@ -29,8 +28,8 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.description import known_shift, runs_own_code
 from gacheck.watch.loss_location import ScalarTrace
-from gacheck.watch.micro_batch import alignments, scored_labels
-from gacheck.watch.own_loss import batch_samples, find_loss, own_count, own_mean, without_accumulation
+from gacheck.watch.micro_batch import alignments, labels_of
+from gacheck.watch.own_loss import batch_samples, count_for, find_loss, own_count, own_mean, without_accumulation
 from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 from gacheck.watch.sketches import Sketcher
 
@@ -42,10 +41,7 @@ SAME_GRADIENT = 0.03
 SAME_EXACTLY = 1e-3
 
 # How the loss of several rows follows from those of each: nearly so, and no other way comes as near.
-UNIT_FITS = 1e-3
-CLEARLY_WORSE = 5.0
-LEAST_DIFFERENCE = 1e-5
-MOST_ROWS_APART = 4
+TIMES_K_FITS = 1e-3
 
 # As it was when nobody watched what it is called on: a replay within a training's step is none of its backwards.
 _take_gradients = torch.autograd.backward
@@ -218,7 +214,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         given = fresh(question.prepared)
         batch = prepared(trainer, question.inputs) if given is None else named(given)
         start = RandomState.now(trainer.model)
-        labels, collated = _labels(batch)
+        labels, collated = labels_of(batch)
         dims = 3 if labels is None else labels.dim() + 1
         with _forwards_kept(trainer.model, dims) as kept:
             loss = own_mean(trainer, batch, shifts=known is not False, count=count)
@@ -283,13 +279,6 @@ def _gradient(
     with sketcher.received(scale) as sketch:
         _take_gradients(loss * scale, retain_graph=keep_graph)
     return sketch
-
-
-def _labels(batch: Mapping[str, Any]) -> tuple[torch.Tensor | None, bool]:
-    try:
-        return scored_labels(dict(batch))
-    except ValueError:
-        return None, False
 
 
 def _may_score(logits: torch.Tensor, labels: torch.Tensor) -> bool:
@@ -397,7 +386,9 @@ def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, plain: Cross
     return total / max(1, plain.num_targets)
 
 
-def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) -> torch.Tensor:
+def gradient_noise(
+    trainer: Any, inputs: Any, sketcher: Sketcher, scale: float, *, is_counted: bool = False
+) -> torch.Tensor:
     """Measure by how much rounding changes the gradient of a micro-batch, relative to its norm, (parameters,).
 
     The gradient of the same loss is taken twice, at two scales.
@@ -405,7 +396,8 @@ def gradient_noise(trainer: Any, inputs: Any, sketcher: Sketcher, scale: float) 
     sketches = []
     for factor in (1.0, OTHER_SCALE):
         with aside(trainer):
-            loss = own_mean(trainer, prepared(trainer, inputs), shifts=True)
+            count = count_for(trainer, inputs, shifts=True) if is_counted else None
+            loss = own_mean(trainer, prepared(trainer, inputs), shifts=True, count=count)
             found = _gradient(loss.mean(), sketcher, scale * factor)
             sketches.append(sketcher.nothing() if found is None else found)
     norm = float(sketches[0].norm())
@@ -461,85 +453,6 @@ def step_at_other_flag(
     return TriedStep(tuple(losses), count, gradient)
 
 
-def several_rows(batches: Sequence[Mapping[str, Any]], together: int = 1) -> Mapping[str, Any]:
-    """Return several rows in one batch: the last micro-batch of a step, or a few where each has no more than a part.
-
-    Args:
-        batches: The step's.
-        together: Rows of a part.
-
-    Raises:
-        ValueError: They hold something that cannot be put together.
-    """
-    last, size = batches[-1], num_rows(batches[-1])
-    alike = [each for each in batches if num_rows(each) == size]
-    return functools.reduce(joined, alike[-MOST_ROWS_APART:]) if size == together else last
-
-
-def find_unit(trainer: Any, batches: Sequence[Mapping[str, Any]], together: int = 1, *, shifts: bool) -> Unit | None:
-    """Find out what the own loss is a mean over: how that of several rows follows from those of each.
-
-    None where neither fits, or more than one does. Dropout is off, so that the rows have the same each time.
-
-    Args:
-        trainer: At the end of a step.
-        batches: Its micro-batches; those of one row, or of one pair, are put together.
-        together: Rows that have a loss by themselves. The two of a pair stand at the same place of the batch's halves.
-        shifts: Whether the loss shifts the labels.
-
-    Raises:
-        ValueError: So few rows together have no loss; code that is asked for one may raise anything else.
-    """
-    with torch.no_grad(), aside(trainer):
-        trainer.model.eval()
-        batch = prepared(trainer, several_rows(batches, together))
-        parts = _parts(num_rows(batch), together, one_by_one=num_rows(batches[-1]) == together)
-        if len(parts) < 2:
-            return None
-        start = RandomState.now(trainer.model)
-
-        def loss_of(*chosen: tuple[int, ...]) -> float:
-            start.restore()  # whatever is left to chance is to be the same each time
-            numbers = [number for place in zip(*chosen) for number in place]
-            return float(own_mean(trainer, rows_of(batch, numbers), shifts=shifts).mean())
-
-        whole, alone = loss_of(*parts), [loss_of(part) for part in parts]
-        if not any(map(math.isfinite, alone)):
-            raise ValueError("no part has a loss by itself")
-        labels, collated = _labels(batch)
-        labels = batch.get(CAUSAL_LM.labels) if labels is None else labels
-        counts = [1] * len(parts)
-        if isinstance(labels, torch.Tensor) and labels.dim():
-            moves = shifts and not collated and holds_text(batch)
-            counts = [count_targets(labels[list(part)], shifts=moves) for part in parts]
-    known = [(loss, count) for loss, count in zip(alone, counts) if count]
-    tokens = sum(loss * count for loss, count in known) / max(1, sum(counts))
-    predicted: dict[Unit, float] = {
-        "rows": sum(alone) / len(parts),
-        "tokens": tokens,
-        "sum": sum(alone),
-    }
-    errors = {unit: abs(value - whole) / abs(whole) for unit, value in predicted.items()}
-    best, second, _ = sorted(errors, key=errors.__getitem__)
-    is_clear = errors[second] > max(CLEARLY_WORSE * errors[best], LEAST_DIFFERENCE)
-    return best if errors[best] <= UNIT_FITS and is_clear else None
-
-
-def _parts(rows: int, together: int, *, one_by_one: bool) -> list[tuple[int, ...]]:
-    """Return the numbers of the rows of each part, a few of them; none where the rows cannot be parted so.
-
-    Args:
-        rows: Of the batch.
-        together: Rows of a part.
-        one_by_one: Whether each part's rows follow each other; else all first ones come before all second ones.
-    """
-    if rows % together:
-        return []
-    number = rows // together
-    steps = [range(i * together, (i + 1) * together) if one_by_one else range(i, rows, number) for i in range(number)]
-    return [tuple(step) for step in steps[:MOST_ROWS_APART]]
-
-
 def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
     """Return whether the model's own loss shifts the labels; None where it has none that tells."""
     with aside(trainer):
@@ -553,15 +466,16 @@ def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
         return found.shifts if found.is_aligned else None
 
 
-def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool) -> bool:
+def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool, is_counted: bool = False) -> bool:
     """Whether the own code returns k times as much when it is asked with k as configured."""
     k = trainer.args.gradient_accumulation_steps
+    count = count_for(trainer, inputs, shifts=shifts) if is_counted else None
     with torch.no_grad(), untouched(trainer), trainer.compute_loss_context_manager():
         batch = prepared(trainer, inputs)
-        configured = float(own_mean(trainer, batch, shifts=shifts).mean())
+        configured = float(own_mean(trainer, batch, shifts=shifts, count=count).mean())
     with torch.no_grad(), aside(trainer):
-        alone = float(own_mean(trainer, prepared(trainer, inputs), shifts=shifts).mean())
-    return k > 1 and bool(alone) and abs(configured / alone / k - 1) <= UNIT_FITS
+        alone = float(own_mean(trainer, prepared(trainer, inputs), shifts=shifts, count=count).mean())
+    return k > 1 and bool(alone) and abs(configured / alone / k - 1) <= TIMES_K_FITS
 
 
 def ask_location(

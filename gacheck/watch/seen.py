@@ -21,6 +21,7 @@ class Seen:
         start: Random state before it, so that it can be repeated; None where that could not be read.
         reader: Of its logits; None where it has no labels.
         num_asked: How often `compute_loss` was asked.
+        is_counted: It was handed `num_items_in_batch`, and may be again.
         replayed: What it means by itself; None where that could not be asked.
         growth: Sketch of what its backward added to the gradients.
         present: Sketch of the gradients after it, as they are scaled.
@@ -30,6 +31,7 @@ class Seen:
     start: RandomState | None = None
     reader: MicroBatchReader | None = None
     num_asked: int = 0
+    is_counted: bool = False
     replayed: Replay | None = None
     growth: torch.Tensor | None = None
     present: torch.Tensor | None = None

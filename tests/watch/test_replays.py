@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gacheck.rules.facts import Unit
 from gacheck.watch.backward import watching_backward
 from gacheck.watch.batches import rows_of
 from gacheck.watch.cross_entropy import find_logits, sum_nats
@@ -19,9 +20,7 @@ from gacheck.watch.replays import (
     Question,
     Replay,
     TriedStep,
-    Unit,
     ask_location,
-    find_unit,
     gradient_noise,
     model_alignment,
     repeat,
@@ -31,6 +30,7 @@ from gacheck.watch.replays import (
 )
 from gacheck.watch.restoring import RandomState
 from gacheck.watch.sketches import Sketcher
+from gacheck.watch.units import find_unit
 from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, Inputs, Spied, ToyModel, ToyTrainer, same_state, state_of
 
 INPUTS = BATCHES[0]

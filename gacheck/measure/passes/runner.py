@@ -25,7 +25,7 @@ from gacheck.rules.facts import EvaluationFacts, Flag
 from gacheck.watch.batches import Batch, row_fingerprint
 from gacheck.watch.evaluation import evaluate_twice
 from gacheck.watch.probe import Probe
-from gacheck.watch.replays import MOST_ROWS_APART
+from gacheck.watch.units import MOST_ROWS_APART
 from gacheck.words.reasons import is_of_memory
 
 StepDone = Callable[[], None]

@@ -1,0 +1,147 @@
+"""Finds out what a loss is a mean over: how that of several rows follows from those of each."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from gacheck.rules.facts import Unit
+from gacheck.rules.task import CAUSAL_LM
+from gacheck.watch.batches import count_targets, holds_text, joined, num_rows, prepared, rows_of
+from gacheck.watch.micro_batch import labels_of
+from gacheck.watch.own_loss import count_for, own_mean
+from gacheck.watch.replays import aside
+from gacheck.watch.restoring import RandomState
+
+# Nearly so, and no other way comes as near.
+UNIT_FITS = 1e-3
+CLEARLY_WORSE = 5.0
+LEAST_DIFFERENCE = 1e-5
+MOST_ROWS_APART = 4
+
+# Some code divides by it what it has summed.
+BATCH_SIZE = "per_device_train_batch_size"
+
+
+def several_rows(batches: Sequence[Mapping[str, Any]], together: int = 1) -> Mapping[str, Any]:
+    """Return several rows in one batch: the micro-batch with most, or a few where none has more than a part.
+
+    Of those with as many it is the one whose rows differ most in how many targets they have.
+
+    Args:
+        batches: The step's.
+        together: Rows of a part.
+
+    Raises:
+        ValueError: They hold something that cannot be put together.
+    """
+    most = max(map(num_rows, batches))
+    largest = [each for each in batches if num_rows(each) == most]
+    return functools.reduce(joined, largest[-MOST_ROWS_APART:]) if most == together else max(largest, key=_spread)
+
+
+def _spread(batch: Mapping[str, Any]) -> int:
+    counts = _row_counts(batch, shifts=False)
+    return max(counts) - min(counts) if counts else 0
+
+
+def _row_counts(batch: Mapping[str, Any], *, shifts: bool) -> list[int]:
+    """Count the targets of each row; none where there are no labels to count."""
+    labels, collated = labels_of(batch)
+    labels = batch.get(CAUSAL_LM.labels) if labels is None else labels
+    if not isinstance(labels, torch.Tensor) or not labels.dim():
+        return []
+    moves = shifts and not collated and holds_text(batch)
+    return [count_targets(row[None], shifts=moves) for row in labels]
+
+
+def find_unit(
+    trainer: Any,
+    batches: Sequence[Mapping[str, Any]],
+    together: int = 1,
+    *,
+    shifts: bool,
+    is_counted: bool = False,
+) -> Unit | None:
+    """Find out what the own loss is a mean over, or that it is a sum; None where nothing fits, or more than one does.
+
+    Dropout is off, so that the rows have the same each time.
+
+    Args:
+        trainer: At the end of a step.
+        batches: Its micro-batches.
+        together: Rows that have a loss by themselves. The two of a pair stand at the same place of the batch's halves.
+        shifts: Whether the loss shifts the labels.
+        is_counted: Whether the training hands its code a count.
+
+    Raises:
+        ValueError: So few rows together have no loss; code that is asked for one may raise anything else.
+    """
+    with torch.no_grad(), aside(trainer):
+        trainer.model.eval()
+        given = several_rows(batches, together)
+        batch = prepared(trainer, given)
+        parts = _parts(num_rows(batch), together, one_by_one=max(map(num_rows, batches)) == together)
+        if len(parts) < 2:
+            return None
+        start = RandomState.now(trainer.model)
+
+        def loss_of(*chosen: tuple[int, ...]) -> float:
+            numbers = [number for place in zip(*chosen) for number in place]
+            vars(trainer.args)[BATCH_SIZE] = len(chosen)
+            count = count_for(trainer, rows_of(given, numbers), shifts=shifts) if is_counted else None
+            start.restore()  # whatever is left to chance is to be the same each time
+            return float(own_mean(trainer, rows_of(batch, numbers), shifts=shifts, count=count).mean())
+
+        whole, alone = loss_of(*parts), [loss_of(part) for part in parts]
+        if not any(map(math.isfinite, alone)):
+            raise ValueError("no part has a loss by itself")
+        found = _fitting(whole, alone, _counts(batch, parts, shifts=shifts), has_tokens=_has_tokens(batch))
+        if found == "sum" and abs(loss_of(*parts, *parts) / whole / 2 - 1) > UNIT_FITS:
+            return None  # of the same rows twice a sum is twice as much
+        return found
+
+
+def _counts(batch: Mapping[str, Any], parts: Sequence[tuple[int, ...]], *, shifts: bool) -> list[int]:
+    rows = _row_counts(batch, shifts=shifts)
+    return [sum(rows[number] for number in part) for part in parts] if rows else [1] * len(parts)
+
+
+def _has_tokens(batch: Mapping[str, Any]) -> bool:
+    """Whether a row has a label at each of its positions: as many as here it may have by chance."""
+    labels = batch.get(CAUSAL_LM.labels)
+    return isinstance(labels, torch.Tensor) and labels.dim() > 1 and not labels.is_floating_point()
+
+
+def _fitting(whole: float, alone: Sequence[float], counts: Sequence[int], *, has_tokens: bool) -> Unit | None:
+    known = [(loss, count) for loss, count in zip(alone, counts) if count]
+    predicted: dict[Unit, float] = {
+        "rows": sum(alone) / len(alone),
+        "tokens": sum(loss * count for loss, count in known) / max(1, sum(counts)),
+        "sum": sum(alone),
+    }
+    if not has_tokens and len(set(counts)) == 1:
+        del predicted["tokens"]  # where a row has one target, or none that is counted, it is the same as over rows
+    errors = {unit: abs(value - whole) / abs(whole) for unit, value in predicted.items()}
+    best, second, *_ = sorted(errors, key=errors.__getitem__)
+    is_clear = errors[second] > max(CLEARLY_WORSE * errors[best], LEAST_DIFFERENCE)
+    return best if errors[best] <= UNIT_FITS and is_clear else None
+
+
+def _parts(rows: int, together: int, *, one_by_one: bool) -> list[tuple[int, ...]]:
+    """Return the numbers of the rows of each part, a few of them; none where the rows cannot be parted so.
+
+    Args:
+        rows: Of the batch.
+        together: Rows of a part.
+        one_by_one: Whether each part's rows follow each other; else all first ones come before all second ones.
+    """
+    if rows % together:
+        return []
+    number = rows // together
+    steps = [range(i * together, (i + 1) * together) if one_by_one else range(i, rows, number) for i in range(number)]
+    return [tuple(step) for step in steps[:MOST_ROWS_APART]]
