@@ -65,7 +65,7 @@ reference: $(VENV)/.installed ## make docs/cli.md, docs/record.md and the JSON S
 selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 	$(BIN)/gacheck selftest -v
 
-RUNS ?= 4000
+RUNS ?= 2000
 JOBS ?= 2
 
 accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accused, faults missed (twenty minutes; RUNS=50 is a look)

@@ -1,7 +1,7 @@
 """Measures how often gacheck is wrong, and writes docs/accuracy.md.
 
-    make accuracy                          4,000 trials, half of them right: about twenty minutes on two cores
-    make accuracy RUNS=50                  a quick look, on stdout; nothing is written below 4,000
+    make accuracy                          2,000 trials, half of them right: about twenty minutes on two cores
+    make accuracy RUNS=50                  a quick look, on stdout; nothing is written below 2,000
     python docs/make_accuracy.py --seed 7  repeats one trial, and says its truth and its verdict
 
 A trial is a training drawn at random (`tests/trials`). Its truth is that of a bare Trainer held against plain torch, in
@@ -44,7 +44,7 @@ from tests.trials.judging import (
 from tests.trials.objectives import OBJECTIVES
 
 PAGE = Path(__file__).parent / "accuracy.md"
-WRITTEN_FROM = 4000
+WRITTEN_FROM = 2000
 CONFIDENCE = 0.95
 SEEDS_LISTED = 12
 

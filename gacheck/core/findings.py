@@ -139,6 +139,10 @@ def _unexplained(finding: FlagFinding) -> bool:
     return any(not found.explained for found in single)
 
 
+MEANS_OF_OTHERS = ("token_mean", "mean_of_means", "row_mean")
+"""What is right for objectives that mean something else than what their own code counts."""
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Holds passes against the rules under one hypothesis."""
@@ -264,7 +268,7 @@ class _Reader:
             return (token_mean,)
         own_count = RULES_BY_NAME["own_count_mean"]
         if all(map(math.isfinite, own_count.weights(step))):
-            return (own_count, token_mean)
+            return (own_count,) if self.unit == "own count" else (own_count, token_mean)
         if self.unit == "tokens":
             return (token_mean,)
         by_rows = (row_mean,) if step.num_rows else ()
@@ -281,6 +285,8 @@ class _Reader:
             num_processes=max(m.step.num_processes for m in measured),
             auxiliary=self.hypothesis == "auxiliary" and not is_weight,
         )
+        if self.hypothesis == "own" and self.unit == "own count":
+            rules = tuple(rule for rule in rules if rule.name not in MEANS_OF_OTHERS)
         return match(measured, tolerance if is_weight else self._loss_tolerance(), rules)
 
     def _loss_tolerance(self) -> float:
@@ -364,7 +370,7 @@ class _Reader:
         # Somebody's own count says what it is meant over.
         if _same_shares(rule, RULES_BY_NAME["own_count_mean"], step):
             return True
-        if self.unit == "tokens":
+        if self.unit in ("tokens", "own count"):
             return False
         if self.unit == "rows":
             return _same_shares(rule, RULES_BY_NAME["row_mean"], step)

@@ -54,8 +54,11 @@ class Flag(str, Enum):
     __hash__ = str.__hash__
 
 
-Unit = Literal["tokens", "rows", "sum", "declared sum"]
-"""What a loss is a mean over, or that it is a sum: divided by nothing, or declared to be one by the model's config."""
+Unit = Literal["tokens", "rows", "own count", "sum", "declared sum"]
+"""What a loss is a mean over, or that it is a sum: divided by nothing, or declared to be one by the model's config.
+
+A sum that is divided by what the training's own code counts is a mean over that.
+"""
 
 SUMS = ("sum", "declared sum")
 
@@ -125,6 +128,8 @@ class Observation:
     """The same of `own_mean_nats`."""
     own_count: float | None = None
     """What somebody's own `get_batch_samples` counts in this micro-batch alone; None where the Trainer counts."""
+    own_count_of_step: float | None = None
+    """What it counts in the whole step as one micro-batch; None where that was not asked."""
     gradient: GradientProducts | None = None
     """By how much every parameter's gradient grew, held against this micro-batch's replay; None where unseen."""
 

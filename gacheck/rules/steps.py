@@ -77,6 +77,7 @@ def _micro_batch(
         record.process,
         seen.num_rows or len(seen.rows),
         own_count=seen.own_count if hypothesis == "own" else None,
+        own_count_of_step=seen.own_count_of_step if hypothesis == "own" else None,
         noise=noise / abs(mean) if mean and math.isfinite(mean) else 0.0,
     )
 

@@ -69,6 +69,10 @@ def severity_of(code: str) -> Severity:
     return SEVERITY[code]
 
 
+SAME_COUNT = 0.01
+"""By so little counts may differ, relative, that were rounded to half a precision: they add up."""
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """S_m, n_m, u_m, c_m, a_m and r_m of one micro-batch; r_m is 0 where it is not known."""
@@ -84,6 +88,8 @@ class MicroBatch:
     """Relative error that rounding alone may give its loss."""
     own_count: float | None = None
     """What somebody's own code counts in it; None where the Trainer counts."""
+    own_count_of_step: float | None = None
+    """What it counts in the whole step as one micro-batch; None where that was not asked."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +131,20 @@ class OptimizerStep:
 
     @property
     def own_count(self) -> float | None:
-        """What the training's own code counts, over all micro-batches; None where it does not count.
+        """What the training's own code counts in the step, as it would at k = 1; None where it does not count.
 
-        A count of nothing may be kept from being 0: where the step's leaves that out, so does this.
+        That is what it counts in all micro-batches together, unless one of the whole step has another count: a constant
+        has, or one that is kept from being small.
         """
         counts = [m.own_count for m in self.micro_batches]
         known = [count for count in counts if count is not None]
         if len(known) < len(counts):
             return None
         scored = sum(m.own_count for m in self.micro_batches if m.own_count is not None and m.sum_nats)
-        return scored if {m.num_items_in_batch for m in self.micro_batches} == {scored} else sum(known)
+        # A count of nothing may be kept from being 0: where the step's leaves that out, so does this.
+        added = scored if {m.num_items_in_batch for m in self.micro_batches} == {scored} else sum(known)
+        whole = self.micro_batches[0].own_count_of_step
+        return added if whole is None or abs(whole - added) <= SAME_COUNT * added else whole
 
     @property
     def mean_nats(self) -> float:

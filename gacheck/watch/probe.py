@@ -427,6 +427,7 @@ class Probe:
         seen = [each for each in self._seen if each is not None]
         if any(m.observation is None for m in known) or len(seen) < len(self._seen):
             return known, ()
+        known = _with_count(known, self._questions.count_of_step(seen))
         replays = self._replay_gradients(seen) if self.own_loss.repeats is not False else None
         found = self._explain(known)
         is_right = found is not None and found.hypothesis == "plain" and found.rule.right
@@ -553,6 +554,16 @@ class Probe:
         """The factor by which float16 autocast scaled the loss before backward."""
         scaler = getattr(self._trainer.accelerator, "scaler", None)
         return float(scaler.get_scale()) if scaler is not None else 1.0
+
+
+def _with_count(known: list[MicroBatchRecord], count: float | None) -> list[MicroBatchRecord]:
+    """Note at every micro-batch what the training's own code counts in their step."""
+    if count is None:
+        return known
+    return [
+        m if m.observation is None else replace(m, observation=replace(m.observation, own_count_of_step=count))
+        for m in known
+    ]
 
 
 def _num_targets(record: MicroBatchRecord) -> int:

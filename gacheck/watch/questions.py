@@ -13,7 +13,7 @@ from gacheck.watch.description import declares_sum, runs_own_code
 from gacheck.watch.evaluation import evaluate_twice, will_evaluate
 from gacheck.watch.replays import ask_location, returns_k_times
 from gacheck.watch.seen import Seen
-from gacheck.watch.units import find_unit
+from gacheck.watch.units import count_of_step, find_unit
 
 Exchange = Callable[[Any], "list[Any] | None"]
 """Tells the other processes something and returns what each told."""
@@ -73,6 +73,15 @@ class Questions:
             with suppress(Exception):
                 self.location = ask_location(self._trainer, last.inputs, last.start, shifts=shifts)
 
+    def count_of_step(self, seen: Sequence[Seen]) -> float | None:
+        """Ask the training's own code what it counts in a step; None where the Trainer counts."""
+        counts = any(each.replayed is not None and each.replayed.own_count is not None for each in seen)
+        if not counts or self._exchange is not None:
+            return None
+        with suppress(Exception):
+            return count_of_step(self._trainer, [each.inputs for each in seen])
+        return None
+
     def ask_evaluation(self, seen: Sequence[Seen]) -> None:
         """Ask for `eval_loss`, where the training will; of several processes it would be a collective call."""
         prompts = any(isinstance(each.inputs, Prepared) for each in seen)  # preparing them anew would draw others
@@ -108,6 +117,8 @@ class Questions:
             return "rows"
         inputs, is_counted = [each.inputs for each in seen], any(each.is_counted for each in seen)
         found = find_unit(self._trainer, inputs, together, shifts=shifts, is_counted=is_counted)
+        if found == "sum" and any(each.replayed is not None and each.replayed.own_count is not None for each in seen):
+            return "own count"
         # What code of somebody's own makes of the model's sum the model's config does not say.
         is_open = found == "sum" or (found is None and not runs_own_code(self._trainer))
         return "declared sum" if is_open and declares_sum(self._trainer.model) else found

@@ -71,7 +71,8 @@ def undisturbed(model: torch.nn.Module, start: RandomState | None = None) -> Ite
         _work_on_copies(state.modules)
         if start is not None:
             start.restore()
-        yield
+        with weights_kept(_others(state.modules, model.modules())):
+            yield
     finally:
         state.restore()
         before.restore()
@@ -101,10 +102,17 @@ def books_kept(trainer: Any) -> Iterator[None]:
     state = ObjectState(trainer, without=trained)
     try:
         _work_on_copies(state.modules)
-        with gradients_aside(*state.modules, without=trained):
+        with gradients_aside(*state.modules, without=trained), weights_kept(_others(state.modules, trained)):
             yield
     finally:
         state.restore()
+
+
+def _others(modules: Iterable[torch.nn.Module], trained: Iterable[torch.nn.Module]) -> list[torch.nn.Parameter]:
+    """Return the parameters of modules that are none of a model's."""
+    of_model = {id(parameter) for module in trained for parameter in module._parameters.values()}
+    found = {id(p): p for module in modules for p in module._parameters.values() if p is not None}
+    return [parameter for key, parameter in found.items() if key not in of_model]
 
 
 @contextmanager
@@ -172,6 +180,9 @@ def weights_kept(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
     Source: Foret et al., "Sharpness-aware minimization" (2021), for the first.
     """
     held = [(parameter, parameter.data) for parameter in parameters]
+    if not held:
+        yield
+        return
     mode = _CopyOnWrite(parameter for parameter, _ in held)
     try:
         with mode:

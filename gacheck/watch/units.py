@@ -13,7 +13,7 @@ from gacheck.rules.facts import Unit
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.batches import count_targets, holds_text, joined, num_rows, prepared, rows_of
 from gacheck.watch.micro_batch import labels_of
-from gacheck.watch.own_loss import count_for, own_mean
+from gacheck.watch.own_loss import batch_samples, count_for, own_mean
 from gacheck.watch.replays import aside
 from gacheck.watch.restoring import RandomState
 
@@ -57,6 +57,16 @@ def _row_counts(batch: Mapping[str, Any], *, shifts: bool) -> list[int]:
         return []
     moves = shifts and not collated and holds_text(batch)
     return [count_targets(row[None], shifts=moves) for row in labels]
+
+
+def count_of_step(trainer: Any, batches: Sequence[Mapping[str, Any]]) -> float:
+    """Return what a training's own code counts in the micro-batches of a step as one, as it would at k = 1.
+
+    Raises:
+        ValueError: They hold something that cannot be put together.
+    """
+    with aside(trainer):
+        return float(batch_samples(trainer, [functools.reduce(joined, batches)])[1])
 
 
 def find_unit(
