@@ -451,10 +451,10 @@ class Probe:
             except Exception:  # what cannot be tried is not known
                 self.tried = None
         if self._rounding.rescaled is None and not any(_is_exact(products, each) for each in suspects):
-            # That with most targets: one without any has no gradient.
-            most = max(range(len(seen)), key=lambda i: _num_targets(known[i]))
+            # That which adds most to the step: of others more is rounding than of the step.
+            most = max(seen, key=lambda each: 0.0 if each.growth is None else float(each.growth.norm()))
             self._rounding.rescaled = gradient_noise(
-                self._trainer, seen[most].inputs, self._sketcher, self._loss_scale, is_counted=seen[most].is_counted
+                self._trainer, most.inputs, self._sketcher, self._loss_scale, is_counted=most.is_counted
             )
             noise = self._rounding.of(gradient, seen, self._loss_scale)
             products = replays.products(gradient, noise, names, suspects)
@@ -564,10 +564,6 @@ def _with_count(known: list[MicroBatchRecord], count: float | None) -> list[Micr
         m if m.observation is None else replace(m, observation=replace(m.observation, own_count_of_step=count))
         for m in known
     ]
-
-
-def _num_targets(record: MicroBatchRecord) -> int:
-    return record.observation.num_target_tokens if record.observation is not None else 0
 
 
 def _is_exact(products: tuple[GradientProducts, ...], multiplied: tuple[float, ...]) -> bool:
