@@ -60,8 +60,8 @@ def find(record: AnyTrainingRecord, flag: Flag, tolerance: Tolerance) -> FlagFin
         for hypothesis in HYPOTHESES
     )
     finding = plain.explain(chosen)
-    # What is a mean over rows is judged as that: of plain cross-entropy it may come out as a mean of something else.
-    is_by_rows = plain.unit == "rows" and finding.codes != ("OK",)
+    # What is right as a mean over rows has to be one: by cross-entropy a sum of such means may come out alike.
+    is_by_rows = plain.unit == "rows" and finding.codes == ("OTHER_OBJECTIVE",)
     asked = is_by_rows or _unexplained(finding) or not _num_matched(finding)
     readings = [reader.explain(chosen) for reader in others] if asked else []
     fitting = [f for f in readings if _num_matched(f) >= max(1, _num_matched(finding)) and _is_mean(f, plain.unit)]
