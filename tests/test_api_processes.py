@@ -21,7 +21,7 @@ import json, os, sys, warnings
 import torch
 import gacheck
 from transformers import TrainingArguments
-from tests.integrations.plain_training import TRAINERS, collate, make_rows, tiny_llama
+from tests.integrations.plain_training import TRAINERS, collate, leave, make_rows, tiny_llama
 
 warnings.simplefilter("ignore")
 
@@ -47,9 +47,7 @@ for kind in ("right", "world_size"):
     told[f"attach {kind}"] = said(watched.analysis)
 if os.environ["RANK"] == "0":
     print("TOLD " + json.dumps(told))
-# Without it, one run in eight of any such training ends in "terminate called", in gloo's threads.
-torch.distributed.barrier()
-torch.distributed.destroy_process_group()
+leave()
 """
 
 
