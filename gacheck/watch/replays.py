@@ -469,8 +469,8 @@ def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
 def returns_k_times(trainer: Any, inputs: Mapping[str, Any], *, shifts: bool, is_counted: bool = False) -> bool:
     """Whether the own code returns k times as much when it is asked with k as configured."""
     k = trainer.args.gradient_accumulation_steps
-    count = count_for(trainer, inputs, shifts=shifts) if is_counted else None
     with torch.no_grad(), untouched(trainer), trainer.compute_loss_context_manager():
+        count = count_for(trainer, inputs, shifts=shifts) if is_counted else None
         batch = prepared(trainer, inputs)
         configured = float(own_mean(trainer, batch, shifts=shifts, count=count).mean())
     with torch.no_grad(), aside(trainer):

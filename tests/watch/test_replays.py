@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -30,7 +30,7 @@ from gacheck.watch.replays import (
 )
 from gacheck.watch.restoring import RandomState
 from gacheck.watch.sketches import Sketcher
-from gacheck.watch.units import find_unit
+from gacheck.watch.units import count_of_step, find_unit
 from tests.watch.toys import BATCHES, IGNORED, VOCABULARY, Inputs, Spied, ToyModel, ToyTrainer, same_state, state_of
 
 INPUTS = BATCHES[0]
@@ -700,6 +700,34 @@ QUESTIONS: dict[str, Asking] = {
     "model_alignment": lambda t: model_alignment(t, ROWS),
     "step_at_other_flag": lambda t: at_other_flag(t),
 }
+
+
+class CountsCalls(ToyTrainer):
+    """Keeps a book of how often it is asked to count."""
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Inputs], num_batches: int, device: Any = None
+    ) -> tuple[list[Inputs], int | None]:
+        self.books["losses"].append(1.0)
+        batches = [next(epoch_iterator) for _ in range(num_batches)]
+        return batches, self.count_of(batches)
+
+
+COUNTED: dict[str, Asking] = {
+    "gradient_noise": lambda t: gradient_noise(t, ROWS, Sketcher(t.model), 1.0, is_counted=True),
+    "find_unit": lambda t: find_unit(t, [ROWS], shifts=True, is_counted=True),
+    "count_of_step": lambda t: count_of_step(t, [ROWS, ROWS]),
+    "returns_k_times": lambda t: returns_k_times(t, ROWS, shifts=True, is_counted=True),
+}
+
+
+@pytest.mark.parametrize("question", COUNTED)
+def test_no_trace_is_left_by_asking_for_a_count(question: str) -> None:
+    trainer = CountsCalls(ToyModel(dropout=0.5))
+    traces = Traces(trainer)
+    COUNTED[question](trainer)
+
+    assert not traces.are_left
 
 
 def at_other_flag(trainer: ToyTrainer) -> TriedStep:
