@@ -75,8 +75,7 @@ class Questions:
 
     def count_of_step(self, seen: Sequence[Seen]) -> float | None:
         """Ask the training's own code what it counts in a step; None where the Trainer counts."""
-        counts = any(each.replayed is not None and each.replayed.own_count is not None for each in seen)
-        if not counts or self._exchange is not None:
+        if self._exchange is not None or not any(each.has_own_count for each in seen):
             return None
         with suppress(Exception):
             return count_of_step(self._trainer, [each.inputs for each in seen])
@@ -117,7 +116,7 @@ class Questions:
             return "rows"
         inputs, is_counted = [each.inputs for each in seen], any(each.is_counted for each in seen)
         found = find_unit(self._trainer, inputs, together, shifts=shifts, is_counted=is_counted)
-        if found == "sum" and any(each.replayed is not None and each.replayed.own_count is not None for each in seen):
+        if found == "sum" and any(each.has_own_count for each in seen):
             return "own count"
         # What code of somebody's own makes of the model's sum the model's config does not say.
         is_open = found == "sum" or (found is None and not runs_own_code(self._trainer))

@@ -37,6 +37,11 @@ class Seen:
     present: torch.Tensor | None = None
 
     @property
+    def has_own_count(self) -> bool:
+        """Whether somebody's own code counts in it."""
+        return self.replayed is not None and self.replayed.own_count is not None
+
+    @property
     def is_other(self) -> bool:
         """Whether its own loss is known to be no plain cross-entropy."""
         return self.replayed is not None and not self.replayed.is_plain
