@@ -12,6 +12,8 @@ import transformers
 from torch.nn.functional import pad
 from transformers import Trainer, TrainingArguments
 
+from tests.known.quiet import QUIET
+
 VOCABULARY, CLASSES, CHOICES = 40, 3, 3
 NUM_ROWS, K, RATE = 16, 4, 0.5
 
@@ -166,11 +168,7 @@ class Head:
             lr_scheduler_type="constant",
             max_grad_norm=0.0,
             logging_steps=1,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            remove_unused_columns=False,
+            **QUIET,
         )
         return Trainer(model or self.model(), arguments, train_dataset=self.rows(), data_collator=collate)
 

@@ -18,6 +18,7 @@ from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows
 from gacheck.measure.models.source import open_model
 from gacheck.measure.session import Session
 from gacheck.words.analysis import Analysis, analyse
+from tests.known.quiet import QUIET
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -79,11 +80,7 @@ def truth_of(folder: Path, model_type: str, **options: Any) -> Truth:
             max_steps=1,
             learning_rate=0.0,
             logging_steps=1,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            remove_unused_columns=False,
+            **QUIET,
         )
         trainer = Trainer(model, arguments, train_dataset=rows.train, data_collator=collate)
         trainer.train()

@@ -15,6 +15,7 @@ from transformers import Trainer, TrainingArguments
 
 import gacheck
 from tests.known.doors import watch
+from tests.known.quiet import QUIET
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -88,12 +89,8 @@ class Case:
             lr_scheduler_type="constant",
             max_grad_norm=0.0,
             logging_steps=1,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            remove_unused_columns=False,
             train_sampling_strategy="sequential",
+            **QUIET,
             **given,
         )
         rows = [row(number) for number in range(self.rows)]

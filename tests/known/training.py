@@ -13,6 +13,7 @@ from typing import Any
 from transformers import Trainer, TrainingArguments
 
 from tests.known import bodies
+from tests.known.quiet import QUIET
 from tests.known.rows import ROWS_OF_A_MICRO_BATCH, UNEQUAL, K
 from tests.trials.batches import Pads, Row
 from tests.trials.right_steps import RightPart
@@ -113,18 +114,14 @@ class Training:
 
 
 _ARGUMENTS: Mapping[str, Any] = {
+    **QUIET,
     "per_device_train_batch_size": ROWS_OF_A_MICRO_BATCH,
     "gradient_accumulation_steps": K,
     "max_steps": 2,
     "train_sampling_strategy": "sequential",
     "learning_rate": 1e-3,
     "lr_scheduler_type": "constant",
-    "use_cpu": True,
-    "report_to": "none",
-    "disable_tqdm": True,
     "logging_strategy": "no",
-    "save_strategy": "no",
-    "remove_unused_columns": False,
     "dataloader_pin_memory": False,
 }
 
