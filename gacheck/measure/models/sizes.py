@@ -9,6 +9,8 @@ import re
 
 WIDTH, HEADS, HEAD_DIM = 64, 4, 16
 IMAGE_SIZE = 32
+CODES = 64
+"""What an image or a sound is said in, in place of words."""
 
 HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_channels|rotary_dim|d_rel)")
 IMAGE = re.compile(r"(.*_)?(image|img)_size|crop_size")
@@ -31,6 +33,7 @@ SIZES = (
     # attention
     (r".*(num_key_value|num_kv|kv_n|num_query)_(heads|groups)|multi_query_group_num", HEADS // 2),
     (r"index_n_heads|.*_key_heads", HEADS // 2),
+    (r"index(er)?_kv_heads", 1),
     (r".*heads(_per_layer)?|n_head", HEADS),
     (r".*_rank", HEAD_DIM),  # of latent projections
     (r"o_groups", 2),
@@ -61,7 +64,7 @@ SIZES = (
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
     (r"max_(seq_len|source_positions|target_positions)", 1024),
     (r"num_position_embeddings", 16),
-    (r"num_embeddings", WIDTH),
+    (r"num_embeddings|codebook_size", CODES),
 )
 
 
