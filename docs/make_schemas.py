@@ -25,7 +25,7 @@ from pydantic.json_schema import GenerateJsonSchema
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from make_reference import attribute_docstrings, models_of, own_docstrings
 
-from gacheck.record.kinds import KINDS, AnyTrainingRecord
+from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION
 from gacheck.reporters import document
 
@@ -63,8 +63,8 @@ class _RecordSchema(GenerateJsonSchema):
 
 
 def record_schema() -> Schema:
-    """Describe record.json of either kind."""
-    made = TypeAdapter(AnyTrainingRecord).json_schema(schema_generator=_RecordSchema)
+    """Describe record.json of any kind."""
+    made = TypeAdapter(AnyRecord).json_schema(schema_generator=_RecordSchema)
     parts = _plain(made["$defs"])
     for model in {each for record in KINDS.values() for each in models_of(record)}:
         _describe(parts[model.__name__], model)
@@ -74,7 +74,7 @@ def record_schema() -> Schema:
         # They have defaults in the program; a file says what it is.
         part["required"] = ["kind", "schema_version", *part["required"]]
     return {
-        **head("record", "record.json of gacheck", "The raw facts of a run or of an attached training."),
+        **head("record", "record.json of gacheck", "The raw facts of a run, an attached training or a survey."),
         "oneOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in KINDS.values()],
         "$defs": parts,
     }
