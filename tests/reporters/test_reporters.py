@@ -11,7 +11,7 @@ import pytest
 
 from gacheck import reporters as package
 from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.reporters import reporters
+from gacheck.reporters import all_reporters, reporters
 from gacheck.reporters.reporter import PAGE, Reporter
 from gacheck.words.analysis import analyse
 from tests.reporters.cases import RECORDS
@@ -30,10 +30,17 @@ def test_every_module_with_reporters_is_found() -> None:
     modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     entries = [each for name in modules for each in getattr(importlib.import_module(name), "REPORTERS", ())]
 
-    assert sorted(each.name for each in entries) == sorted(reporters())
+    assert {id(each) for each in entries} == {id(each) for each in all_reporters()}
     assert {"terminal", "json", "markdown", "csv", "png", "svg", "html"} <= reporters().keys()
     assert next(iter(reporters())) == "terminal"
-    assert len({each.suffix for each in entries}) == len(entries)
+
+
+def test_a_format_is_one_thing_for_every_kind() -> None:
+    of_kind = [(kind, each.name) for each in all_reporters() for kind in each.kinds]
+    files = {(each.name, each.suffix, each.binary) for each in all_reporters()}
+
+    assert len(set(of_kind)) == len(of_kind)
+    assert len({name for name, _, _ in files}) == len({suffix for _, suffix, _ in files}) == len(files)
 
 
 def shows(reporter: Reporter, record: AnyTrainingRecord) -> bool:
