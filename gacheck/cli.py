@@ -52,6 +52,10 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "compare": LazyCommand(
+        "gacheck.commands.compare:compare",
+        "Compare two runs, two attached trainings or two surveys: is any verdict worse in B than in A?",
+    ),
     "explain": LazyCommand(
         "gacheck.commands.explain:explain",
         "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
@@ -70,7 +74,7 @@ COMMANDS = {
     ),
     "schema": LazyCommand(
         "gacheck.commands.schema:schema",
-        "Print the JSON Schema of record.json, or of the analysis as JSON.",
+        "Print the JSON Schema of record.json, of the analysis as JSON, or of a comparison.",
     ),
     "env": LazyCommand(
         "gacheck.commands.env:env",
