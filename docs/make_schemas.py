@@ -28,7 +28,7 @@ from make_reference import attribute_docstrings, models_of, own_docstrings
 
 from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION
-from gacheck.reporters import document
+from gacheck.reporters import document, survey_document
 from gacheck.reporters.comparison.document import ComparisonDocument
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1] / "gacheck" / "schemas"
@@ -105,10 +105,17 @@ def _describe(part: Schema, model: type[Any]) -> None:
 def analysis_schema() -> Schema:
     """Describe what `gacheck report --format json` prints."""
     parts: dict[str, Schema] = {}
-    root = _object(document.Document, parts)
-    root["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    description = f"{root.pop('description')} What was not measured, or is not finite, is null."
-    return {**head("analysis", "The analysis of gacheck", description), **root, "$defs": dict(sorted(parts.items()))}
+    kinds = (document.Document, survey_document.SurveyDocument)
+    for each in kinds:
+        _type(each, parts)
+        parts[each.__name__]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    description = "Of a training, or of a survey. What was not measured, or is not finite, is null."
+    one_of = [{"$ref": f"#/$defs/{each.__name__}"} for each in kinds]
+    return {
+        **head("analysis", "The analysis of gacheck", description),
+        "oneOf": one_of,
+        "$defs": dict(sorted(parts.items())),
+    }
 
 
 # A comparison

@@ -10,6 +10,7 @@ from functools import cached_property
 from gacheck.core.figures import PassFigures
 from gacheck.record.survey import SurveyItem, SurveyRecord, SurveyRow
 from gacheck.rules.facts import CodeLocation, Flag
+from gacheck.rules.table import Severity
 from gacheck.words.analysis import Analysis, analyse
 
 
@@ -45,7 +46,7 @@ class JudgedRow:
         return self.analysis.verdict.code if self.analysis else None
 
     @property
-    def severity(self) -> str | None:
+    def severity(self) -> Severity | None:
         """The verdict's severity; None where there is none."""
         return self.analysis.verdict.severity if self.analysis else None
 
@@ -114,10 +115,14 @@ NOT_YET = "not measured yet"
 def read_survey(record: SurveyRecord) -> SurveyAnalysis:
     """Judge every row with the rule table."""
     found = {row.item.id: row for row in record.rows}
-    return SurveyAnalysis(record, tuple(_judged(item, found.get(item.id)) for item in record.items))
+    rows = (judge_row(found[item.id]) if item.id in found else _missing(item) for item in record.items)
+    return SurveyAnalysis(record, tuple(rows))
 
 
-def _judged(item: SurveyItem, row: SurveyRow | None) -> JudgedRow:
-    if row is None:
-        return JudgedRow(item, None, NOT_YET, 0.0)
-    return JudgedRow(item, analyse(row.training) if row.training else None, row.reason, row.seconds)
+def judge_row(row: SurveyRow) -> JudgedRow:
+    """Judge a row with the rule table."""
+    return JudgedRow(row.item, analyse(row.training) if row.training else None, row.reason, row.seconds)
+
+
+def _missing(item: SurveyItem) -> JudgedRow:
+    return JudgedRow(item, None, NOT_YET, 0.0)
