@@ -95,7 +95,7 @@ ALLOWED: dict[str, Group] = {
         late=frozenset({"gacheck.reporters.html.page", "gacheck.reporters.picture.drawing"}),
         no_calls=WRITING,
     ),
-    "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, TORCH),
+    "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
     "gacheck.releases": group({"gacheck.core", "gacheck.errors", "gacheck.record"}, "filelock"),
     "gacheck.words": group({"gacheck.core", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
