@@ -12,6 +12,7 @@ from gacheck.commands.output import view_of, write_out
 from gacheck.commands.records import find_record
 from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
+from gacheck.record.survey import EVERYTHING, SurveyRecord
 from gacheck.reporters import reporters
 from gacheck.words.comparison import Comparison, Side, compare_sides, keeps_apart, read_release, read_training
 from gacheck.words.reading import read_record
@@ -82,7 +83,9 @@ def _side(name: str) -> Side:
             fix="name another run; if nobody edited it, gacheck is at fault: report it with this file",
         ) from error
     if isinstance(analysis, SurveyAnalysis):
-        return read_release(name, analysis, _release(name, folder, release, analysis.record.releases))
+        chosen = _release(name, folder, release, analysis.record.releases)
+        _check_begun(folder, analysis.record.of(chosen))
+        return read_release(name, analysis, chosen)
     if release is not None:
         raise ConfigError(
             f"{folder} holds {_KINDS[record.kind]}, of one release.",
@@ -118,6 +121,15 @@ def _release(name: str, folder: str, release: str | None, known: tuple[str, ...]
             fix=f"write  {' or '.join(f'{folder}@{each}' for each in known)}" if known else "name another survey",
         )
     return known[0]
+
+
+def _check_begun(folder: str, record: SurveyRecord) -> None:
+    if any(item.name == EVERYTHING for item in record.items):
+        raise ConfigError(
+            f"The survey in {folder} has not come to transformers {record.items[0].transformers} yet.",
+            why="Which classes that release has is not known before.",
+            fix=f"go on with it:  gacheck survey --resume --out {folder}",
+        )
 
 
 def _check_kinds(a: Side, b: Side) -> None:

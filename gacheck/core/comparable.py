@@ -18,7 +18,7 @@ FREE = frozenset(
 FREE_OF_ATTACHED = FREE | {"loss_kwargs", "chosen_loss_kwargs", "average_tokens_across_devices"}
 
 # Said in one of several ways, or not at all: what follows from them is compared.
-_DERIVED = frozenset({"effective_batch_size", "per_device_train_batch_size", "dtype", "bf16", "fp16"})
+_DERIVED = frozenset({"task", "effective_batch_size", "per_device_train_batch_size", "dtype", "bf16", "fp16"})
 
 # What rows come of. Where the rows are the same it does not matter how they were named.
 _ROWS = frozenset({"dataset", "dataset_config", "split", "text_column", "packing", "max_length"})
