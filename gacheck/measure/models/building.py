@@ -13,14 +13,14 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
-from gacheck.measure.heads.tasks import auto_classes, class_for, task_of
+from gacheck.measure.heads.tasks import WITHOUT_LABELS, auto_classes, class_for, takes_labels, task_of
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.overrides import is_of_transformers
 
-WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
-"""Tasks some of whose losses need no labels."""
+WRITING = ("seq2seq-lm", "speech-seq2seq", "multimodal-lm")
+"""Tasks of what writes text, too: a type without a language model is asked for these."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,7 @@ def _model_class(name: str) -> Any:
 
 def _takes_labels(model_class: Any) -> bool:
     """Whether a forward is handed what its loss needs, or its loss is about its inputs alone."""
-    names = forward_names(model_class)
-    given = any("label" in name or name.endswith("_positions") for name in names)
-    return given or task_of(model_class.__name__) in WITHOUT_LABELS
+    return takes_labels(forward_names(model_class)) or task_of(model_class.__name__) in WITHOUT_LABELS
 
 
 def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = None) -> Head:
@@ -142,7 +140,19 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
     found = named_class(saved) if saved is not None and task is None else None
     if found is not None and not is_language_model(found, model_config):
         return Head(found, model_config, task_of(found.__name__) or "")
-    return Head(*language_model(model_config))
+    return _writing_head(model_config)
+
+
+def _writing_head(model_config: Any) -> Head:
+    """Choose the language model of a config; where its type has none, what else of it writes text."""
+    try:
+        return Head(*language_model(model_config))
+    except ModelError:
+        made = ((task, class_for(task, type(model_config))) for task in WRITING if task in auto_classes())
+        found = next(((task, each) for task, each in made if each is not None), None)
+        if found is None:
+            raise
+        return Head(found[1], model_config, found[0])
 
 
 def trained_for(model_class: Any, model_config: Any) -> str:
