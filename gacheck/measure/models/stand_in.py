@@ -160,8 +160,9 @@ def _named(name: str) -> tuple[PretrainedConfig, str | None]:
 
 def _shrunk(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
     tiny = shrink(config, vocab_size)
-    if tiny.is_encoder_decoder and getattr(tiny, "decoder_start_token_id", None) is None:
-        tiny.decoder_start_token_id = PAD  # some types leave it to their checkpoints
+    for name in ("decoder_start_token_id", "pad_token_id") if tiny.is_encoder_decoder else ():
+        if getattr(tiny, name, None) is None:
+            setattr(tiny, name, PAD)  # some types leave it to their checkpoints
     return tiny
 
 
