@@ -106,7 +106,9 @@ def build_original(config: Any, build: Callable[[Any], torch.nn.Module]) -> torc
 
 
 def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:
-    """Build a model; fill what its config leaves open, in place, where its forward needs it, and build it again.
+    """Build a model; fill what its config leaves open, in place, where its forward needs it.
+
+    The model that is returned is a fresh one: a forward of few tokens may have changed what it is made of.
 
     Args:
         build: Makes the model.
@@ -120,10 +122,10 @@ def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:
         try:
             with torch.no_grad():
                 model(**given)
-            break
+            return build()
         except Exception as error:  # most models are fed otherwise: only an open field is of interest here
             if not (_fill_open(config, error) or _fill_token(config, error)):
-                break
+                return build()
             model = build()
     return model
 

@@ -197,7 +197,8 @@ def _shrink_sequence(name: str, value: Sequence[Any], scale: _Scale) -> Any:
         return [[kinds, max(1, len(scale.layers.kept) // len(kinds))] for kinds, _ in value]
     kept = scale.layers.of_kept(name, value)
     if kept is not None:
-        return kept if isinstance(kept, str) else [_shrink_value(name, each, scale) for each in kept]
+        is_final = isinstance(kept, str) or scale.layers.is_index_list(name, value)
+        return kept if is_final else [_shrink_value(name, each, scale) for each in kept]
     if isinstance(value, str):
         return value
     clipped = clip_indexes(name, value)

@@ -63,6 +63,15 @@ def test_an_open_field_is_filled_where_the_forward_needs_it() -> None:
     assert config.sliding_window == 4
 
 
+def test_a_model_that_its_forward_changes_is_handed_over_unchanged() -> None:
+    class Switching(Model):
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            self.layers = torch.nn.ModuleList()
+            return input_ids
+
+    assert len(complete_by_forward(lambda: Switching(Config(num_experts=2)), Config()).layers) == 1
+
+
 def test_what_no_open_field_explains_is_raised() -> None:
     def build(config: Config) -> torch.nn.Module:
         raise ValueError("heads do not divide the width")
