@@ -48,5 +48,5 @@ def _named(run: Path) -> Path:
     raise RecordError(
         f"{run} holds no {RECORD_NAME}." if run.is_dir() else f"There is no run {run}.",
         why="What a run measured is in that file, in the run's folder.",
-        fix=f"did you mean  gacheck report {example}?" if example else "measure one with  gacheck run",
+        fix=f"did you mean  {example}?" if example else "measure one with  gacheck run",
     )
