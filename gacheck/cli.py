@@ -60,6 +60,14 @@ COMMANDS = {
         "gacheck.commands.explain:explain",
         "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
     ),
+    "bisect": LazyCommand(
+        "gacheck.commands.bisect:bisect",
+        "Find the release of transformers that broke a model, and the one that fixed it.",
+    ),
+    "releases": LazyCommand(
+        "gacheck.commands.releases:releases",
+        "List the other releases of transformers that are installed in the cache, or remove them.",
+    ),
     "models": LazyCommand(
         "gacheck.commands.models:models",
         "List the types that tiny: takes: those of the installed transformers with a language model.",
