@@ -15,10 +15,10 @@ RUN = full_run("sum_of_means", "mean_of_means")
 ATTACHED = attached_run("sum_of_means")
 
 
-def with_options(record: RunRecord = RUN, **options: object) -> RunRecord:
-    """Set options; the rows that come of other ones are others."""
-    config = ExperimentConfig.model_validate({**record.config.model_dump(), **options})
-    return record.model_copy(update={"config": config})
+def with_options(**options: object) -> RunRecord:
+    """Set options of the run, whatever rows they would give."""
+    config = ExperimentConfig.model_validate({**RUN.config.model_dump(), **options})
+    return RUN.model_copy(update={"config": config})
 
 
 def other_rows(record: RunRecord) -> RunRecord:
