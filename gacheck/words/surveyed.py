@@ -84,8 +84,7 @@ class FaultGroup:
     @property
     def why(self) -> str:
         """The cause, as it is of the first of them, without the place that is of that class alone."""
-        analysis = self.rows[0].analysis
-        return _PLACE.sub("", analysis.verdict.words.cause) if analysis else ""
+        return why_of(self.rows[0])
 
 
 def releases_of(analysis: SurveyAnalysis) -> tuple[str, ...]:
@@ -114,6 +113,11 @@ def advice_of(row: JudgedRow) -> Advice:
         return Advice(code.strip(), place.strip(), f"Tried; still wrong after that: {left}." if left else _TRIED)
     text = _ABOVE.sub(r"\1", " ".join(verdict.words.fix.splitlines()))
     return Advice("", "", _PLACE.sub("", text))
+
+
+def why_of(row: JudgedRow) -> str:
+    """Give the cause of a verdict, without the place that is of this class alone."""
+    return _PLACE.sub("", row.analysis.verdict.words.cause) if row.analysis else ""
 
 
 def other_code(row: JudgedRow) -> str | None:
