@@ -57,7 +57,14 @@ ALLOWED: dict[str, Group] = {
     "gacheck.commands": group(
         BELOW_CORE
         | TELLING
-        | {"gacheck.attached", "gacheck.measure", "gacheck.releases", "gacheck.reporters", "gacheck.words"},
+        | {
+            "gacheck.attached",
+            "gacheck.core",
+            "gacheck.measure",
+            "gacheck.releases",
+            "gacheck.reporters",
+            "gacheck.words",
+        },
         "typer rich pydantic",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),

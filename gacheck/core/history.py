@@ -118,9 +118,17 @@ class History:
 
     @property
     def is_certain(self) -> bool:
-        """Whether every change lies between two neighbours, and every answer is one."""
+        """Whether every change lies between two neighbours, every answer is one, and nothing lies beyond them."""
         sure = all(span.first.state != "inconclusive" for span in self.spans)
-        return bool(self.spans) and sure and not any(change.between for change in self.changes)
+        return bool(self.spans) and sure and not any(change.between for change in self.changes) and not self.beyond
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """The releases before the first answer and after the last one: an end could not be tried."""
+        if not self.spans:
+            return self.releases
+        first, last = (self.releases.index(each.release) for each in (self.spans[0].first, self.spans[-1].last))
+        return (*self.releases[:first], *self.releases[last + 1 :])
 
     @property
     def untried(self) -> tuple[str, ...]:

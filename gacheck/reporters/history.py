@@ -25,9 +25,8 @@ def render_history(history: History, model: str, seconds: float, view: View = PA
         view: What the terminal shows.
     """
     count = f"{len(history.tried)} of {len(history.releases)} releases tried in {duration(seconds)}"
-    lines = [f"gacheck {__version__} · {shorten(clean(model), view.columns // 2)} · {count}", ""]
-    lines += _table(history, view)
-    lines.append("")
+    lines = wrap(f"gacheck {__version__} · {shorten(clean(model), view.columns // 2)} · {count}", "", view.columns)
+    lines += ["", *_table(history, view), ""]
     lines += wrap(f"{clean(model)}: {headline(history)}", "", view.columns, indent=FIELD)
     for label, text in (*_changes(history), *limits(history)):
         lines += wrap(clean(text), f"{'  ' + label:<{FIELD}}", view.columns)

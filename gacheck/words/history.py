@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from gacheck.core.history import Change, History, Tried
 
-_ABSENT = "cannot make the model"
-
 
 def headline(history: History) -> str:
     """Say in one sentence which release broke the model and which one fixed it."""
     bad, good = history.first_bad, history.first_good
-    newest = history.releases[-1]
     if bad is None:
         return _never_bad(history)
+    last = history.spans[-1].first
     words = [_broke(history, bad)]
     if good is not None:
         words.append(f"fixed in {good.release}")
-        if any(each.state == "fail" for each in history.tried[history.tried.index(good) :]):
-            words.append("and broken again later")
-    elif history.spans[-1].first.state == "fail":
-        words.append(f"not fixed in {newest}")
-    elif history.spans[-1].first.state == "warn":
-        words.append(f"better in {history.spans[-1].first.release}, with a warning still in {newest}")
+        again = next((each for each in _from(history, good) if each.state == "fail"), None)
+        words += [f"broken again in {again.release}"] if again else []
+    elif last.state == "fail":
+        words.append(f"not fixed in {history.spans[-1].last.release}")
+    elif last.state == "warn":
+        words.append(f"from {last.release} on a warning is left, {last.code}")
     else:
-        words.append("no release after it is known to be right")
-    return ", ".join(words)
+        words.append("no later release is known to be right")
+    return "; ".join(words)
+
+
+def _from(history: History, tried: Tried) -> tuple[Tried, ...]:
+    return history.tried[history.tried.index(tried) :]
 
 
 def _broke(history: History, bad: Tried) -> str:
@@ -33,15 +35,17 @@ def _broke(history: History, bad: Tried) -> str:
         return f"broken already in {bad.release}, the oldest that was tried"
     if before.state == "absent":
         return f"broken from the first release that has it, {bad.release}"
-    return f"broke in {bad.release} (last release before that: {before.release})"
+    was = "right" if before.state == "ok" else before.code
+    return f"broke in {bad.release} ({before.release}, the last before it, is {was})"
 
 
 def _never_bad(history: History) -> str:
     states = {span.first.state for span in history.spans}
     warned = [span for span in history.spans if span.first.state == "warn"]
     if warned:
-        until = f"{warned[0].first.release} to {warned[-1].last.release}"
-        return f"no release that was tried fails; a warning {'between' if len(warned) > 1 else 'from'} {until}"
+        codes = ", ".join(dict.fromkeys(span.first.code or "" for span in warned))
+        between = f"from {warned[0].first.release} to {warned[-1].last.release}"
+        return f"no release that was tried fails; {between} there is a warning, {codes}"
     if "inconclusive" in states:
         return "no release that was tried fails, but not every verdict is conclusive"
     return "right in every release that was tried and can make the model"
@@ -52,37 +56,50 @@ def describe(change: Change) -> str:
     told = f"{change.after.release}: {_became(change.before, change.after)}"
     if not change.between:
         return told
-    return f"{told}, or before it: {', '.join(change.between)} could not be tried"
+    return f"{told}. Or before it: {', '.join(change.between)} could not be tried"
 
 
 def _became(before: Tried, after: Tried) -> str:
-    first = "the first release that has the model; " if before.state == "absent" else ""
     if after.state == "absent":
-        return _ABSENT
+        return "it cannot make the model any more"
+    code = "right" if after.state == "ok" else after.code or ""
+    if before.state == "absent":
+        return f"the first release that has the model: {code}"
     if after.state == "ok":
-        return f"{first}right" if first else f"fixed; {before.release} is the last with {before.code}"
-    if before.state == "ok":
-        return f"{after.code}; {before.release} is the last that is right"
-    return f"{first}{after.code}" if first else f"{after.code} in place of {before.code}"
+        return f"fixed; {before.release} is the last with {before.code}"
+    return (
+        f"{code}; {before.release} is the last that is right"
+        if before.state == "ok"
+        else f"{code} in place of {before.code}"
+    )
 
 
 def limits(history: History) -> list[tuple[str, str]]:
     """Return what the search cannot say, each under a label of one word."""
     told = []
     if len(history.changes) > 1:
-        told.append(("history", f"It is not monotone: the verdict changes {len(history.changes)} times."))
+        told.append(("history", f"It is not monotone: the verdict changes {_times(len(history.changes))}."))
     unknown = [each for each in history.tried if each.state == "unknown"]
     for reason, releases in _by_reason(unknown).items():
         told.append(("failed", f"{', '.join(releases)} could not be tried: {reason.rstrip('.')}."))
-    if history.untried:
+    if history.beyond:
+        told.append(
+            ("unknown", f"What holds of {', '.join(history.beyond)}: no release on their other side was tried.")
+        )
+    between = len({*history.untried} - {*history.beyond})
+    if between:
         told.append(
             (
                 "untried",
-                f"{len(history.untried)} of {len(history.releases)} releases. Each lies between two with the same "
-                "verdict; a fault that came and went between them was not seen.",
+                f"{between} of {len(history.releases)} releases: each lies between two with the same verdict. "
+                "A fault that came and went between them was not seen.",
             )
         )
     return told
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
 
 
 def absence(history: History) -> str:
