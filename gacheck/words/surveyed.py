@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gacheck.record.command import Command, shown_command
+from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.rules.table import SEVERITY, SEVERITY_RANK, Severity, severity_of
 from gacheck.words.faults.fault import LEFT_OVER
@@ -137,7 +138,9 @@ def wrong_with_flag_on(row: JudgedRow) -> str | None:
 
 def command_of(row: JudgedRow, analysis: SurveyAnalysis) -> Command:
     """Return the command that shows the verdict of a row."""
-    return shown_command(row.item, installed=analysis.record.environment.packages.get("transformers"))
+    training = row.analysis.record if row.analysis else None
+    task = training.config.task if isinstance(training, RunRecord) else None
+    return shown_command(row.item, task, analysis.record.environment.packages.get("transformers"))
 
 
 def since(code: str, rows: Sequence[JudgedRow]) -> str:
