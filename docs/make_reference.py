@@ -106,7 +106,7 @@ def _first_line(command: Any) -> str:
 def _command(name: str, command: Any) -> Iterator[str]:
     codes = [part for part in _paragraphs(command) if part.startswith("Exit codes:")]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name != "argument"]
+    options = [p for p in command.params if p.param_type_name != "argument" and not getattr(p, "hidden", False)]
     usage = [f"gacheck {name}", *(["[OPTIONS]"] if options else []), *map(_argument, arguments)]
     yield f"## gacheck {name}"
     yield "    " + " ".join(usage)
@@ -211,8 +211,9 @@ def record_page() -> str:
     blocks = [
         MADE,
         f"# {RECORD_NAME}",
-        f"The raw facts of a run or of an attached training, schema version {parts.SCHEMA_VERSION}. `gacheck report` "
-        "reads them; `gacheck report --format json` gives what follows from them. Both have a JSON Schema: "
+        "The raw facts of a run, an attached training or a survey, "
+        f"schema version {parts.SCHEMA_VERSION}. `gacheck report` reads them; "
+        "`gacheck report --format json` gives what follows from them. Both have a JSON Schema: "
         "`gacheck schema record` and `gacheck schema analysis` print it. Keys may be added to either; none is renamed.",
         table(
             ("`kind`", "record", "what it holds"),

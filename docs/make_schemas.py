@@ -2,6 +2,7 @@
 
     gacheck/schemas/record.json     record.json, from the models in gacheck/record/
     gacheck/schemas/analysis.json   gacheck report --format json, from the types in gacheck/reporters/document.py
+    gacheck/schemas/comparison.json gacheck compare --json, from the types in gacheck/reporters/comparison/document.py
 
 Keys that a schema does not name are allowed: they may be added.
 """
@@ -25,9 +26,10 @@ from pydantic.json_schema import GenerateJsonSchema
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from make_reference import attribute_docstrings, models_of, own_docstrings
 
-from gacheck.record.kinds import KINDS, AnyTrainingRecord
+from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION
-from gacheck.reporters import document
+from gacheck.reporters import document, survey_document
+from gacheck.reporters.comparison.document import ComparisonDocument
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1] / "gacheck" / "schemas"
 
@@ -63,8 +65,8 @@ class _RecordSchema(GenerateJsonSchema):
 
 
 def record_schema() -> Schema:
-    """Describe record.json of either kind."""
-    made = TypeAdapter(AnyTrainingRecord).json_schema(schema_generator=_RecordSchema)
+    """Describe record.json of any kind."""
+    made = TypeAdapter(AnyRecord).json_schema(schema_generator=_RecordSchema)
     parts = _plain(made["$defs"])
     for model in {each for record in KINDS.values() for each in models_of(record)}:
         _describe(parts[model.__name__], model)
@@ -74,7 +76,7 @@ def record_schema() -> Schema:
         # They have defaults in the program; a file says what it is.
         part["required"] = ["kind", "schema_version", *part["required"]]
     return {
-        **head("record", "record.json of gacheck", "The raw facts of a run or of an attached training."),
+        **head("record", "record.json of gacheck", "The raw facts of a run, an attached training or a survey."),
         "oneOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in KINDS.values()],
         "$defs": parts,
     }
@@ -103,10 +105,29 @@ def _describe(part: Schema, model: type[Any]) -> None:
 def analysis_schema() -> Schema:
     """Describe what `gacheck report --format json` prints."""
     parts: dict[str, Schema] = {}
-    root = _object(document.Document, parts)
-    root["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    kinds = (document.Document, survey_document.SurveyDocument)
+    for each in kinds:
+        _type(each, parts)
+        parts[each.__name__]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    description = "Of a training, or of a survey. What was not measured, or is not finite, is null."
+    one_of = [{"$ref": f"#/$defs/{each.__name__}"} for each in kinds]
+    return {
+        **head("analysis", "The analysis of gacheck", description),
+        "oneOf": one_of,
+        "$defs": dict(sorted(parts.items())),
+    }
+
+
+# A comparison
+
+
+def comparison_schema() -> Schema:
+    """Describe what `gacheck compare --json` prints."""
+    parts: dict[str, Schema] = {}
+    root = _object(ComparisonDocument, parts)
+    root["properties"] |= {"kind": {"const": "comparison"}, "schema_version": {"const": SCHEMA_VERSION}}
     description = f"{root.pop('description')} What was not measured, or is not finite, is null."
-    return {**head("analysis", "The analysis of gacheck", description), **root, "$defs": dict(sorted(parts.items()))}
+    return {**head("comparison", "A comparison of gacheck", description), **root, "$defs": dict(sorted(parts.items()))}
 
 
 def _object(made: Any, parts: dict[str, Schema]) -> Schema:
@@ -147,6 +168,8 @@ def _type(hint: Any, parts: dict[str, Schema]) -> Schema:
         return {"enum": list(arguments)}
     if origin is list:
         return {"type": "array", "items": _type(arguments[0], parts)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(arguments[1], parts)}
     if origin in (Union, types.UnionType):
         if all(each in _SIMPLE for each in arguments):
             return {"type": [_SIMPLE[each] for each in arguments]}
@@ -154,7 +177,11 @@ def _type(hint: Any, parts: dict[str, Schema]) -> Schema:
     raise TypeError(f"{hint!r} has no schema yet")
 
 
-SCHEMAS: dict[str, Callable[[], Schema]] = {"record.json": record_schema, "analysis.json": analysis_schema}
+SCHEMAS: dict[str, Callable[[], Schema]] = {
+    "record.json": record_schema,
+    "analysis.json": analysis_schema,
+    "comparison.json": comparison_schema,
+}
 
 
 def text_of(name: str) -> str:

@@ -38,6 +38,10 @@ COMMANDS = {
         "gacheck.commands.smoke:smoke",
         "Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.",
     ),
+    "survey": LazyCommand(
+        "gacheck.commands.survey:survey",
+        "Judge every class of the installed transformers by a tiny stand-in of it: which are affected?",
+    ),
     "selftest": LazyCommand(
         "gacheck.commands.selftest:selftest",
         "Plant one fault at a time in a right model and Trainer, and check that the verdict names it.",
@@ -48,9 +52,21 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "compare": LazyCommand(
+        "gacheck.commands.compare:compare",
+        "Compare two runs, two attached trainings or two surveys: is any verdict worse in B than in A?",
+    ),
     "explain": LazyCommand(
         "gacheck.commands.explain:explain",
         "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
+    ),
+    "bisect": LazyCommand(
+        "gacheck.commands.bisect:bisect",
+        "Find the release of transformers that broke a model, and the one that fixed it.",
+    ),
+    "releases": LazyCommand(
+        "gacheck.commands.releases:releases",
+        "List the other releases of transformers that are installed in the cache, or remove them.",
     ),
     "models": LazyCommand(
         "gacheck.commands.models:models",
@@ -58,7 +74,7 @@ COMMANDS = {
     ),
     "schema": LazyCommand(
         "gacheck.commands.schema:schema",
-        "Print the JSON Schema of record.json, or of the analysis as JSON.",
+        "Print the JSON Schema of record.json, of the analysis as JSON, or of a comparison.",
     ),
     "env": LazyCommand(
         "gacheck.commands.env:env",

@@ -114,6 +114,7 @@ class ExperimentConfig(BaseModel):
     )
     revision: str | None = option(None, "branch, tag or commit of a hub model", panel=MODEL_DATA)
     random_init: bool = option(False, "take the config alone and random weights", panel=MODEL_DATA)
+    tiny: bool = option(False, "take a small stand-in of the folder's or hub id's own config", panel=MODEL_DATA)
     model_class: str | None = option(None, "build the model with this class, package.module:Class", panel=MODEL_DATA)
     task: str | None = option(
         None,

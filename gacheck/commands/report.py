@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,15 +11,19 @@ import typer
 from gacheck.commands.folders import PICTURE_NAME, RUNS
 from gacheck.commands.output import exit_code, view_of, write_bytes, write_out
 from gacheck.commands.picture import matplotlib_needed
+from gacheck.commands.records import find_record
 from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
-from gacheck.reporters import reporters
-from gacheck.words.analysis import analyse
+from gacheck.record.kinds import AnyRecord
+from gacheck.reporters import all_reporters, reporters
+from gacheck.reporters.reporter import Reporter
+from gacheck.words.analysis import Analysis
+from gacheck.words.reading import read_record
 
 STDOUT = Path("-")
 
 
-Format = StrEnum("Format", {name.upper(): name for name in reporters()})  # type: ignore[misc]
+Format = StrEnum("Format", {each.name.upper(): each.name for each in all_reporters()})  # type: ignore[misc]
 """What a record can be rendered as."""
 _TERMINAL = Format("terminal")
 
@@ -47,15 +50,16 @@ def report(
     Exit codes: 0 rendered, whatever the verdict, unless --exit-code · 1 the verdict fails ·
     2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.
     """
-    path = _find_record(run)
+    path = find_record(run)
     format = format or _format_of(output)
     _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
     record, to_stdout = load_record(path), output is None or output == STDOUT
+    reporter = _reporter(record, format)
     try:
-        analysis = analyse(record)
+        analysis = read_record(record)
         view = view_of(sys.stdout if to_stdout else None, saved=_saved(path), verbose=verbose)
         with matplotlib_needed(without="The other formats do without it.", later="the same command again"):
-            content = reporters()[format].render(analysis, view)
+            content = reporter.render(analysis, view)
     except (ArithmeticError, LookupError, ValueError) as error:
         raise RecordError(
             f"{path} makes no sense: {type(error).__name__}: {error}.",
@@ -66,55 +70,31 @@ def report(
         write_out(content)
     else:
         write_bytes(output, content)
+    if not isinstance(analysis, Analysis):
+        raise typer.Exit
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))
+
+
+def _reporter(record: AnyRecord, format: Format) -> Reporter:
+    """Return what shows a kind of record in a format.
+
+    Raises:
+        ConfigError: Nothing does.
+    """
+    known = reporters(record.kind)
+    if format not in known:
+        raise ConfigError(
+            f"There is no {format} of a {record.kind}.",
+            why="Not every kind of record can be shown in every format.",
+            fix=f"choose one of  --format {'|'.join(known)}",
+        )
+    return known[format]
 
 
 def _format_of(output: Path | None) -> Format:
     """Return the format that a file's ending names; text for a terminal where it names none."""
-    suffixes = {reporter.suffix: Format(name) for name, reporter in reporters().items()}
+    suffixes = {reporter.suffix: Format(reporter.name) for reporter in all_reporters()}
     return suffixes.get(output.suffix.lower(), _TERMINAL) if output is not None else _TERMINAL
-
-
-def _find_record(run: Path | None) -> Path:
-    """Return the record's file: the one that is named, or the newest.
-
-    Raises:
-        RecordError: No run is named and there is none, or the name is none that a file can have.
-    """
-    try:
-        if run is not None:
-            return _named(run)
-        # The path breaks ties, so that the same folders give the same choice.
-        found = [(path.stat().st_mtime_ns, path) for path in RUNS.glob(f"*/{RECORD_NAME}")]
-    except OSError as error:
-        raise RecordError(
-            f"{run or RUNS} cannot be read: {error.strerror}.",
-            why="There is no record.",
-            fix="name a run's folder or its record.json",
-        ) from None
-    if not found:
-        raise RecordError(
-            f"There is no run under {RUNS}/.",
-            why="Without a name the newest run there is shown.",
-            fix="name a run's folder or its record.json, or measure one with  gacheck run",
-        )
-    return max(found)[1]
-
-
-def _named(run: Path) -> Path:
-    """Return the record's file in a folder, or the file that is named itself."""
-    path = run / RECORD_NAME if run.is_dir() else run
-    if path.exists():
-        return path
-    inner = sorted(each.parent for each in (run if run.is_dir() else RUNS).glob(f"*/{RECORD_NAME}"))
-    names = {each.name: each for each in inner}
-    close = [names[name] for name in difflib.get_close_matches(run.name, names, n=1)]
-    example = next(iter(close or inner[-1:]), None)
-    raise RecordError(
-        f"{run} holds no {RECORD_NAME}." if run.is_dir() else f"There is no run {run}.",
-        why="What a run measured is in that file, in the run's folder.",
-        fix=f"did you mean  gacheck report {example}?" if example else "measure one with  gacheck run",
-    )
 
 
 def _check_options(
@@ -129,7 +109,8 @@ def _check_options(
         raise ConfigError(
             "--strict needs --exit-code.", why="The exit code is 0 without it.", fix="add --exit-code, or drop --strict"
         )
-    if output is None and reporters()[format].binary and sys.stdout is not None and sys.stdout.isatty():
+    binary = any(each.binary for each in all_reporters() if each.name == format)
+    if output is None and binary and sys.stdout is not None and sys.stdout.isatty():
         raise ConfigError(
             f"A {format.upper()} is no text: it is not printed to a terminal.",
             why="It would garble the terminal.",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gacheck.config import ExperimentConfig, RunConfig, write_scalar
+from gacheck.config import STAND_IN_PREFIX, ExperimentConfig, RunConfig, write_scalar
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
+from gacheck.record.survey import SurveyItem
+from gacheck.rules.task import CAUSAL_LM
 
 PROGRAM = "gacheck"
 
@@ -100,3 +102,11 @@ def _option(name: str, value: object) -> list[str]:
     if isinstance(value, dict):
         return [word for key, each in value.items() for word in (option, f"{key}={write_scalar(each)}")]
     return [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+def shown_command(item: SurveyItem, installed: str | None) -> Command:
+    """Return what shows the verdict on an item of a survey: a run, or a survey of it where the release is another."""
+    task = () if item.task == CAUSAL_LM.name else ("--task", item.task)
+    if item.transformers == installed:
+        return (PROGRAM, "run", f"{STAND_IN_PREFIX}{item.name}", *task)
+    return (PROGRAM, "survey", item.name, *task, "--transformers", item.transformers)

@@ -15,6 +15,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.heads.tasks import WITHOUT_LABELS, auto_classes, class_for, takes_labels, task_of
 from gacheck.measure.models.inputs import forward_names
+from gacheck.measure.models.parts import text_config
 from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.overrides import is_of_transformers
@@ -47,10 +48,10 @@ def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel
         ModelError: The type has neither class.
     """
     for auto in _auto_classes():
-        if type(model_config) in auto._model_mapping:
-            model_class = auto._model_mapping[type(model_config)]
+        model_class = _class_for(auto, model_config)
+        if model_class is not None:
             # As `from_pretrained` does: a text-only class under the whole model's name reads the text part.
-            text = model_config.get_text_config()
+            text = text_config(model_config)
             return model_class, text if model_class.config_class is type(text) else model_config
     heads = _tasks_of(type(model_config))
     raise ModelError(
@@ -75,6 +76,15 @@ def _auto_classes() -> list[Any]:
     """Return the auto classes to ask, in order; a release without the second has one less."""
     autos = (AutoModelForCausalLM, getattr(transformers, "AutoModelForImageTextToText", None))
     return [auto for auto in autos if auto is not None]
+
+
+def _class_for(auto: Any, model_config: PretrainedConfig) -> Any:
+    """Return what an auto class makes of a config; by its type, where the class of the config is in another's name."""
+    if type(model_config) in auto._model_mapping:
+        return auto._model_mapping[type(model_config)]
+    name = auto._model_mapping._model_mapping.get(model_config.model_type)
+    found = None if name is None else _model_class(_first(name))
+    return found if found is not None and found.config_class is type(model_config) else None
 
 
 def _first(classes: str | tuple[str, ...]) -> str:
