@@ -24,7 +24,8 @@ from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch
 
-WITH_IMAGES = frozenset({"image-text-to-text", "multimodal-lm", "pre-training", ""})
+IMAGE_AND_TEXT = "image-text-to-text"
+WITH_IMAGES = frozenset({IMAGE_AND_TEXT, "multimodal-lm", "pre-training", ""})
 """Tasks of what may be given an image and a text with places for it."""
 
 LISTED = frozenset({"class_labels", "mask_labels"})

@@ -172,7 +172,7 @@ def _shrink_size(name: str, value: int, scale: _Scale) -> int:
         return 2 * HEAD_DIM
     if HEAD_WIDTH.fullmatch(name):
         return HEAD_DIM if value else 0
-    if name == "num_key_value_heads" and value == scale.num_heads:
+    if name.endswith("num_key_value_heads") and value == scale.num_heads:
         return min(value, HEADS)
     bound = scale.layers.bound(name, value)
     if bound is not None:

@@ -14,13 +14,14 @@ CODES = 64
 
 HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_channels|rotary_dim|d_rel)")
 IMAGE = re.compile(r"(.*_)?(image|img)_size|crop_size")
-ANY_WIDTH = re.compile(r"(.*_)?(dim|dims|size|width|features|hidden|channels|dimension)")
+ANY_WIDTH = re.compile(r"(.*_)?(dim|dims|size|width|features|hidden|channels|dimension|groups)")
 """Fields that may be a width: they are one where they have the same value as another."""
 DERIVED = re.compile(r".*(hidden_size|head_dim)")
 """Widths that some classes compute of others."""
 
 # Where a config's own default leaves these open, some classes cannot be built.
 OPEN = {"head_dim": HEAD_DIM, "num_key_value_heads": HEADS, "num_experts_per_tok": 2, "n_routed_experts": 4}
+OPEN |= {"prediction_length": 24, "context_length": 24}
 
 # (what the whole field name matches, largest value), first match wins; a value that is smaller already stays.
 # 0 switches a part off. Only integers are looked at, so rates and switches need no exclusion.
@@ -56,6 +57,7 @@ SIZES = (
     (r".*(emb|embed|embedding|proj|projection|projector_input|projector_output)_(dim|size)", WIDTH),
     (r".*hidden_size_per_layer_input", HEAD_DIM),
     (r"base_channels", WIDTH // 2),  # multiplied from stage to stage
+    (r"conv_dim|tdnn_dim", WIDTH),
     (r".*_channels?", WIDTH),
     # images and lengths
     (IMAGE.pattern, IMAGE_SIZE),
@@ -78,5 +80,7 @@ def reduced(name: str, value: int, widths: frozenset[int]) -> int:
     """
     largest = next((largest for pattern, largest in SIZES if re.fullmatch(pattern, name)), None)
     if largest is not None:
-        return min(value, largest)
+        small = min(value, largest)
+        # Three heads divide no width of the table.
+        return 1 << small.bit_length() - 1 if small > 1 and name.endswith("heads") else small
     return WIDTH if value in widths and ANY_WIDTH.fullmatch(name) else value
