@@ -13,6 +13,8 @@ CODES = 64
 """What an image or a sound is said in, in place of words."""
 
 HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_channels|rotary_dim|d_rel)")
+MODALITY = re.compile(r"(image|video|audio|vision)_.*")
+"""Special tokens that text has none of."""
 IMAGE = re.compile(r"(.*_)?(image|img)_size|crop_size")
 ANY_WIDTH = re.compile(r"(.*_)?(dim|dims|size|width|features|hidden|channels|dimension|groups)")
 """Fields that may be a width: they are one where they have the same value as another."""
@@ -62,7 +64,8 @@ SIZES = (
     # images and lengths
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
-    (r"mm_tokens_per_image", 4),
+    (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
+    (r"num_filters", 4),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
     (r"max_(seq_len|source_positions|target_positions)", 1024),
     (r"num_position_embeddings", 16),
