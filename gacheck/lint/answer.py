@@ -155,13 +155,17 @@ def _answered(reader: Reader, made: ClassSource, forward: Function, finding: Fin
     names = _names(forward.node)
     labels = [name for name in names if is_label(name)]
     hands_all = not labels and arguments.kwarg is not None
-    given: dict[str, Value | None] = {name: Tensor(Labels.THESE) for name in labels or [LABELS]}
-    given |= {name: OTHER for name in names if name not in labels}
+    # Where there are `labels`, others may be missing.
+    sure = [LABELS] if LABELS in labels or not labels else labels
+    given: dict[str, Value | None] = dict.fromkeys(names, OTHER) | {name: Tensor(Labels.THESE) for name in sure}
     takes_count = arguments.kwarg is not None or COUNT in names
     given[COUNT] = Count() if takes_count else None
     if not labels and not hands_all:
         return replace(finding, why="its forward takes no labels")
-    losses = [loss for value in reader.returns(forward, Arguments((), Bag(given, open=True))) for loss in _losses(value)]
+    frame = reader.read(forward, Arguments((), Bag(given, open=True)))
+    losses = [loss for value in frame.returned for loss in _losses(value)]
+    if frame.raised and not frame.returned:
+        return replace(finding, trail=frame.raised[0], why="its forward raises an error where it is given labels")
     here = (CodeLocation(str(forward.source.path), forward.node.lineno, forward.name),)
     if not takes_count:
         return replace(finding, answer="dropped", trail=_line(losses, here), why=f"its forward takes no {COUNT}")

@@ -63,6 +63,7 @@ class Frame:
     Attributes:
         variables: What is known of each.
         returned: What its returns return.
+        raised: Where it raises.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Frame:
     instance: Value | None = None
     variables: dict[str, Value] = field(default_factory=dict)
     returned: list[Value] = field(default_factory=list)
+    raised: list[tuple[CodeLocation, ...]] = field(default_factory=list)
 
     def place(self, node: ast.AST) -> tuple[CodeLocation, ...]:
         """Return the line of a node."""

@@ -290,7 +290,8 @@ class Reader:
     def _call_function(self, function: Function, given: Arguments, place: Place, name: str) -> Value:
         matters = bool(tensors_in(given.all)) or any(isinstance(each, Count) for each in given.all)
         if not matters:
-            return OTHER
+            makes_one = isinstance(function.bound, ClassSource) and "from_" in function.name
+            return Instance(function.bound) if makes_one and isinstance(function.bound, ClassSource) else OTHER
         if len(self._stack) >= DEPTH or function.node in self._stack:
             return unread(name, given, place)
         return self.run(function, given, place)
@@ -319,22 +320,22 @@ class Reader:
         refused = self._refusal(function, given, place)
         if refused is not None:
             return refused
-        result = join_all(self.returns(function, given))
+        result = join_all(self.read(function, given).returned)
         if isinstance(function.node, ast.Lambda) or not any(map(_yields, ast.walk(function.node))):
             known = {loss for each in tensors_in(given.all) for loss in each.losses}
             return _called_from(result, place, known)
         return OTHER
 
-    def returns(self, function: Function, given: Arguments) -> list[Value]:
-        """Read a function as it is called; return what each of its returns returns."""
+    def read(self, function: Function, given: Arguments) -> Frame:
+        """Read a function as it is called; return its frame, with what each of its returns returns."""
         frame = self._frame(function, given)
         self._stack.append(function.node)
         try:
             if isinstance(function.node, ast.Lambda):
-                return [evaluate(self, frame, function.node.body)]
-            if execute(self, frame, function.node.body):
+                frame.returned.append(evaluate(self, frame, function.node.body))
+            elif execute(self, frame, function.node.body):
                 frame.returned.append(NONE)
-            return frame.returned
+            return frame
         finally:
             self._stack.pop()
 

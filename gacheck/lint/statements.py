@@ -28,8 +28,9 @@ def _statement(reader: Reader, frame: Frame, node: ast.stmt) -> bool:
     if isinstance(node, ast.Return):
         frame.returned.append(NONE if node.value is None else evaluate(reader, frame, node.value))
         return False
-    if isinstance(node, (ast.Raise, ast.Continue, ast.Break)):
-        return isinstance(node, (ast.Continue, ast.Break))
+    if isinstance(node, ast.Raise):
+        frame.raised.append(frame.place(node))
+        return False
     if isinstance(node, ast.If):
         return _if(reader, frame, node)
     if isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
