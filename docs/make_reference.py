@@ -211,8 +211,9 @@ def record_page() -> str:
     blocks = [
         MADE,
         f"# {RECORD_NAME}",
-        f"The raw facts of a run or of an attached training, schema version {parts.SCHEMA_VERSION}. `gacheck report` "
-        "reads them; `gacheck report --format json` gives what follows from them. Both have a JSON Schema: "
+        "The raw facts of a run, an attached training or a survey, "
+        f"schema version {parts.SCHEMA_VERSION}. `gacheck report` reads them; "
+        "`gacheck report --format json` gives what follows from them. Both have a JSON Schema: "
         "`gacheck schema record` and `gacheck schema analysis` print it. Keys may be added to either; none is renamed.",
         table(
             ("`kind`", "record", "what it holds"),

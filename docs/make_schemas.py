@@ -25,9 +25,9 @@ from pydantic.json_schema import GenerateJsonSchema
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from make_reference import attribute_docstrings, models_of, own_docstrings
 
-from gacheck.record.kinds import KINDS, AnyTrainingRecord
+from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION
-from gacheck.reporters import document
+from gacheck.reporters import document, survey_document
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1] / "gacheck" / "schemas"
 
@@ -63,8 +63,8 @@ class _RecordSchema(GenerateJsonSchema):
 
 
 def record_schema() -> Schema:
-    """Describe record.json of either kind."""
-    made = TypeAdapter(AnyTrainingRecord).json_schema(schema_generator=_RecordSchema)
+    """Describe record.json of any kind."""
+    made = TypeAdapter(AnyRecord).json_schema(schema_generator=_RecordSchema)
     parts = _plain(made["$defs"])
     for model in {each for record in KINDS.values() for each in models_of(record)}:
         _describe(parts[model.__name__], model)
@@ -74,7 +74,7 @@ def record_schema() -> Schema:
         # They have defaults in the program; a file says what it is.
         part["required"] = ["kind", "schema_version", *part["required"]]
     return {
-        **head("record", "record.json of gacheck", "The raw facts of a run or of an attached training."),
+        **head("record", "record.json of gacheck", "The raw facts of a run, an attached training or a survey."),
         "oneOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in KINDS.values()],
         "$defs": parts,
     }
@@ -103,10 +103,17 @@ def _describe(part: Schema, model: type[Any]) -> None:
 def analysis_schema() -> Schema:
     """Describe what `gacheck report --format json` prints."""
     parts: dict[str, Schema] = {}
-    root = _object(document.Document, parts)
-    root["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    description = f"{root.pop('description')} What was not measured, or is not finite, is null."
-    return {**head("analysis", "The analysis of gacheck", description), **root, "$defs": dict(sorted(parts.items()))}
+    kinds = (document.Document, survey_document.SurveyDocument)
+    for each in kinds:
+        _type(each, parts)
+        parts[each.__name__]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    description = "Of a training, or of a survey. What was not measured, or is not finite, is null."
+    one_of = [{"$ref": f"#/$defs/{each.__name__}"} for each in kinds]
+    return {
+        **head("analysis", "The analysis of gacheck", description),
+        "oneOf": one_of,
+        "$defs": dict(sorted(parts.items())),
+    }
 
 
 def _object(made: Any, parts: dict[str, Schema]) -> Schema:

@@ -38,6 +38,10 @@ COMMANDS = {
         "gacheck.commands.smoke:smoke",
         "Check two optimizer steps at k = 4, as the Trainer sets itself up; one line when fine, four when not.",
     ),
+    "survey": LazyCommand(
+        "gacheck.commands.survey:survey",
+        "Judge every class of the installed transformers by a tiny stand-in of it: which are affected?",
+    ),
     "selftest": LazyCommand(
         "gacheck.commands.selftest:selftest",
         "Plant one fault at a time in a right model and Trainer, and check that the verdict names it.",

@@ -1,8 +1,4 @@
-"""Environments with one release each of what is tested, cached outside the checkout.
-
-That of a transformers release is an overlay: what the tests' own environment has, torch above all, is found there and
-not installed again.
-"""
+"""Environments with one release each of what is tested, cached outside the checkout."""
 
 from __future__ import annotations
 
@@ -11,17 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from pathlib import Path
 
 from filelock import FileLock
 from packaging.requirements import Requirement
 
+from gacheck.releases.environments import python_of
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0"
-FAST_TEST_TOOLS = ("pytest>=8", "hypothesis>=6.100", "pillow")
-TEST_TOOLS = (*FAST_TEST_TOOLS, "peft>=0.13")
+TEST_TOOLS = ("pytest>=8", "hypothesis>=6.100", "pillow", "pytest-xdist>=3.5")
 # gacheck is in none of them: what watches a training may need no more than the training has. The torch is named
 # again, lest another package draw one with gigabytes of libraries; pyarrow 20 breaks the datasets of this release.
 INTEGRATIONS = {
@@ -42,14 +38,11 @@ def cache_folder() -> Path:
 
 
 def environment_for(release: str) -> Path:
-    """Return the folder of executables of an environment with this transformers release and this checkout in it.
+    """Return the folder of executables of an environment with this transformers release and this gacheck in it.
 
-    It is made as a user would: `pip install -e . "transformers==X"`. A stamp says for which pyproject.toml and
-    which checkout it was made.
+    It is the one that gacheck itself makes for its user: what the tests' own environment has is found there too.
     """
-    wanted = (CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()
-    install = ("--editable", str(CHECKOUT), f"transformers=={release}", *TEST_TOOLS)
-    return _environment(f"transformers-{release}", install, wanted, overlay=True)
+    return python_of(release, lambda text: None).parent
 
 
 def lowest() -> Path:
@@ -61,8 +54,8 @@ def lowest() -> Path:
     """
     wanted = (CHECKOUT / "pyproject.toml").read_bytes() + str(CHECKOUT).encode()
     anew = ("--upgrade", "--upgrade-strategy", "eager")
-    install = (*anew, "--editable", str(CHECKOUT), *lowest_versions(), *FAST_TEST_TOOLS, "pytest-xdist>=3.5")
-    return _environment("lowest", install, wanted, overlay=False)
+    install = (*anew, "--editable", str(CHECKOUT), *lowest_versions(), *TEST_TOOLS)
+    return _environment("lowest", install, wanted)
 
 
 def lowest_versions() -> tuple[str, ...]:
@@ -93,25 +86,21 @@ def integration(name: str) -> Path:
     """
     requirements, taken_out = INTEGRATIONS[name], TAKEN_OUT.get(name, ())
     wanted = "\n".join((*requirements, *taken_out)).encode()
-    return _environment(name, ("--upgrade", *requirements), wanted, overlay=False, taken_out=taken_out)
+    return _environment(name, ("--upgrade", *requirements), wanted, taken_out=taken_out)
 
 
-def _environment(
-    name: str, install: tuple[str, ...], wanted: bytes, *, overlay: bool, taken_out: tuple[str, ...] = ()
-) -> Path:
+def _environment(name: str, install: tuple[str, ...], wanted: bytes, taken_out: tuple[str, ...] = ()) -> Path:
     """Return the folder of executables; make the environment, or complete it, where its stamp is not that of `wanted`.
 
     Args:
         name: Of its folder.
         install: Arguments of `pip install`.
         wanted: Of what the stamp is the hash.
-        overlay: Whether what the tests' own environment has is there too, gacheck among it.
         taken_out: Patterns of what is removed after the installation.
     """
     folder = cache_folder() / name
     binaries, stamp = folder / "bin", folder / "gacheck-stamp"
-    base = sysconfig.get_path("purelib") if overlay else ""
-    digest = hashlib.sha256(wanted + base.encode()).hexdigest()
+    digest = hashlib.sha256(wanted).hexdigest()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{name}.lock"):  # tests that run beside each other ask for the same one
         if stamp.exists() and stamp.read_text() == digest:
@@ -119,13 +108,9 @@ def _environment(
         if not (binaries / "python").exists():
             _run(sys.executable, "-m", "venv", str(folder))
         pip = (str(binaries / "python"), "-m", "pip", "install", "--quiet")
-        packages = _packages(binaries)
-        if overlay:
-            # Searched after the environment's own packages: a release there goes before the one here.
-            (packages / "tests_environment.pth").write_text(f"{base}\n")
-        else:
-            _run(*pip, TORCH)
+        _run(*pip, TORCH)
         _run(*pip, *install)
+        packages = _packages(binaries)
         for path in [path for pattern in taken_out for path in packages.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         stamp.write_text(digest)

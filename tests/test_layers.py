@@ -55,7 +55,9 @@ ALLOWED: dict[str, Group] = {
     "gacheck.__main__": group({"gacheck.cli"}),
     "gacheck.cli": group({"gacheck.commands", "gacheck.errors", "gacheck.frames"}, "typer"),
     "gacheck.commands": group(
-        BELOW_CORE | TELLING | {"gacheck.attached", "gacheck.measure", "gacheck.reporters", "gacheck.words"},
+        BELOW_CORE
+        | TELLING
+        | {"gacheck.attached", "gacheck.measure", "gacheck.releases", "gacheck.reporters", "gacheck.words"},
         "typer rich pydantic",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
@@ -86,8 +88,9 @@ ALLOWED: dict[str, Group] = {
         late=frozenset({"gacheck.reporters.html.page", "gacheck.reporters.picture.drawing"}),
         no_calls=WRITING,
     ),
-    "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, TORCH),
+    "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
+    "gacheck.releases": group({"gacheck.core", "gacheck.errors", "gacheck.record"}, "filelock"),
     "gacheck.words": group({"gacheck.core", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.core": group({"gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.record": group(BELOW_RECORD, "pydantic"),

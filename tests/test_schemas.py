@@ -80,7 +80,7 @@ Edit = Callable[[Any], object]
 
 EDITS: dict[str, tuple[Any, Edit]] = {
     "kind": (OF_RECORD, lambda d: d.pop("kind")),
-    "no such kind": (OF_RECORD, lambda d: d.update(kind="survey")),
+    "no such kind": (OF_RECORD, lambda d: d.update(kind="census")),
     "another version": (OF_RECORD, lambda d: d.update(schema_version=1)),
     "model": (OF_RECORD, lambda d: d.pop("model")),
     "a part of it": (OF_RECORD, lambda d: d["model"].pop("class_name")),

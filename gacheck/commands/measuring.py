@@ -15,8 +15,8 @@ from gacheck.errors import GacheckError, PackageError, UsageError, one_line
 from gacheck.frames import place_of
 from gacheck.packages import is_here, missing_package
 from gacheck.record.environment import installed_version
+from gacheck.releases.index import OLDEST, WHY_NOT_OLDER
 
-OLDEST_TRANSFORMERS = (4, 46)
 # Installed where there is none: the release that gacheck is developed with.
 INSTALL = {"torch": "pip install torch==2.13.0", "transformers": 'pip install -U "transformers>=4.46"'}
 
@@ -33,10 +33,10 @@ def check_packages() -> None:
             raise _not_installed(name)
     version = installed_version("transformers")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
-    if version is not None and numbers < OLDEST_TRANSFORMERS:
+    if version is not None and numbers < OLDEST:
         raise UsageError(
             f"transformers {version}: gacheck needs 4.46 or newer.",
-            why="Older Trainers have no model_accepts_loss_kwargs; they always take the mean of means.",
+            why=WHY_NOT_OLDER,
             fix=INSTALL["transformers"],
         )
 

@@ -8,10 +8,18 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from gacheck.commands.output import write_err
 from gacheck.record.parts import PassRecord
@@ -35,7 +43,8 @@ class LiveProgress:
         is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.is_live = is_terminal and not quiet
         self._quiet = quiet
-        self._progress = Progress(
+        self._progress = _Below(
+            self.above,
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -60,6 +69,10 @@ class LiveProgress:
         if not self._progress.disable:
             self._progress.stop()
 
+    def above(self) -> RenderableType:
+        """Return what stands above the bar."""
+        return Group()
+
     def stage(self, text: str) -> None:
         """Say on the bar what is going on."""
         self._progress.update(self._task, description=text)
@@ -76,6 +89,18 @@ class LiveProgress:
         """Say in a line of its own what is done, where there is no bar."""
         if not (self.is_live or self._quiet):
             write_err(f"{ascii_only(text)}\n")
+
+
+class _Below(Progress):
+    """Bars below something that changes."""
+
+    def __init__(self, above: Callable[[], RenderableType], *columns: ProgressColumn, **options: Any) -> None:
+        self._above = above
+        super().__init__(*columns, **options)
+
+    def get_renderable(self) -> RenderableType:
+        """Return all that is drawn."""
+        return Group(self._above(), super().get_renderable())
 
 
 class RunProgress(LiveProgress):

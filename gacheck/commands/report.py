@@ -14,13 +14,16 @@ from gacheck.commands.output import exit_code, view_of, write_bytes, write_out
 from gacheck.commands.picture import matplotlib_needed
 from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
-from gacheck.reporters import reporters
-from gacheck.words.analysis import analyse
+from gacheck.record.kinds import AnyRecord
+from gacheck.reporters import all_reporters, reporters
+from gacheck.reporters.reporter import Reporter
+from gacheck.words.analysis import Analysis
+from gacheck.words.reading import read_record
 
 STDOUT = Path("-")
 
 
-Format = StrEnum("Format", {name.upper(): name for name in reporters()})  # type: ignore[misc]
+Format = StrEnum("Format", {each.name.upper(): each.name for each in all_reporters()})  # type: ignore[misc]
 """What a record can be rendered as."""
 _TERMINAL = Format("terminal")
 
@@ -51,11 +54,12 @@ def report(
     format = format or _format_of(output)
     _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
     record, to_stdout = load_record(path), output is None or output == STDOUT
+    reporter = _reporter(record, format)
     try:
-        analysis = analyse(record)
+        analysis = read_record(record)
         view = view_of(sys.stdout if to_stdout else None, saved=_saved(path), verbose=verbose)
         with matplotlib_needed(without="The other formats do without it.", later="the same command again"):
-            content = reporters()[format].render(analysis, view)
+            content = reporter.render(analysis, view)
     except (ArithmeticError, LookupError, ValueError) as error:
         raise RecordError(
             f"{path} makes no sense: {type(error).__name__}: {error}.",
@@ -66,12 +70,30 @@ def report(
         write_out(content)
     else:
         write_bytes(output, content)
+    if not isinstance(analysis, Analysis):
+        raise typer.Exit
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))
+
+
+def _reporter(record: AnyRecord, format: Format) -> Reporter:
+    """Return what shows a kind of record in a format.
+
+    Raises:
+        ConfigError: Nothing does.
+    """
+    known = reporters(record.kind)
+    if format not in known:
+        raise ConfigError(
+            f"There is no {format} of a {record.kind}.",
+            why="Not every kind of record can be shown in every format.",
+            fix=f"choose one of  --format {'|'.join(known)}",
+        )
+    return known[format]
 
 
 def _format_of(output: Path | None) -> Format:
     """Return the format that a file's ending names; text for a terminal where it names none."""
-    suffixes = {reporter.suffix: Format(name) for name, reporter in reporters().items()}
+    suffixes = {reporter.suffix: Format(reporter.name) for reporter in all_reporters()}
     return suffixes.get(output.suffix.lower(), _TERMINAL) if output is not None else _TERMINAL
 
 
@@ -129,7 +151,8 @@ def _check_options(
         raise ConfigError(
             "--strict needs --exit-code.", why="The exit code is 0 without it.", fix="add --exit-code, or drop --strict"
         )
-    if output is None and reporters()[format].binary and sys.stdout is not None and sys.stdout.isatty():
+    binary = any(each.binary for each in all_reporters() if each.name == format)
+    if output is None and binary and sys.stdout is not None and sys.stdout.isatty():
         raise ConfigError(
             f"A {format.upper()} is no text: it is not printed to a terminal.",
             why="It would garble the terminal.",

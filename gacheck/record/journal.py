@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from gacheck.errors import ConfigError, RecordError, ResourceError
-from gacheck.record.attach import AttachRecord
 from gacheck.record.earlier import from_version_1
-from gacheck.record.kinds import KINDS, AnyTrainingRecord
+from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION, Record
 from gacheck.record.run import RunRecord
+from gacheck.record.survey import SurveyRecord
 
 RECORD_NAME = "record.json"
 
@@ -51,7 +51,7 @@ def save_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def load_record(path: Path) -> AnyTrainingRecord:
+def load_record(path: Path) -> AnyRecord:
     """Read a record of any kind from its file or its folder.
 
     Raises:
@@ -79,7 +79,7 @@ def load_record(path: Path) -> AnyTrainingRecord:
         raise RecordError(
             f"{path} is damaged: {error} is missing or no fact.", why="An earlier gacheck wrote it.", fix=_AGAIN
         ) from None
-    assert isinstance(record, RunRecord | AttachRecord)
+    assert isinstance(record, AnyRecord)
     return record
 
 
@@ -93,12 +93,31 @@ def load_run(folder: Path) -> RunRecord:
     record = load_record(folder)
     if isinstance(record, RunRecord):
         return record
-    raise ConfigError(
-        f"{folder} holds the record of an attached training, not of a run.",
-        why="Only a run can be resumed.",
+    raise _of_another_kind(folder, record, "run")
+
+
+def load_survey(folder: Path) -> SurveyRecord:
+    """Read the record of a survey, to go on with it.
+
+    Raises:
+        RecordError: It cannot be read.
+        ConfigError: It is of another kind.
+    """
+    record = load_record(folder)
+    if isinstance(record, SurveyRecord):
+        return record
+    raise _of_another_kind(folder, record, "survey")
+
+
+def _of_another_kind(folder: Path, record: AnyRecord, wanted: str) -> ConfigError:
+    return ConfigError(
+        f"{folder} holds the record of {_NAMES[record.kind]}, not of {_NAMES[wanted]}.",
+        why=f"gacheck {wanted} can only go on with its own.",
         fix="choose another --out",
     )
 
+
+_NAMES = {"run": "a run", "attach": "an attached training", "survey": "a survey"}
 
 _AGAIN = "name another run, or measure again with  gacheck run"
 

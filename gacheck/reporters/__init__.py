@@ -13,9 +13,13 @@ from gacheck.reporters.reporter import Reporter
 
 
 @cache
-def reporters() -> dict[str, Reporter]:
-    """Return all reporters by name. None loads more than it needs to say what it is."""
+def all_reporters() -> tuple[Reporter, ...]:
+    """Return every reporter, the ones for reading first. None loads more than it needs to say what it is."""
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
     found = [each for module in modules for each in getattr(module, "REPORTERS", ())]
-    # The one for reading comes first.
-    return {each.name: each for each in sorted(found, key=lambda each: (each.name != "terminal", each.name))}
+    return tuple(sorted(found, key=lambda each: (each.name != "terminal", each.name)))
+
+
+def reporters(kind: str = "run") -> dict[str, Reporter]:
+    """Return the reporters that show a kind of record, by name."""
+    return {each.name: each for each in all_reporters() if kind in each.kinds}

@@ -64,7 +64,7 @@ def _truth(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _guard(text: str) -> str:
+def guard(text: str) -> str:
     """Make text from outside harmless: one line, and no formula."""
     text = clean(text)
     return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) else text
@@ -83,9 +83,9 @@ def _rows(analysis: Analysis) -> Iterator[dict[str, Cell]]:
 def _run_cells(analysis: Analysis) -> dict[str, Cell]:
     record = analysis.record
     return {
-        "model": _guard(record.model.name),
-        "class": _guard(record.model.class_name),
-        "transformers": _guard(record.environment.packages.get("transformers", "")),
+        "model": guard(record.model.name),
+        "class": guard(record.model.class_name),
+        "transformers": guard(record.environment.packages.get("transformers", "")),
         "verdict": analysis.verdict.code,
         "run_complete": _truth(record.complete),
     }
@@ -93,11 +93,11 @@ def _run_cells(analysis: Analysis) -> dict[str, Cell]:
 
 def _pass_cells(figures: PassFigures) -> dict[str, Cell]:
     return {
-        "pass": _guard(figures.id),
+        "pass": guard(figures.id),
         "accumulation_steps": figures.accumulation_steps,
         "loss_kwargs": str(figures.loss_kwargs),
         "status": figures.status,
-        "error": _guard(figures.error or ""),
+        "error": guard(figures.error or ""),
         "nonfinite": _truth(figures.nonfinite) if figures.ran else None,
         "rule": rule_name(figures.forward),
         "backward_rule": rule_name(figures.backward),

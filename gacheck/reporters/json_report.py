@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from gacheck.core.figures import PassFigures, StepFigures
 from gacheck.core.finding import PassFinding
+from gacheck.core.verdict import FlagFacts
 from gacheck.record.parts import SCHEMA_VERSION
 from gacheck.reporters.document import (
     Attached,
@@ -15,6 +16,7 @@ from gacheck.reporters.document import (
     Environment,
     Evaluation,
     Gradient,
+    LossKwargs,
     Match,
     OnOff,
     Outcome,
@@ -31,7 +33,7 @@ from gacheck.words.analysis import Analysis
 
 def render_json(analysis: Analysis) -> str:
     """Render the contract's document; numbers that are not finite become null."""
-    record, flag = analysis.record, analysis.flag
+    record = analysis.record
     document: Document = {
         "kind": record.kind,
         "schema_version": SCHEMA_VERSION,
@@ -46,12 +48,7 @@ def render_json(analysis: Analysis) -> str:
             "random_weights": record.model.random_weights,
         },
         "environment": _environment(analysis),
-        "loss_kwargs": {
-            "declared": flag.declared,
-            "inferred": flag.inferred,
-            "auto": None if flag.auto is None else flag.auto.is_on,
-            "used_num_items_in_batch": flag.used_num_items_in_batch,
-        },
+        "loss_kwargs": loss_kwargs(analysis.flag),
         "tolerance": {"loss": analysis.tolerance.loss, "gradient": analysis.tolerance.gradient},
         "passes": [_pass(p) for p in analysis.passes],
         "tail_passes": [_tail(p) for p in analysis.tails],
@@ -68,7 +65,17 @@ def render_json(analysis: Analysis) -> str:
         "attached": _attached(analysis),
         "verdict": _verdict(analysis),
     }
-    return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite(document), indent=1, allow_nan=False) + "\n"
+
+
+def loss_kwargs(flag: FlagFacts) -> LossKwargs:
+    """Return what is known of the flag."""
+    return {
+        "declared": flag.declared,
+        "inferred": flag.inferred,
+        "auto": None if flag.auto is None else flag.auto.is_on,
+        "used_num_items_in_batch": flag.used_num_items_in_batch,
+    }
 
 
 def _environment(analysis: Analysis) -> Environment:
@@ -226,14 +233,14 @@ def _word(flag: Flag) -> OnOff:
     return "on" if flag.is_on else "off"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace what JSON has no number for, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gacheck.words.analysis import Analysis
+from typing import Any
 
 MAX_WIDTH = 80
 MIN_WIDTH = 40
@@ -40,7 +37,8 @@ class View:
 PAGE = View()
 """As wide as a text gets, without colour."""
 
-Render = Callable[["Analysis", View], bytes]
+# Of the analysis of a record of its kinds.
+Render = Callable[[Any, View], bytes]
 
 
 @dataclass(frozen=True)
@@ -64,3 +62,5 @@ class Reporter:
 
 TRAININGS = frozenset({"run", "attach"})
 """The kinds of record that hold passes."""
+
+SURVEYS = frozenset({"survey"})

@@ -132,7 +132,7 @@ UNREADABLE = {
     "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "damaged"),
     "a list": (b"[1, 2]", "no record of gacheck"),
     "foreign": (b'{"kind": "trace", "schema_version": 1}', "no record of gacheck"),
-    "a survey": (edited(lambda c: c.update(kind="survey")), "no record of gacheck"),
+    "another kind": (edited(lambda c: c.update(kind="census")), "no record of gacheck"),
     "no kind": (edited(lambda c: c.pop("kind")), "no record of gacheck"),
     "newer": (edited(lambda c: c.update(schema_version=3)), "schema version 3; this gacheck reads 1 to 2"),
     "version 0": (edited(lambda c: c.update(schema_version=0)), "schema version 0"),

@@ -10,11 +10,12 @@ import sys
 import pytest
 
 from gacheck import reporters as package
-from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.reporters import reporters
+from gacheck.record.kinds import AnyRecord
+from gacheck.reporters import all_reporters, reporters
 from gacheck.reporters.reporter import PAGE, Reporter
-from gacheck.words.analysis import analyse
+from gacheck.words.reading import read_record
 from tests.reporters.cases import RECORDS
+from tests.reporters.survey_cases import SURVEYS
 
 BEGINNINGS = {
     "png": b"\x89PNG\r\n\x1a\n",
@@ -30,23 +31,26 @@ def test_every_module_with_reporters_is_found() -> None:
     modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     entries = [each for name in modules for each in getattr(importlib.import_module(name), "REPORTERS", ())]
 
-    assert sorted(each.name for each in entries) == sorted(reporters())
+    assert {id(each) for each in entries} == {id(each) for each in all_reporters()}
     assert {"terminal", "json", "markdown", "csv", "png", "svg", "html"} <= reporters().keys()
-    assert next(iter(reporters())) == "terminal"
-    assert len({each.suffix for each in entries}) == len(entries)
+    assert {"terminal", "json", "csv"} <= reporters("survey").keys()
+    assert next(iter(reporters())) == next(iter(reporters("survey"))) == "terminal"
+    # One name has one suffix, and one kind of record has one reporter of a name.
+    assert len({each.suffix for each in entries}) == len({each.name for each in entries})
+    assert len({(each.name, kind) for each in entries for kind in each.kinds}) == sum(len(e.kinds) for e in entries)
 
 
-def shows(reporter: Reporter, record: AnyTrainingRecord) -> bool:
-    content = reporter.render(analyse(record), PAGE)
+def shows(reporter: Reporter, record: AnyRecord) -> bool:
+    content = reporter.render(read_record(record), PAGE)
     whole = content.startswith(BEGINNINGS.get(reporter.name, b"")) and (reporter.binary or content.endswith(b"\n"))
     # A picture takes a quarter of a second: one of each is drawn twice, in modules of their own.
-    return whole and (reporter.name in ("png", "svg", "html") or reporter.render(analyse(record), PAGE) == content)
+    return whole and (reporter.name in ("png", "svg", "html") or reporter.render(read_record(record), PAGE) == content)
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("reporter", reporters().values(), ids=lambda each: each.name)
+@pytest.mark.parametrize("reporter", all_reporters(), ids=lambda each: f"{each.name} of {min(each.kinds)}")
 def test_every_record_is_shown_the_same_every_time(reporter: Reporter) -> None:
-    records = RECORDS
+    records: dict[str, AnyRecord] = SURVEYS if "survey" in reporter.kinds else RECORDS
     if reporter.name == "png":
         # What is drawn is drawn by the same hand as for the SVG.
         records = {name: RECORDS[name] for name in ("scaled", "nothing", "hostile", "attached")}

@@ -1,0 +1,1 @@
+"""A survey: which classes there are, and each judged in a process of its own."""

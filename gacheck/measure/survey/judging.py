@@ -1,0 +1,71 @@
+"""One item of a survey, trained for two steps in the process of a worker. What it imports is loaded once for all."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from gacheck.config import RunConfig
+from gacheck.errors import GacheckError, one_line
+from gacheck.frames import place_of
+from gacheck.measure.experiment import begin_record, run_passes
+from gacheck.measure.session import Session, quiet_libraries
+from gacheck.record.command import SMOKE
+from gacheck.record.run import RunRecord
+from gacheck.record.survey import SurveyItem, SurveyRow
+from gacheck.rules.task import CAUSAL_LM
+
+try:
+    import resource
+except ImportError:  # Windows has no limits of this kind
+    resource = None  # type: ignore[assignment]
+
+
+def prepare(memory_limit: int) -> None:
+    """Prepare a worker's process: one thread, since there are many workers, and an end to its memory.
+
+    Args:
+        memory_limit: Bytes that it may have beyond what the libraries take; a system that cannot limit it does not.
+    """
+    torch.set_num_threads(1)
+    quiet_libraries()
+    taken = _taken_bytes()
+    if resource is not None and taken is not None:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (taken + memory_limit, resource.RLIM_INFINITY))
+
+
+def _taken_bytes() -> int | None:
+    """Return the bytes of memory for data that this process has; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
+
+
+def judge(item: SurveyItem) -> SurveyRow:
+    """Train the stand-in of an item for two steps at k = 4, with the flag on and off."""
+    started = time.perf_counter()
+    training, reason = None, None
+    try:
+        training = _train(item)
+    except GacheckError as error:
+        reason = one_line(f"{error.what} {error.why}")
+    except MemoryError:
+        reason = "It needs more memory than the limit."
+    except Exception as error:  # a row must not end the survey
+        reason = f"{type(error).__name__}: {one_line(error)}{place_of(error)}."
+    return SurveyRow(item=item, seconds=round(time.perf_counter() - started, 3), training=training, reason=reason)
+
+
+def _train(item: SurveyItem) -> RunRecord:
+    task = None if item.task == CAUSAL_LM.name else item.task
+    config = RunConfig(model=f"tiny:{item.name}", task=task, **SMOKE).experiment()
+    session = Session(config)
+    record = begin_record(config, session)
+    oracle = record.oracle
+    return run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)

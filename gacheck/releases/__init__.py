@@ -1,0 +1,1 @@
+"""Other releases of transformers: which there are, and an environment with each."""

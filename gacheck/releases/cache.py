@@ -1,0 +1,69 @@
+"""Where the environments of other releases are kept, and which are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gacheck.core.history import numbers_of
+from gacheck.releases.shared import stamp
+
+STAMP = "gacheck-stamp.json"
+PREFIX = "transformers-"
+
+
+@dataclass(frozen=True)
+class Cached:
+    """An environment that is complete.
+
+    Attributes:
+        release: Of transformers.
+        folder: Where it lies.
+        made: When, in seconds since 1970.
+    """
+
+    release: str
+    folder: Path
+    made: float
+
+    def num_bytes(self) -> int:
+        """Return how large its files are together; a link counts nothing."""
+        return _size_of(self.folder.rglob("*"))
+
+
+def cache_folder() -> Path:
+    """Return the folder of all of them."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "gacheck" / "releases"
+
+
+def folder_of(release: str) -> Path:
+    """Return where the environment of a release is, or would be."""
+    return cache_folder() / f"{PREFIX}{release}"
+
+
+def cached() -> list[Cached]:
+    """Return the environments that are complete, oldest release first."""
+    stamps = cache_folder().glob(f"{PREFIX}*/{STAMP}")
+    found = [Cached(each.parent.name.removeprefix(PREFIX), each.parent, each.stat().st_mtime) for each in stamps]
+    return sorted(found, key=lambda each: numbers_of(each.release))
+
+
+def is_current(folder: Path) -> bool:
+    """Whether an environment is complete, and made for what is installed here now."""
+    try:
+        return (folder / STAMP).read_text(encoding="utf-8") == stamp()
+    except FileNotFoundError:
+        return False
+
+
+def usable() -> str:
+    """Say which releases can be used without a network."""
+    here = [each.release for each in cached() if is_current(each.folder)]
+    return f"without network there are  {', '.join(here)}" if here else "none is here already"
+
+
+def _size_of(files: Iterable[Path]) -> int:
+    return sum(each.stat().st_size for each in files if each.is_file() and not each.is_symlink())
