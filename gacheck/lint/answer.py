@@ -1,14 +1,15 @@
-"""What was read of one class: whether the count reaches its loss, and what the Trainer takes it for."""
+"""Reads one class: whether the count reaches its loss, and what the Trainer takes it for."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from gacheck.lint.calls import Arguments, is_label
 from gacheck.lint.classes import ClassSource, Method, parameters
+from gacheck.lint.finding import Effect, Finding
 from gacheck.lint.objects import Function, Instance
 from gacheck.lint.reader import Reader
 from gacheck.lint.sources import PACKAGE
@@ -33,58 +34,14 @@ from gacheck.lint.values import (
 )
 from gacheck.rules.facts import CodeLocation
 
-Answer = Literal["reaches", "dropped", "unknown"]
-Effect = Literal["fine", "affected", "mean_of_means", "unknown"]
-
 LABELS = "labels"
 """What the Trainer counts; labels of other names it does not."""
 
 # Of the losses that a problem's type chooses between, the one whose mean the count is for.
 _COUNTED = "crossentropy"
 
-
-@dataclass(frozen=True)
-class Finding:
-    """What was read of a class.
-
-    Attributes:
-        class_name: Its name.
-        model_type: The folder of transformers in which it stands; None for the user's own.
-        file: In which it stands.
-        answer: Whether the count gets into the loss.
-        trail: The lines from forward's to the one that uses the count, or that computes the loss without it.
-        why: What is open, or how the count is lost.
-        apart: Lines of other losses that are computed without the count, for other kinds of labels.
-        declared: What `accepts_loss_kwargs` says; None where the class says nothing, or nothing that can be read.
-        takes_kwargs: Whether forward takes `**kwargs`.
-        flag: What the Trainer sets by default; None where that cannot be read.
-    """
-
-    class_name: str
-    model_type: str | None
-    file: str
-    answer: Answer
-    trail: tuple[CodeLocation, ...] = ()
-    why: str = ""
-    apart: tuple[CodeLocation, ...] = ()
-    declared: bool | None = None
-    takes_kwargs: bool = False
-    flag: bool | None = None
-
-    @property
-    def effect(self) -> Effect:
-        """What a user gets who changes nothing."""
-        if self.flag is None:
-            return "unknown"
-        if not self.flag:
-            return "mean_of_means"
-        effects: dict[Answer, Effect] = {"reaches": "fine", "dropped": "affected", "unknown": "unknown"}
-        return effects[self.answer]
-
-    @property
-    def place(self) -> CodeLocation | None:
-        """The first line of the model's own that has to do with it."""
-        return self.trail[0] if self.trail else None
+# Labels that are no tensor: the Trainer gives up counting them.
+_LISTS = re.compile(r"\b(list|tuple|dict)\b", re.IGNORECASE)
 
 
 def takes_labels(made: ClassSource) -> bool:
@@ -101,13 +58,16 @@ def read_class(reader: Reader, made: ClassSource, trainer: TrainerSource) -> Fin
     """Read a class."""
     reader.begin()
     name = made.source.name
-    inside = name.startswith(f"{PACKAGE}.models.")
-    finding = Finding(made.name, name.split(".")[2] if inside else None, str(made.source.path), "unknown")
+    model_type = name.split(".")[2] if name.startswith(f"{PACKAGE}.models.") else None
+    finding = Finding(made.name, model_type, str(made.source.path))
     found = made.member("forward")
     if found is None or not isinstance(found[1], Method):
         bases = ", ".join(made.foreign)
         return replace(finding, why=f"its forward is not in what was read{f' ({bases})' if bases else ''}")
     home, forward = found
+    wrapper = _wrapped_by(reader, home, forward)
+    if wrapper is not None:
+        return replace(finding, why=f"{wrapper} wraps its forward, and is not read")
     declared, is_read = _declared(reader, made)
     kwarg = forward.args.kwarg
     named = [*_names(forward), *([kwarg.arg] if kwarg is not None else [])]
@@ -116,11 +76,32 @@ def read_class(reader: Reader, made: ClassSource, trainer: TrainerSource) -> Fin
         declared=declared,
         takes_kwargs=kwarg is not None,
         flag=trainer.flag(declared, named, takes_kwargs=kwarg is not None) if is_read else None,
+        counted=_is_counted(forward),
     )
-    wrapper = _wrapped_by(reader, home, forward)
-    if wrapper is not None:
-        return replace(finding, why=f"{wrapper} wraps its forward, and is not read", flag=None)
-    return _answered(reader, made, Function(forward, home.source, home, Instance(made)), finding)
+    finding = _answered(reader, made, Function(forward, home.source, home, Instance(made)), finding)
+    return replace(finding, effect=_effect(finding, trainer))
+
+
+def _is_counted(forward: Method) -> bool:
+    """Whether the Trainer counts the labels: a tensor that is called so."""
+    named = {each.arg: each.annotation for each in parameters(forward)}
+    if LABELS not in named:
+        # What forward hands on as it came may have them.
+        return not any(map(is_label, named)) and forward.args.kwarg is not None
+    annotation = named[LABELS]
+    return annotation is None or not _LISTS.search(ast.unparse(annotation))
+
+
+def _effect(finding: Finding, trainer: TrainerSource) -> Effect:
+    """Say what a user gets who changes nothing."""
+    if finding.flag is None or not finding.has_loss:
+        return "unknown"
+    if not finding.flag:
+        return "mean_of_means"
+    if not finding.counted:
+        return "mean_of_means" if trainer.divides_uncounted else "affected"
+    effects: dict[str, Effect] = {"reaches": "fine", "dropped": "affected"}
+    return effects.get(finding.answer, "unknown")
 
 
 def _declared(reader: Reader, made: ClassSource) -> tuple[bool | None, bool]:
@@ -165,18 +146,24 @@ def _answered(reader: Reader, made: ClassSource, forward: Function, finding: Fin
     frame = reader.read(forward, Arguments((), Bag(given, open=True)))
     losses = [loss for value in frame.returned for loss in _losses(value)]
     if frame.raised and not frame.returned:
-        return replace(finding, trail=frame.raised[0], why="its forward raises an error where it is given labels")
+        why = "its forward raises an error where it is given labels"
+        return replace(finding, has_loss=False, trail=frame.raised[0], why=why)
     here = (CodeLocation(str(forward.source.path), forward.node.lineno, forward.name),)
     if not takes_count:
         return replace(finding, answer="dropped", trail=_line(losses, here), why=f"its forward takes no {COUNT}")
-    if labels and LABELS not in labels:
-        why = f"the Trainer counts what is called {LABELS}, and its forward takes {', '.join(labels)}"
+    if not finding.counted:
+        what = "a tensor" if LABELS in labels else f"what is called {LABELS}"
+        why = f"the Trainer counts {what}, and its forward takes {', '.join(sure)}"
         return replace(finding, answer="dropped", trail=_line(losses, here), why=why)
     return _judged(losses, finding)
 
 
-def _line(losses: Iterable[Loss], default: tuple[CodeLocation, ...]) -> tuple[CodeLocation, ...]:
-    return next((each.trail for each in losses), default)
+def _line(losses: list[Loss], default: tuple[CodeLocation, ...]) -> tuple[CodeLocation, ...]:
+    return next((each.trail for each in [*filter(_is_counted_loss, losses), *losses]), default)
+
+
+def _is_counted_loss(loss: Loss) -> bool:
+    return _COUNTED in loss.kind.lower().replace("_", "")
 
 
 def _losses(value: Value) -> list[Loss]:
@@ -201,15 +188,15 @@ def _in_order(losses: Iterable[Loss]) -> list[Loss]:
 def _judged(losses: list[Loss], finding: Finding) -> Finding:
     """Say what follows from the losses that a forward may return."""
     if not losses:
-        return replace(finding, why="no loss was found in what its forward returns")
-    counted = [each for each in losses if _COUNTED in each.kind.lower().replace("_", "")]
+        return replace(finding, has_loss=False, why="no loss was found in what its forward returns")
+    counted = list(filter(_is_counted_loss, losses))
     asked = losses if len({each.use for each in losses}) == 1 else counted or losses
     uses = {each.use for each in asked}
     if uses == {Use.YES}:
         apart = tuple(each.trail[-1] for each in losses if each.use is not Use.YES and each.trail)
-        return replace(finding, answer="reaches", trail=asked[0].trail, apart=apart)
+        return replace(finding, answer="reaches", trail=(counted or asked)[0].trail, apart=apart)
     if uses == {Use.NO}:
-        return replace(finding, answer="dropped", trail=asked[0].trail)
+        return replace(finding, answer="dropped", trail=(counted or asked)[0].trail)
     is_open = next((each for each in asked if each.use is Use.OPEN), None)
     if is_open is not None:
         return replace(finding, trail=is_open.trail, why=is_open.why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -53,7 +53,7 @@ class ClassSource(Value):
         for method in self.members.values():
             if not isinstance(method, Method):
                 continue
-            for node in ast.walk(method):
+            for node in statements_in(method.body):
                 for target, value in _assignments(node):
                     if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
                         if target.value.id == "self":
@@ -91,6 +91,16 @@ def _is_known(name: str) -> bool:
     return name.split(".")[0] in ("torch", "builtins", "abc", "typing", "enum", "dataclasses", "collections")
 
 
+def statements_in(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements and those within them; what is in their expressions is not looked at, which is most of it."""
+    for node in body:
+        yield node
+        for name in ("body", "orelse", "finalbody"):
+            yield from statements_in(getattr(node, name, ()))
+        for handler in getattr(node, "handlers", ()):
+            yield from statements_in(handler.body)
+
+
 def _assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     if isinstance(node, ast.Assign):
         yield from ((target, node.value) for target in node.targets)
@@ -126,6 +136,12 @@ class Classes:
             for base in node.bases:
                 self._add_base(made, base)
         return self._made[id(node)]
+
+    def close(self) -> None:
+        """Let go of them: their orders hold themselves."""
+        for each in self._made.values():
+            each.__dict__.clear()
+        self._made.clear()
 
     def _add_base(self, made: ClassSource, base: ast.expr) -> None:
         # Generic[T] is Generic here.

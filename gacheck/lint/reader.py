@@ -17,7 +17,7 @@ from gacheck.lint.calls import (
     compute_loss,
     unread,
 )
-from gacheck.lint.classes import Classes, ClassSource, Method, defaults
+from gacheck.lint.classes import Classes, ClassSource, Method, defaults, statements_in
 from gacheck.lint.expressions import evaluate
 from gacheck.lint.objects import Frame, Function, Instance, ModuleObject, Super
 from gacheck.lint.sources import PACKAGE, Binding, Imported, Library, Source
@@ -68,11 +68,19 @@ class Reader:
         self._resolved: dict[tuple[str, str], Value] = {}
         self._attributes: dict[tuple[int, str], Value] = {}
         self._remembered: dict[tuple[int, str], Value] = {}
+        self._generators: dict[ast.AST, bool] = {}
         self._stack: list[ast.AST] = []
 
     def begin(self) -> None:
         """Forget what one class's forward has set on its object."""
         self._remembered.clear()
+
+    def close(self) -> None:
+        """Let go of all that was read. It refers to itself, so that Python would have to look for it everywhere."""
+        self.classes.close()
+        self.library.close()
+        for known in (self._resolved, self._attributes, self._remembered, self._generators):
+            known.clear()
 
     def evaluate_top(self, source: Source, node: ast.expr) -> Value:
         """Return what an expression at the top of a module is."""
@@ -191,7 +199,7 @@ class Reader:
         frame = Frame(home.source, method.name, home, owner, {"self": owner})
         local = [
             each.value
-            for each in ast.walk(method)
+            for each in (statements_in(method.body) if isinstance(node, ast.Name) else ())
             if isinstance(node, ast.Name) and isinstance(each, ast.Assign) and _is_named(each.targets, node.id)
         ]
         return join_all(evaluate(self, frame, each) for each in local or [node])
@@ -321,7 +329,7 @@ class Reader:
         if refused is not None:
             return refused
         result = join_all(self.read(function, given).returned)
-        if isinstance(function.node, ast.Lambda) or not any(map(_yields, ast.walk(function.node))):
+        if not self._is_generator(function):
             known = {loss for each in tensors_in(given.all) for loss in each.losses}
             return _called_from(result, place, known)
         return OTHER
@@ -338,6 +346,13 @@ class Reader:
             return frame
         finally:
             self._stack.pop()
+
+    def _is_generator(self, function: Function) -> bool:
+        node = function.node
+        if node not in self._generators:
+            inside = () if isinstance(node, ast.Lambda) else ast.walk(node)
+            self._generators[node] = any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in inside)
+        return self._generators[node]
 
     def _refusal(self, function: Function, given: Arguments, place: Place) -> Value | None:
         """Return what is known where a function does not take the count that it is called with."""
@@ -403,10 +418,6 @@ def _fields(made: ClassSource) -> list[str]:
     """Return the fields that a dataclass declares."""
     nodes = (each for each in made.node.body if isinstance(each, ast.AnnAssign))
     return [each.target.id for each in nodes if isinstance(each.target, ast.Name)]
-
-
-def _yields(node: ast.AST) -> bool:
-    return isinstance(node, (ast.Yield, ast.YieldFrom))
 
 
 def _called_from(value: Value, place: Place, known: set[Loss]) -> Value:

@@ -130,6 +130,10 @@ class Library:
                 self._sources[name] = None
         return self._sources[name]
 
+    def close(self) -> None:
+        """Let go of every module."""
+        self._sources.clear()
+
     def _path(self, name: str) -> Path | None:
         package, *parts = name.split(".")
         if package == PACKAGE and self.root is not None:
