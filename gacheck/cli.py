@@ -52,6 +52,10 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "lint": LazyCommand(
+        "gacheck.commands.lint:lint",
+        "Read whether num_items_in_batch reaches the loss, with file and line; runs nothing, and needs no torch.",
+    ),
     "explain": LazyCommand(
         "gacheck.commands.explain:explain",
         "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",

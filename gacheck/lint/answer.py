@@ -20,7 +20,6 @@ from gacheck.lint.values import (
     Bag,
     Const,
     Count,
-    Foreign,
     Items,
     Labels,
     Loss,
@@ -45,9 +44,12 @@ _LISTS = re.compile(r"\b(list|tuple|dict)\b", re.IGNORECASE)
 
 
 def takes_labels(made: ClassSource) -> bool:
-    """Whether a class's forward, its own or one that it inherits, takes labels."""
-    found = made.member("forward")
-    return found is not None and isinstance(found[1], Method) and any(map(is_label, _names(found[1])))
+    """Whether a class's forward, its own or an inherited one, takes labels: by name, or for one that it overrides."""
+    forwards = [each for base in made.order if isinstance(each := base.members.get("forward"), Method)]
+    if not forwards:
+        return False
+    named = [any(map(is_label, _names(each))) for each in forwards]
+    return named[0] or (forwards[0].args.kwarg is not None and not _names(forwards[0]) and any(named))
 
 
 def _names(node: Method) -> list[str]:
@@ -60,12 +62,12 @@ def read_class(reader: Reader, made: ClassSource, trainer: TrainerSource) -> Fin
     name = made.source.name
     model_type = name.split(".")[2] if name.startswith(f"{PACKAGE}.models.") else None
     finding = Finding(made.name, model_type, str(made.source.path))
-    found = made.member("forward")
-    if found is None or not isinstance(found[1], Method):
+    found = made.method("forward")
+    if found is None:
         bases = ", ".join(made.foreign)
         return replace(finding, why=f"its forward is not in what was read{f' ({bases})' if bases else ''}")
     home, forward = found
-    wrapper = _wrapped_by(reader, home, forward)
+    wrapper = reader.wrapper_of(forward, home.source)
     if wrapper is not None:
         return replace(finding, why=f"{wrapper} wraps its forward, and is not read")
     declared, is_read = _declared(reader, made)
@@ -113,20 +115,6 @@ def _declared(reader: Reader, made: ClassSource) -> tuple[bool | None, bool]:
     value = reader.attribute(instance, "accepts_loss_kwargs")
     known = isinstance(value, Const) and isinstance(value.value, (bool, type(None)))
     return (bool(value.value), True) if isinstance(value, Const) and known else (None, False)
-
-
-# Of other packages, those whose decorators hand arguments on as they are.
-_HARMLESS = frozenset({"torch", "functools", "typing", "typing_extensions", PACKAGE})
-
-
-def _wrapped_by(reader: Reader, home: ClassSource, forward: Method) -> str | None:
-    """Return the decorator around a forward of which is not known what it hands on."""
-    for each in forward.decorator_list:
-        value = reader.evaluate_top(home.source, each.func if isinstance(each, ast.Call) else each)
-        origin = value.name if isinstance(value, Foreign) else getattr(getattr(value, "source", None), "name", "")
-        if origin.split(".")[0] not in _HARMLESS:
-            return ast.unparse(each)
-    return None
 
 
 def _answered(reader: Reader, made: ClassSource, forward: Function, finding: Finding) -> Finding:

@@ -18,7 +18,6 @@ from gacheck.lint.values import (
     Const,
     Count,
     Criterion,
-    Foreign,
     Items,
     Labels,
     Loss,

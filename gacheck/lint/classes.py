@@ -55,9 +55,8 @@ class ClassSource(Value):
                 continue
             for node in statements_in(method.body):
                 for target, value in _assignments(node):
-                    if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-                        if target.value.id == "self":
-                            found.setdefault(target.attr, []).append((method, value))
+                    if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                        found.setdefault(target.attr, []).append((method, value))
         return found
 
     @cached_property
@@ -69,6 +68,11 @@ class ClassSource(Value):
         """Return a member and the class that has it; only of classes behind one, where that is given."""
         order = self.order if after is None else self.order[self.order.index(after) + 1 :]
         return next(((each, each.members[name]) for each in order if name in each.members), None)
+
+    def method(self, name: str) -> tuple[ClassSource, Method] | None:
+        """Return a method, with the class that has it; None where nothing is called so, or something else is."""
+        found = self.member(name)
+        return (found[0], found[1]) if found is not None and isinstance(found[1], Method) else None
 
     def set_on_self(self, name: str) -> Iterator[tuple[ClassSource, Method, ast.expr]]:
         """Yield what is assigned to an attribute of `self`: by the first class that does."""
@@ -164,7 +168,6 @@ def defaults(node: Method | ast.Lambda) -> dict[str, ast.expr]:
     arguments = node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     last: Sequence[ast.arg] = positional[len(positional) - len(arguments.defaults) :]
-    named = {each.arg: value for each, value in zip(last, arguments.defaults)}
-    return named | {
-        each.arg: value for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults) if value is not None
-    }
+    pairs = [*zip(last, arguments.defaults, strict=True)]
+    pairs += [(each, value) for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if value]
+    return {each.arg: value for each, value in pairs}

@@ -128,7 +128,10 @@ def arithmetic(left: Value, right: Value, operator: ast.operator, frame: Frame, 
         return left if not isinstance(right, Tensor) else _with_count(right, left, operator, place)
     if isinstance(operator, ast.Div) and _counts_labels(right):
         return _mean(combine([left, right], place, multiplied))
-    return combine([left, right], place, added if isinstance(operator, (ast.Add, ast.Sub)) else multiplied)
+    if isinstance(operator, (ast.Add, ast.Sub)):
+        return combine([left, right], place, added)
+    result = combine([left, right], place, multiplied)
+    return reduced(result, "?") if _counts_labels(left) or _counts_labels(right) else result
 
 
 def _with_count(value: Value, count: Count, operator: ast.operator, place: Any) -> Value:
@@ -222,7 +225,7 @@ def _is_in(key: Value, holder: Value) -> bool | None:
         return None
     if isinstance(holder, Bag):
         value = holder.get(key.value)
-        return None if value == OTHER or isinstance(value, Count) and not value.sure else value is not None
+        return None if value == OTHER or (isinstance(value, Count) and not value.sure) else value is not None
     if isinstance(holder, Items) and all(isinstance(each, Const) for each in holder.items):
         return key in holder.items
     if isinstance(holder, Const) and isinstance(holder.value, str) and isinstance(key.value, str):
@@ -250,7 +253,7 @@ def _items(reader: Reader, frame: Frame, node: ast.Tuple | ast.List | ast.Set) -
 
 def _dictionary(reader: Reader, frame: Frame, node: ast.Dict) -> Value:
     bag = Bag()
-    for key, each in zip(node.keys, node.values):
+    for key, each in zip(node.keys, node.values, strict=True):
         value = evaluate(reader, frame, each)
         if key is None:
             bag = (value if isinstance(value, Bag) else Bag(open=True)).over(bag)
@@ -271,38 +274,45 @@ def elements(value: Value) -> list[Value]:
 
 
 def _comprehended(
-    reader: Reader, frame: Frame, generators: list[ast.comprehension], give: Callable[[Frame, bool], None]
+    reader: Reader, frame: Frame, generators: list[ast.comprehension], give: Callable[[Frame, bool | None], None]
 ) -> None:
-    """Call `give` in the frame of each element, with whether it is certain to be taken."""
+    """Call `give` in the frame of each element, with whether it is taken; None where that is not known."""
     first, *rest = generators
     for each in elements(evaluate(reader, frame, first.iter)):
         inside = Frame(frame.source, frame.function, frame.owner, frame.instance, dict(frame.variables))
         reader.assign(inside, first.target, each)
         taken = [truth(evaluate(reader, inside, test)) for test in first.ifs]
-        if False in taken:
-            continue
-        if rest:
+        is_taken = False if False in taken else None if None in taken else True
+        if rest and is_taken is not False:
             _comprehended(reader, inside, rest, give)
         else:
-            give(inside, None not in taken)
+            give(inside, is_taken)
 
 
 def _list_comprehension(reader: Reader, frame: Frame, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Value:
     found: list[Value] = []
-    _comprehended(reader, frame, node.generators, lambda inside, _: found.append(evaluate(reader, inside, node.elt)))
+
+    def give(inside: Frame, is_taken: bool | None) -> None:
+        if is_taken is not False:
+            found.append(evaluate(reader, inside, node.elt))
+
+    _comprehended(reader, frame, node.generators, give)
     return Items(tuple(found))
 
 
 def _dict_comprehension(reader: Reader, frame: Frame, node: ast.DictComp) -> Value:
     bag = Bag()
 
-    def give(inside: Frame, certain: bool) -> None:
+    def give(inside: Frame, is_taken: bool | None) -> None:
         nonlocal bag
         key, value = evaluate(reader, inside, node.key), evaluate(reader, inside, node.value)
         if not isinstance(key, Const) or not isinstance(key.value, str):
             bag = Bag(bag.entries, open=True)
+        elif is_taken is False:
+            # What else may be in an open one, this is not.
+            bag = bag if key.value in bag.entries else bag.put(key.value, None)
         else:
-            bag = bag.put(key.value, value if certain else join(value, NONE))
+            bag = bag.put(key.value, value if is_taken else join(value, NONE))
 
     _comprehended(reader, frame, node.generators, give)
     return bag

@@ -52,6 +52,9 @@ DEPTH = 12
 # The classes that choose another by a config.
 AUTO = f"{PACKAGE}.models.auto"
 
+# The packages whose decorators hand arguments on as they are.
+HARMLESS = frozenset({"builtins", "functools", "torch", "typing", "typing_extensions", PACKAGE})
+
 Place = tuple[CodeLocation, ...]
 
 
@@ -90,7 +93,7 @@ class Reader:
 
     def resolve(self, source: Source, name: str) -> Value:
         """Return what a name at the top of a module is."""
-        key = (source.name, name)
+        key = (str(source.path), name)
         if key not in self._resolved:
             self._resolved[key] = OTHER  # of what depends on itself nothing is known
             self._resolved[key] = self._resolve(source, name)
@@ -300,9 +303,22 @@ class Reader:
         if not matters:
             makes_one = isinstance(function.bound, ClassSource) and "from_" in function.name
             return Instance(function.bound) if makes_one and isinstance(function.bound, ClassSource) else OTHER
-        if len(self._stack) >= DEPTH or function.node in self._stack:
+        if len(self._stack) >= DEPTH or function.node in self._stack or self._is_wrapped(function):
             return unread(name, given, place)
         return self.run(function, given, place)
+
+    def wrapper_of(self, node: Method, source: Source) -> str | None:
+        """Return the decorator around a function of which is not known what it hands on; None where there is none."""
+        for each in node.decorator_list:
+            value = self.evaluate_top(source, each.func if isinstance(each, ast.Call) else each)
+            origin = value.name if isinstance(value, Foreign) else getattr(getattr(value, "source", None), "name", "")
+            if origin.split(".")[0] not in HARMLESS:
+                return ast.unparse(each)
+        return None
+
+    def _is_wrapped(self, function: Function) -> bool:
+        is_method = not isinstance(function.node, ast.Lambda)
+        return is_method and self.wrapper_of(function.node, function.source) is not None
 
     def _call_instance(self, instance: Instance, given: Arguments, place: Place, name: str) -> Value:
         if not given.has_labels:
@@ -319,7 +335,7 @@ class Reader:
         if not tensors_in(given.all):
             return Instance(made) if not list(given.named.present) else Output(dict(_known(given.named)))
         names = [name for each in reversed(made.order) for name in _fields(each)]
-        return Output(dict(zip(names, given.positional)) | dict(_known(given.named)))
+        return Output(dict(zip(names, given.positional, strict=False)) | dict(_known(given.named)))
 
     # Functions
 
@@ -371,7 +387,7 @@ class Reader:
         if function.bound is not None:
             positional.insert(0, function.bound)
         named = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
-        taken = dict(zip(named, positional))
+        taken = dict(zip(named, positional, strict=False))
         if arguments.vararg is not None:
             frame.variables[arguments.vararg.arg] = Items(tuple(positional[len(named) :]))
         default = defaults(function.node)
@@ -430,7 +446,9 @@ def _called_from(value: Value, place: Place, known: set[Loss]) -> Value:
     if isinstance(value, Output):
         return Output({name: _called_from(each, place, known) for name, each in value.fields.items()})
     if isinstance(value, Bag):
-        return Bag({n: None if v is None else _called_from(v, place, known) for n, v in value.entries.items()}, value.open)
+        return Bag(
+            {n: None if v is None else _called_from(v, place, known) for n, v in value.entries.items()}, value.open
+        )
     return value
 
 

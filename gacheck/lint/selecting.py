@@ -43,7 +43,7 @@ def _meant(reader: Reader, name: str) -> list[ClassSource]:
         return [each for each in [_class(reader, wanted)] if each is not None]
     found = _of_type(reader, wanted)
     if any(character in wanted for character in "*?["):
-        found += [each for each in _every(reader, wanted)]
+        found += _every(reader, wanted)
     if not found:
         raise _unknown(reader, name, wanted)
     return found
@@ -99,7 +99,8 @@ def _made_of(reader: Reader, model_type: str) -> list[str]:
 
 def _unknown(reader: Reader, name: str, wanted: str) -> ConfigError:
     types = {home.split(".")[2] for home in reader.library.homes.values() if home.count(".") > 2}
-    close = difflib.get_close_matches(wanted, [*types, *reader.library.homes], n=3, cutoff=0.75)
+    known = {each.lower(): each for each in [*reader.library.homes, *types]}
+    close = [known[each] for each in difflib.get_close_matches(wanted.lower(), known, n=3)]
     return ConfigError(
         f"No class that takes labels is called {name!r}.",
         why=f"transformers {reader.library.version}, which is installed, has no class, type or match of that name.",
@@ -111,11 +112,16 @@ def _unknown(reader: Reader, name: str, wanted: str) -> ConfigError:
 
 def _of_file(reader: Reader, path: Path, class_name: str | None) -> list[ClassSource]:
     source = _read_file(reader, path)
-    classes = {name: reader.resolve(source, name) for name, node in source.names.items() if isinstance(node, ast.ClassDef)}
+    classes = {
+        name: reader.resolve(source, name) for name, node in source.names.items() if isinstance(node, ast.ClassDef)
+    }
     own = {name: made for name, made in classes.items() if isinstance(made, ClassSource)}
     if class_name is None:
         found = [made for made in own.values() if takes_labels(made)]
-        what, fix = "has no class whose forward takes labels", f"name one:  gacheck lint {path}:{next(iter(own), 'MyModel')}"
+        what, fix = (
+            "has no class whose forward takes labels",
+            f"name one:  gacheck lint {path}:{next(iter(own), 'MyModel')}",
+        )
     else:
         found = [own[class_name]] if class_name in own else []
         close = difflib.get_close_matches(class_name, own, n=1) or list(own)[:3]

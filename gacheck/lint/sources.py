@@ -70,9 +70,9 @@ class Source:
     def imports(self, node: ast.Import | ast.ImportFrom) -> dict[str, Binding]:
         """Return the names that an import binds."""
         if isinstance(node, ast.Import):
-            roots = {each.name.split(".")[0]: Imported(each.name.split(".")[0], None) for each in node.names}
-            named = {each.asname: Imported(each.name, None) for each in node.names if each.asname}
-            return {**{name: root for name, root in roots.items()}, **named}
+            # `import a.b` binds a, `import a.b as c` binds a.b.
+            origins = {each.asname or each.name.split(".")[0]: each for each in node.names}
+            return {name: Imported(each.name if each.asname else name, None) for name, each in origins.items()}
         origin = self._origin(node)
         return {each.asname or each.name: Imported(origin, each.name) for each in node.names if each.name != "*"}
 
@@ -150,7 +150,7 @@ class Library:
         for path in [*sorted(self.root.glob("models/*/*.py")), self.root / "modeling_layers.py"]:
             if path.is_file() and (OF_TORCH.fullmatch(path.name) or path.name == "modeling_layers.py"):
                 name = ".".join([PACKAGE, *path.relative_to(self.root).with_suffix("").parts])
-                found |= {each: name for each in _CLASS.findall(path.read_text(encoding="utf-8"))}
+                found |= dict.fromkeys(_CLASS.findall(path.read_text(encoding="utf-8")), name)
         return found
 
 

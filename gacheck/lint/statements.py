@@ -55,7 +55,13 @@ def _simple(reader: Reader, frame: Frame, node: ast.stmt) -> None:
         assign(reader, frame, node.target, arithmetic(left, right, node.op, frame, node))
     elif isinstance(node, ast.Expr):
         evaluate(reader, frame, node.value)
-    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    else:
+        _declare(reader, frame, node)
+
+
+def _declare(reader: Reader, frame: Frame, node: ast.stmt) -> None:
+    """Read what binds names without computing anything."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         frame.variables[node.name] = Function(node, frame.source, frame.owner, around=frame.variables)
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
         for name, origin in frame.source.imports(node).items():

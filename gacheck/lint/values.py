@@ -234,7 +234,7 @@ def _join_entries(a: Value | None, b: Value | None) -> Value | None:
 def _join_items(a: Items, b: Items) -> Items:
     """Join tuples; a list may have grown in a branch."""
     shorter, longer = sorted((a.items, b.items), key=len)
-    joined = tuple(join(x, y) for x, y in zip(a.items, b.items))
+    joined = tuple(join(x, y) for x, y in zip(a.items, b.items, strict=False))
     return Items((*joined, *longer[len(shorter) :]))
 
 
@@ -247,7 +247,9 @@ def _join_unlike(a: Value, b: Value) -> Value:
                 return each
     if any(isinstance(each, Count) for each in options):
         return Count(sure=False)
-    callables = tuple(dict.fromkeys(each for each in options if not isinstance(each, (Other, Const, Bag, Items, Output))))
+    callables = tuple(
+        dict.fromkeys(each for each in options if not isinstance(each, (Other, Const, Bag, Items, Output)))
+    )
     return callables[0] if len(callables) == 1 and OTHER not in options else Either(callables) if callables else OTHER
 
 
