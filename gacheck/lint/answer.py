@@ -10,6 +10,7 @@ from dataclasses import replace
 from gacheck.lint.calls import Arguments, is_label
 from gacheck.lint.classes import ClassSource, Method, parameters
 from gacheck.lint.finding import Effect, Finding
+from gacheck.lint.joining import added, combine
 from gacheck.lint.objects import Function, Instance
 from gacheck.lint.reader import Reader
 from gacheck.lint.sources import PACKAGE
@@ -27,8 +28,6 @@ from gacheck.lint.values import (
     Tensor,
     Use,
     Value,
-    added,
-    combine,
     tensors_in,
 )
 from gacheck.rules.facts import CodeLocation
@@ -112,7 +111,7 @@ def _declared(reader: Reader, made: ClassSource) -> tuple[bool | None, bool]:
     is_there = made.member("accepts_loss_kwargs") is not None or any(made.set_on_self("accepts_loss_kwargs"))
     if not is_there:
         return None, not made.foreign
-    value = reader.attribute(instance, "accepts_loss_kwargs")
+    value = reader.attributes.of(instance, "accepts_loss_kwargs")
     known = isinstance(value, Const) and isinstance(value.value, (bool, type(None)))
     return (bool(value.value), True) if isinstance(value, Const) and known else (None, False)
 

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gacheck.lint.expressions import elements, evaluate, reduced
+from gacheck.lint.arithmetic import reduced
+from gacheck.lint.comprehensions import elements
+from gacheck.lint.expressions import evaluate
+from gacheck.lint.joining import added, combine, divided_by_count, join_all, multiplied
 from gacheck.lint.objects import Frame
 from gacheck.lint.values import (
     COUNT,
@@ -25,12 +28,7 @@ from gacheck.lint.values import (
     Tensor,
     Use,
     Value,
-    added,
-    combine,
     counts_in,
-    divided_by_count,
-    join_all,
-    multiplied,
     tensors_in,
 )
 

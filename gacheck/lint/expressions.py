@@ -6,6 +6,9 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gacheck.lint.arithmetic import arithmetic
+from gacheck.lint.comprehensions import read_dictionary, read_list
+from gacheck.lint.joining import added, combine, join, join_all, multiplied
 from gacheck.lint.objects import Frame, Function
 from gacheck.lint.values import (
     NONE,
@@ -15,43 +18,21 @@ from gacheck.lint.values import (
     Count,
     Foreign,
     Items,
-    Labels,
-    Loss,
     Other,
     Output,
-    Tensor,
-    Use,
     Value,
-    added,
-    combine,
-    divided_by_count,
-    join,
-    join_all,
-    multiplied,
+    truth,
 )
 
 if TYPE_CHECKING:
     from gacheck.lint.reader import Reader
 
 
-def truth(value: Value) -> bool | None:
-    """Return whether a value is true; None where that is not known."""
-    if isinstance(value, Const):
-        return bool(value.value)
-    if isinstance(value, Count):
-        return value.sure or None
-    if isinstance(value, Bag):
-        return any(True for _ in value.present) or (None if value.open else False)
-    if isinstance(value, Items):
-        return bool(value.items) or None
-    return None if isinstance(value, (Other, Tensor, Foreign)) else True
-
-
 def evaluate(reader: Reader, frame: Frame, node: ast.expr) -> Value:
     """Return what is known of an expression."""
-    known = _KINDS.get(type(node))
-    if known is not None:
-        return known(reader, frame, node)
+    read: Callable[[Any, Frame, Any], Value] | None = _KINDS.get(type(node))
+    if read is not None:
+        return read(reader, frame, node)
     # What is left of it may bind a name, or be made of a loss.
     parts = [evaluate(reader, frame, each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)]
     return combine(parts, frame.place(node), added)
@@ -60,11 +41,11 @@ def evaluate(reader: Reader, frame: Frame, node: ast.expr) -> Value:
 def _name(reader: Reader, frame: Frame, node: ast.Name) -> Value:
     if node.id in frame.variables:
         return frame.variables[node.id]
-    return reader.resolve(frame.source, node.id)
+    return reader.names.resolve(frame.source, node.id)
 
 
 def _attribute(reader: Reader, frame: Frame, node: ast.Attribute) -> Value:
-    return reader.attribute(evaluate(reader, frame, node.value), node.attr)
+    return reader.attributes.of(evaluate(reader, frame, node.value), node.attr)
 
 
 def _subscript(reader: Reader, frame: Frame, node: ast.Subscript) -> Value:
@@ -113,55 +94,6 @@ def _field(output: Output, key: Any) -> Value:
 def _binary(reader: Reader, frame: Frame, node: ast.BinOp) -> Value:
     left, right = evaluate(reader, frame, node.left), evaluate(reader, frame, node.right)
     return arithmetic(left, right, node.op, frame, node)
-
-
-def arithmetic(left: Value, right: Value, operator: ast.operator, frame: Frame, node: ast.AST) -> Value:
-    """Return the result of an operator."""
-    place = frame.place(node)
-    if isinstance(left, Bag) and isinstance(right, Bag):
-        return right.over(left)
-    if isinstance(left, Items) or isinstance(right, Items):
-        return _concatenated(left, right)
-    if isinstance(right, Count):
-        return _with_count(left, right, operator, place)
-    if isinstance(left, Count):
-        return left if not isinstance(right, Tensor) else _with_count(right, left, operator, place)
-    if isinstance(operator, ast.Div) and _counts_labels(right):
-        return _mean(combine([left, right], place, multiplied))
-    if isinstance(operator, (ast.Add, ast.Sub)):
-        return combine([left, right], place, added)
-    result = combine([left, right], place, multiplied)
-    return reduced(result, "?") if _counts_labels(left) or _counts_labels(right) else result
-
-
-def _with_count(value: Value, count: Count, operator: ast.operator, place: Any) -> Value:
-    if isinstance(operator, (ast.Div, ast.FloorDiv)):
-        return divided_by_count(value, count, place)
-    if not isinstance(value, Tensor):
-        return count
-    why = "it is computed with the count, but not divided by it"
-    return Tensor(value.labels, frozenset({Loss(Use.OPEN, "arithmetic", place, why=why)}), place)
-
-
-def _counts_labels(value: Value) -> bool:
-    return isinstance(value, Tensor) and not value.losses
-
-
-def _mean(value: Value) -> Value:
-    return reduced(value, "mean")
-
-
-def reduced(value: Value, reduction: str) -> Value:
-    """Return a tensor whose losses are reduced."""
-    if not isinstance(value, Tensor):
-        return value
-    losses = frozenset(Loss(each.use, each.kind, each.trail, reduction, each.why) for each in value.losses)
-    return Tensor(value.labels, losses, value.place)
-
-
-def _concatenated(left: Value, right: Value) -> Value:
-    """Return two tuples in one; of one that is not known, nothing stands in it."""
-    return Items(tuple(each for side in (left, right) for each in (side.items if isinstance(side, Items) else ())))
 
 
 def _boolean(reader: Reader, frame: Frame, node: ast.BoolOp) -> Value:
@@ -264,60 +196,6 @@ def _dictionary(reader: Reader, frame: Frame, node: ast.Dict) -> Value:
     return bag
 
 
-def elements(value: Value) -> list[Value]:
-    """Return what a loop over a value gives, one by one; of what is not known, one that stands for all."""
-    if isinstance(value, Items):
-        return list(value.items)
-    if isinstance(value, Bag):
-        return [Const(name) for name, each in value.entries.items() if each is not None] + [OTHER] * value.open
-    return [value if isinstance(value, (Tensor, Count)) else OTHER]
-
-
-def _comprehended(
-    reader: Reader, frame: Frame, generators: list[ast.comprehension], give: Callable[[Frame, bool | None], None]
-) -> None:
-    """Call `give` in the frame of each element, with whether it is taken; None where that is not known."""
-    first, *rest = generators
-    for each in elements(evaluate(reader, frame, first.iter)):
-        inside = Frame(frame.source, frame.function, frame.owner, frame.instance, dict(frame.variables))
-        reader.assign(inside, first.target, each)
-        taken = [truth(evaluate(reader, inside, test)) for test in first.ifs]
-        is_taken = False if False in taken else None if None in taken else True
-        if rest and is_taken is not False:
-            _comprehended(reader, inside, rest, give)
-        else:
-            give(inside, is_taken)
-
-
-def _list_comprehension(reader: Reader, frame: Frame, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Value:
-    found: list[Value] = []
-
-    def give(inside: Frame, is_taken: bool | None) -> None:
-        if is_taken is not False:
-            found.append(evaluate(reader, inside, node.elt))
-
-    _comprehended(reader, frame, node.generators, give)
-    return Items(tuple(found))
-
-
-def _dict_comprehension(reader: Reader, frame: Frame, node: ast.DictComp) -> Value:
-    bag = Bag()
-
-    def give(inside: Frame, is_taken: bool | None) -> None:
-        nonlocal bag
-        key, value = evaluate(reader, inside, node.key), evaluate(reader, inside, node.value)
-        if not isinstance(key, Const) or not isinstance(key.value, str):
-            bag = Bag(bag.entries, open=True)
-        elif is_taken is False:
-            # What else may be in an open one, this is not.
-            bag = bag if key.value in bag.entries else bag.put(key.value, None)
-        else:
-            bag = bag.put(key.value, value if is_taken else join(value, NONE))
-
-    _comprehended(reader, frame, node.generators, give)
-    return bag
-
-
 def _lambda(reader: Reader, frame: Frame, node: ast.Lambda) -> Value:
     return Function(node, frame.source, frame.owner, around=frame.variables)
 
@@ -346,14 +224,12 @@ _KINDS: dict[type, Callable[[Any, Frame, Any], Value]] = {
     ast.List: _items,
     ast.Set: _items,
     ast.Dict: _dictionary,
-    ast.ListComp: _list_comprehension,
-    ast.SetComp: _list_comprehension,
-    ast.GeneratorExp: _list_comprehension,
-    ast.DictComp: _dict_comprehension,
+    ast.ListComp: read_list,
+    ast.SetComp: read_list,
+    ast.GeneratorExp: read_list,
+    ast.DictComp: read_dictionary,
     ast.Lambda: _lambda,
     ast.NamedExpr: _named,
     ast.Call: _call,
     ast.JoinedStr: lambda reader, frame, node: OTHER,
 }
-
-__all__ = ["Labels", "arithmetic", "elements", "evaluate", "item", "reduced", "truth"]

@@ -60,7 +60,7 @@ def _require_transformers(reader: Reader) -> None:
 
 def _class(reader: Reader, name: str) -> ClassSource | None:
     source = reader.library.source(reader.library.homes[name])
-    found = None if source is None else reader.resolve(source, name)
+    found = None if source is None else reader.names.resolve(source, name)
     return found if isinstance(found, ClassSource) else None
 
 
@@ -112,9 +112,8 @@ def _unknown(reader: Reader, name: str, wanted: str) -> ConfigError:
 
 def _of_file(reader: Reader, path: Path, class_name: str | None) -> list[ClassSource]:
     source = _read_file(reader, path)
-    classes = {
-        name: reader.resolve(source, name) for name, node in source.names.items() if isinstance(node, ast.ClassDef)
-    }
+    defined = [name for name, node in source.names.items() if isinstance(node, ast.ClassDef)]
+    classes = {name: reader.names.resolve(source, name) for name in defined}
     own = {name: made for name, made in classes.items() if isinstance(made, ClassSource)}
     if class_name is None:
         found = [made for made in own.values() if takes_labels(made)]

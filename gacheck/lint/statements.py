@@ -6,9 +6,12 @@ import ast
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gacheck.lint.expressions import arithmetic, elements, evaluate, item, truth
+from gacheck.lint.arithmetic import arithmetic
+from gacheck.lint.comprehensions import elements
+from gacheck.lint.expressions import evaluate, item
+from gacheck.lint.joining import join
 from gacheck.lint.objects import Frame, Function
-from gacheck.lint.values import NONE, OTHER, Bag, Const, Items, Tensor, Value, join, tensors_in
+from gacheck.lint.values import NONE, OTHER, Bag, Const, Items, Tensor, Value, tensors_in, truth
 
 if TYPE_CHECKING:
     from gacheck.lint.reader import Reader
@@ -65,7 +68,7 @@ def _declare(reader: Reader, frame: Frame, node: ast.stmt) -> None:
         frame.variables[node.name] = Function(node, frame.source, frame.owner, around=frame.variables)
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
         for name, origin in frame.source.imports(node).items():
-            frame.variables[name] = reader.bound(frame.source, name, origin)
+            frame.variables[name] = reader.names.bound(frame.source, name, origin)
     elif isinstance(node, ast.Delete):
         for target in node.targets:
             _delete(reader, frame, target)
@@ -105,7 +108,7 @@ def _set_attribute(reader: Reader, frame: Frame, name: str, attribute: str, valu
     if isinstance(owner, Output):
         frame.variables[name] = Output({**owner.fields, attribute: value})
     elif isinstance(owner, Instance):
-        reader.remember(owner, attribute, value)
+        reader.attributes.remember(owner, attribute, value)
 
 
 def _set_item(reader: Reader, frame: Frame, target: ast.Subscript, value: Value) -> None:
