@@ -28,9 +28,14 @@ def lint(
     Exit codes: 0 read, whatever was found · 2 usage or input.
     """
     from gacheck.lint.lint import lint as read
-    from gacheck.reporters.lint_json import render_lint_json
-    from gacheck.reporters.lint_terminal import render_lint
 
     require_stdout()
     report = read(names or ())
-    write_out(render_lint_json(report) if json_output else render_lint(report, view_of(sys.stdout, verbose=verbose)))
+    if json_output:
+        from gacheck.reporters.lint_json import render_lint_json
+
+        write_out(render_lint_json(report))
+    else:
+        from gacheck.reporters.lint_terminal import render_lint
+
+        write_out(render_lint(report, view_of(sys.stdout, verbose=verbose)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gacheck.lint.finding import Answer
+from gacheck.lint.finding import Answer, Finding
 
 REACHES: Answer = "reaches"
 DROPPED: Answer = "dropped"
@@ -15,7 +15,8 @@ DROPPED: Answer = "dropped"
 _MEASURED: Mapping[str, Answer] = {
     "token_mean": REACHES,
     "unshifted_token_mean": REACHES,
-    "unit_mean": REACHES,
+    "row_mean": REACHES,
+    "own_count_mean": REACHES,
     "sum_of_means": DROPPED,
 }
 
@@ -38,12 +39,14 @@ class Agreement:
         disagreeing: Those that were not.
         undecided: Classes that were measured, and of which reading says nothing.
         unmeasured: Classes without a measurement that says it.
+        uncounted: Classes whose labels the Trainer does not count: it hands nothing over that could be dropped.
     """
 
     agreeing: tuple[str, ...] = ()
     disagreeing: tuple[Disagreement, ...] = ()
     undecided: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     @property
     def decided(self) -> int:
@@ -66,10 +69,10 @@ def measured_answer(rule_on: str | None) -> Answer | None:
     if rule_on is None:
         return None
     # Of a combined rule, what it makes of the loss itself.
-    return _MEASURED.get(rule_on.split("+")[0].split("*W")[0])
+    return _MEASURED.get(rule_on.split("+")[0].removesuffix("*W").removesuffix("/W"))
 
 
-def compare(read: Mapping[str, Answer], rows: Iterable[tuple[str, str | None]]) -> Agreement:
+def compare(read: Mapping[str, Finding], rows: Iterable[tuple[str, str | None]]) -> Agreement:
     """Compare.
 
     Args:
@@ -77,15 +80,18 @@ def compare(read: Mapping[str, Answer], rows: Iterable[tuple[str, str | None]]) 
         rows: Classes and the rule that was measured with the flag on. A class that was measured more than once is
             compared each time.
     """
-    agreeing, disagreeing, undecided, unmeasured = [], [], [], []
+    agreeing, undecided, unmeasured, uncounted = [], [], [], []
+    disagreeing = []
     for name, rule_on in rows:
-        answer, measured = read.get(name, "unknown"), measured_answer(rule_on)
+        finding, measured = read.get(name), measured_answer(rule_on)
         if measured is None:
             unmeasured.append(name)
-        elif answer == "unknown":
+        elif finding is not None and not finding.counted:
+            uncounted.append(name)
+        elif finding is None or finding.answer == "unknown":
             undecided.append(name)
-        elif answer == measured:
+        elif finding.answer == measured:
             agreeing.append(name)
         else:
-            disagreeing.append(Disagreement(name, answer, measured))
-    return Agreement(tuple(agreeing), tuple(disagreeing), tuple(undecided), tuple(unmeasured))
+            disagreeing.append(Disagreement(name, finding.answer, measured))
+    return Agreement(*map(tuple, (agreeing, disagreeing, undecided, unmeasured, uncounted)))

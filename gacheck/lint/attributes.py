@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gacheck.lint.calls import Arguments
-from gacheck.lint.classes import ClassSource, Method, statements_in
+from gacheck.lint.classes import ClassSource, Method, parameters, statements_in
 from gacheck.lint.joining import join_all
 from gacheck.lint.objects import Frame, Function, Instance, ModuleObject, Super
 from gacheck.lint.sources import PACKAGE, Imported, Source
@@ -101,13 +101,17 @@ class Attributes:
 
     def _assigned(self, owner: Instance, home: ClassSource, method: Method, node: ast.expr) -> Value:
         """Return what a method assigns to an attribute, as far as it says that by itself."""
-        frame = Frame(home.source, method.name, home, owner, {"self": owner})
+        given: dict[str, Value] = {each.arg: OTHER for each in parameters(method)}
+        frame = Frame(home.source, method.name, home, owner, {**given, "self": owner})
         local = [
             each.value
             for each in (statements_in(method.body) if isinstance(node, ast.Name) else ())
             if isinstance(node, ast.Name) and isinstance(each, ast.Assign) and _is_named(each.targets, node.id)
         ]
-        return join_all(self._reader.evaluate(frame, each) for each in local or [node])
+        found = [self._reader.evaluate(frame, each) for each in local or [node]]
+        # A model of transformers is made of its config alone, which is all that the Trainer's users give it.
+        may_be_given = isinstance(node, ast.Name) and node.id in given and not home.source.name.startswith(PACKAGE)
+        return join_all([*found, OTHER] if may_be_given else found)
 
     def remember(self, owner: Instance, name: str, value: Value) -> None:
         """Keep what a forward sets on its own object, if it bears on a loss."""

@@ -11,8 +11,8 @@ Answer = Literal["reaches", "dropped", "unknown"]
 """Whether the count gets into the loss."""
 
 Effect = Literal["affected", "unknown", "mean_of_means", "fine"]
-"""What a user gets who changes nothing: a loss that grows with k, nothing that can be told, short micro-batches that
-weigh too much, or the right loss."""
+"""What a user gets who changes nothing: a loss that grows with k, nothing that can be told, a mean of the means of all
+micro-batches, or the right loss."""
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,11 @@ def _join_unlike(a: Value, b: Value) -> Value:
                 return each
     if any(isinstance(each, Count) for each in options):
         return Count(sure=False)
-    callables = tuple(
-        dict.fromkeys(each for each in options if not isinstance(each, (Other, Const, Bag, Items, Output)))
-    )
-    return callables[0] if len(callables) == 1 and OTHER not in options else Either(callables) if callables else OTHER
+    known = [each for each in options if not isinstance(each, (Other, Const, Bag, Items, Output))]
+    if not known:
+        return OTHER
+    # What may be something else is called as something that is not read.
+    return Either(tuple(dict.fromkeys([*known, *([OTHER] if OTHER in options else [])])))
 
 
 def join_all(values: Iterable[Value]) -> Value:

@@ -68,11 +68,8 @@ class Names:
         if module == PACKAGE and name is not None and name in self._reader.library.homes:
             module = self._reader.library.homes[name]
         source = self._reader.library.source(module)
-        if source is None:
-            return Foreign(full)
-        if name is None:
-            return ModuleObject(source)
-        if name in source.names or source.stars:
-            return self.resolve(source, name)
-        inside = self._reader.library.source(f"{module}.{name}")
-        return Foreign(full) if inside is None else ModuleObject(inside)
+        if name is None or source is None or not (name in source.names or source.stars):
+            # What a package does not bind may be a module in it.
+            source = self._reader.library.source(module if name is None else f"{module}.{name}")
+            return Foreign(full) if source is None else ModuleObject(source)
+        return self.resolve(source, name)

@@ -140,7 +140,8 @@ class Reader:
         return OTHER if is_part else unread(name, given, place)
 
     def _call_function(self, function: Function, given: Arguments, place: Place, name: str) -> Value:
-        matters = bool(tensors_in(given.all)) or any(isinstance(each, Count) for each in given.all)
+        known = [*given.all, *function.around.values()]
+        matters = bool(tensors_in(known)) or any(isinstance(each, Count) for each in given.all)
         if not matters:
             makes_one = isinstance(function.bound, ClassSource) and "from_" in function.name
             return Instance(function.bound) if makes_one and isinstance(function.bound, ClassSource) else OTHER

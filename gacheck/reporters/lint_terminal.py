@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
+
 from gacheck.lint.finding import Finding, LintReport
 from gacheck.reporters.reporter import PAGE, View
-from gacheck.reporters.text import ascii_only, clean, wrap
+from gacheck.reporters.text import ascii_only, clean, shorten, wrap
 from gacheck.rules.table import Severity
 from gacheck.words.lint import MEANING, SEVERITY, TITLE, detail, flag
 
 INDENT = "  "
+LATER = " " * 6
 # Of one effect; all are listed where all are asked for, or few.
 MOST_ROWS = 12
-LONGEST_NAME = 44
+LONGEST_NAME = 36
 _COLORS: dict[Severity, str] = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
 
 
@@ -51,11 +54,15 @@ def _shown(findings: Sequence[Finding], view: View) -> Iterator[str]:
 
 
 def _row(finding: Finding, name_columns: int, width: int) -> list[str]:
-    name = clean(finding.class_name)
+    name = shorten(clean(finding.class_name), width - len(INDENT))
     said = [detail(finding)]
-    if finding.effect == "mean_of_means":
-        said.append(flag(finding) if finding.counted or not finding.flag else "")
-    return wrap(clean("; ".join(filter(None, said))), f"{INDENT}{name:<{name_columns}}  ", width, indent=6)
+    if finding.effect == "mean_of_means" and (finding.counted or not finding.flag):
+        said.append(flag(finding))
+    text = clean("; ".join(filter(None, said)))
+    first = f"{INDENT}{name:<{name_columns}}  "
+    if cell_len(first) <= width // 2:
+        return wrap(text, first, width, indent=len(LATER))
+    return [f"{INDENT}{name}", *wrap(text, LATER, width)]
 
 
 def _more(report: LintReport, width: int) -> Iterator[str]:

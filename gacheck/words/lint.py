@@ -18,7 +18,8 @@ SEVERITY: Mapping[Effect, Severity] = {
 
 MEANING: Mapping[Effect, str] = {
     "fine": "the flag is on, and the loss is divided by num_items_in_batch",
-    "mean_of_means": "the Trainer divides by k, whatever the loss does: short micro-batches weigh too much",
+    "mean_of_means": "the Trainer divides by k, whatever the loss does: right where every micro-batch has as many "
+    "labels as the others; else those with few weigh too much",
     "unknown": "the source does not tell",
     "affected": "the flag is on, so that the Trainer does not divide by k, and the loss does not use "
     "num_items_in_batch: it is k times too large",
