@@ -31,7 +31,7 @@ WIDTH = 120
 RELEASES = "newest,4.57.6,4.50.3"
 HEAD = """
 Does the loss of a class of transformers depend on `gradient_accumulation_steps`? Measured by `gacheck survey` under
-transformers {releases}, torch {torch}, on the CPU: {judged} of {pairs} pairs of class and release have a verdict. Search
+transformers {releases}, torch {torch}, on the CPU: {judged} of {pairs} pairs of class and release were judged. Search
 this page for the name of your class; what is under no verdict is at the end: checked and right, or not judged and why.
 
 Each class was built tiny, with random weights, and trained for two optimizer steps at k = 4 by the plain Trainer; the

@@ -94,4 +94,4 @@ def compare(read: Mapping[str, Finding], rows: Iterable[tuple[str, str | None]])
             agreeing.append(name)
         else:
             disagreeing.append(Disagreement(name, finding.answer, measured))
-    return Agreement(*map(tuple, (agreeing, disagreeing, undecided, unmeasured, uncounted)))
+    return Agreement(tuple(agreeing), tuple(disagreeing), tuple(undecided), tuple(unmeasured), tuple(uncounted))
