@@ -92,7 +92,9 @@ ALLOWED: dict[str, Group] = {
     "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
     "gacheck.releases": group({"gacheck.core", "gacheck.errors", "gacheck.record"}, "filelock"),
-    "gacheck.words": group({"gacheck.core", "gacheck.lint", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
+    "gacheck.words": group(
+        {"gacheck.core", "gacheck.lint", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING
+    ),
     "gacheck.core": group({"gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.record": group(BELOW_RECORD, "pydantic"),
     "gacheck.watch": group({"gacheck.errors", "gacheck.rules", "gacheck.watch.startup"}, "torch"),
