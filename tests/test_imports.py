@@ -59,6 +59,8 @@ def loaded(body: str, *arguments: str, of: tuple[str, ...] = HEAVY) -> tuple[lis
         (["run", "--help"], ("gacheck.commands.run", "gacheck.config", "pydantic", "yaml")),
         (["report", "--help"], None),
         (["compare", "--help"], None),
+        (["lint", "LlamaForCausalLM"], None),
+        (["lint", "LlamaForCausalLM", "--json"], None),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

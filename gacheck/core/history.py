@@ -110,6 +110,12 @@ class History:
         return next((each for each in self.tried if each.state == "fail"), None)
 
     @property
+    def bad(self) -> tuple[tuple[Tried, Tried], ...]:
+        """The first and the last release of every time during which the verdict failed, whatever its code was then."""
+        runs = (list(run) for failed, run in groupby(self.spans, lambda each: each.first.state == "fail") if failed)
+        return tuple((run[0].first, run[-1].last) for run in runs)
+
+    @property
     def first_good(self) -> Tried | None:
         """The first release with a verdict of ok after the first bad one."""
         bad = self.first_bad

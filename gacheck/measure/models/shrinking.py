@@ -19,7 +19,19 @@ from transformers import PretrainedConfig
 from gacheck.measure.models.layers import DEPTH, Layers, clip_indexes, find_layers
 from gacheck.measure.models.parts import all_configs, sub_configs
 from gacheck.measure.models.sections import divide, sectioned
-from gacheck.measure.models.sizes import DERIVED, HEAD_DIM, HEAD_WIDTH, HEADS, IMAGE, IMAGE_SIZE, OPEN, WIDTH, reduced
+from gacheck.measure.models.sizes import (
+    CODES,
+    DERIVED,
+    HEAD_DIM,
+    HEAD_WIDTH,
+    HEADS,
+    IMAGE,
+    IMAGE_SIZE,
+    MODALITY,
+    OPEN,
+    WIDTH,
+    reduced,
+)
 
 PAD, EOS, BOS, UNK = range(4)
 
@@ -61,7 +73,7 @@ class _Whole:
 def _shrink(config: PretrainedConfig, whole: _Whole) -> PretrainedConfig:
     fields = _fields(config)
     small = _shrink_fields(fields, _scale(config, fields, whole))
-    small |= sectioned(type(config), small) | _small_sub_configs(config, whole)
+    small |= _offsets(fields) | sectioned(type(config), small) | _small_sub_configs(config, whole)
     derived = _derived(type(config))
     given = {name: value for name, value in _arguments(type(config), fields, small) if name not in derived}
     tiny = type(config)(**given)
@@ -134,7 +146,7 @@ def _shrink_fields(fields: dict[str, Any], scale: _Scale) -> dict[str, Any]:
 def _shrink_value(name: str, value: Any, scale: _Scale) -> Any:
     """Reduce one field, by its name and the shape of its value; anything unrecognized stays."""
     if value is None:
-        return OPEN.get(name)
+        return UNK if TOKEN_ID.fullmatch(name) and MODALITY.fullmatch(name) else OPEN.get(name)
     if name == "use_cache":
         return False  # training has no use for it, and some layers refuse it
     if TOKEN_ID.fullmatch(name):
@@ -161,7 +173,7 @@ def _shrink_size(name: str, value: int, scale: _Scale) -> int:
         return 2 * HEAD_DIM
     if HEAD_WIDTH.fullmatch(name):
         return HEAD_DIM if value else 0
-    if name == "num_key_value_heads" and value == scale.num_heads:
+    if name.endswith("num_key_value_heads") and value == scale.num_heads:
         return min(value, HEADS)
     bound = scale.layers.bound(name, value)
     if bound is not None:
@@ -196,6 +208,12 @@ def _shrink_sequence(name: str, value: Sequence[Any], scale: _Scale) -> Any:
     if len(value) > 1 and sum(value) in scale.whole.widths:
         return divide(WIDTH, value)  # its parts
     return [reduced(name, each, frozenset()) for each in value]
+
+
+def _offsets(fields: dict[str, Any]) -> dict[str, int]:
+    """Put the codes of images and sounds one range after another, as they were among the tokens before."""
+    old = {name: value for name, value in fields.items() if name.endswith("_token_offset") and isinstance(value, int)}
+    return {name: CODES * place for place, name in enumerate(sorted(old, key=lambda name: old[name]), start=1)}
 
 
 def _small_sub_configs(config: PretrainedConfig, whole: _Whole) -> dict[str, Any]:
