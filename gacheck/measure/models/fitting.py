@@ -109,8 +109,12 @@ def _reduced(original: Any, tiny: Any, within: Path = ()) -> Iterator[tuple[Path
         if hasattr(after, "model_type"):
             if hasattr(before.get(name), "model_type"):
                 yield from _reduced(before[name], after, (*within, name))
-        elif _is_size(after) and _is_size(before.get(name)) and after != before[name] and "vocab" not in name:
+        elif _is_size(after) and _is_size(before.get(name)) and _differ(before[name], after) and "vocab" not in name:
             yield (*within, name), (before[name], after)
+
+
+def _differ(before: Any, after: Any) -> bool:
+    return (list(before) != list(after)) if isinstance(before, (list, tuple)) else bool(before != after)
 
 
 def _is_size(value: Any) -> bool:

@@ -60,6 +60,7 @@ SIZES = (
     (r"conv_dim|tdnn_dim", WIDTH),
     (r".*_channels?", WIDTH),
     # images and lengths
+    (r"(.*_)?(object_)?queries|num_select", 12),  # fewer than places in a small image, more than objects
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image", 4),
