@@ -181,6 +181,12 @@ class ExperimentConfig(BaseModel):
     def _check_combinations(self) -> None:
         if self.bf16 and self.fp16:
             raise _exclude_each_other("bf16", "fp16", "Mixed precision is in one of the two.")
+        if self.tiny and self.model.startswith(STAND_IN_PREFIX):
+            raise Misuse(
+                f"{{tiny}} goes with a folder or a hub id; {{model={self.model}}} is tiny already.",
+                why="It makes a stand-in of a model's own config.",
+                fix="leave {tiny} out, or name the model, as in  {tiny} {model=organisation/name}",
+            )
         for name in USER_OBJECTS:
             value = getattr(self, name)
             if value is not None and not re.fullmatch(OBJECT_NAME, value):

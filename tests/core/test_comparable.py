@@ -47,6 +47,7 @@ OTHERS: dict[str, object] = {
     "short_last_step": True,
     "gradients": False,
     "random_init": True,
+    "tiny": True,
     "config_override": {"output_router_logits": True},
 }
 

@@ -16,6 +16,7 @@ from gacheck.measure.heads.pixels import (
     flattened_patches,
     image_or_video,
     one_of_several_images,
+    placed_patches,
     video,
     whole_image,
 )
@@ -74,6 +75,18 @@ def _of_the_first(maker: Maker, row: Row) -> torch.Tensor:
     return marked
 
 
+def _each_image(maker: Maker, row: Row) -> torch.Tensor:
+    """One for every token and image: each sees all."""
+    return torch.ones(len(row["input_ids"]), len(row["pixel_values"]), dtype=torch.long)
+
+
+def _first_of_an_image(maker: Maker, row: Row) -> torch.Tensor:
+    """One for the places that an image takes, after the first token."""
+    marked = torch.zeros_like(row["input_ids"])
+    marked[..., 1 : 1 + maker.count("latent_query_num", otherwise=1)] = 1
+    return marked
+
+
 def _regions(*fields: str, otherwise: int) -> Form:
     """Numbers that say what is seen in each region, as many as one of these fields says."""
 
@@ -117,6 +130,10 @@ MAKERS: Mapping[str, tuple[Form, ...]] = {
     "token_type_ids": (_is_of_an_image,),
     "mm_token_type_ids": (_is_of_an_image,),
     "pixel_values": (image_or_video, one_of_several_images, flattened_patches),
+    "flattened_patches": (placed_patches,),
+    "image_attention_mask": (_each_image,),
+    "image_embeds_position_mask": (_first_of_an_image,),
+    "qformer_input_ids": (_other_text,),
     "pixel_values_videos": (video,),
     "input_features": sounds.SPECTROGRAMS,
     "input_values": sounds.WAVES,

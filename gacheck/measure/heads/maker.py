@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from gacheck.measure.models.parts import text_config
+
 # Rows are of unequal length, so that micro-batches have unequal counts of targets.
 SHORTEST, LONGEST = 8, 32
 CHOICES = 3
@@ -134,14 +136,3 @@ class Maker:
     def _all_fields(self) -> Iterator[tuple[str, Any]]:
         for part in self.parts:
             yield from vars(part).items()
-
-
-def text_config(config: Any) -> Any:
-    """Return the part of a config that speaks of text: the decoder's where two do, the whole where none does."""
-    get = getattr(config, "get_text_config", None)
-    if get is None:
-        return config
-    try:
-        return get()
-    except ValueError:  # an encoder of text and a decoder
-        return get(decoder=True)

@@ -51,6 +51,16 @@ def flattened_patches(maker: Maker, row: Row) -> torch.Tensor:
     return maker.normal(int(number**0.5) ** 2, image_shape(maker)[0] * patch**2)
 
 
+def placed_patches(maker: Maker, row: Row) -> torch.Tensor:
+    """A square of patches, each its row, its column and a row of numbers."""
+    side = int(maker.count("num_patches", otherwise=16) ** 0.5)
+    places = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    width = maker.count(
+        "patch_embed_hidden_size", otherwise=image_shape(maker)[0] * maker.count("patch_size", otherwise=1) ** 2
+    )
+    return torch.cat([places, maker.normal(len(places), width)], 1)
+
+
 def _shown(row: Row) -> torch.Tensor:
     pixels: torch.Tensor = row["pixel_values"] if "pixel_values" in row else row["pixel_values_videos"]
     return pixels

@@ -16,9 +16,10 @@ from accelerate.utils import recursively_apply, send_to_device
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
 from gacheck.measure.heads.images import find_image, is_joined
-from gacheck.measure.heads.maker import SHORTEST, Image, Maker, Row, text_config
+from gacheck.measure.heads.maker import SHORTEST, Image, Maker, Row
 from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe, find_recipe
 from gacheck.measure.models.inputs import forward_names
+from gacheck.measure.models.parts import text_config
 from gacheck.measure.text.rows import Rows
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX

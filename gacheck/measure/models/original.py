@@ -18,6 +18,7 @@ from transformers import configuration_utils
 
 from gacheck.errors import ModelError
 from gacheck.measure.models.dropout import switch_off_dropout_in
+from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.models.parts import all_configs, modeling_source
 from gacheck.measure.models.shrinking import TOKEN_ID, UNK, shrink
 from gacheck.measure.models.sizes import HEAD_WIDTH, OPEN, SIZES
@@ -112,10 +113,13 @@ def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:
         config: That it is made of.
     """
     model = build()
+    tokens = torch.ones(1, 4, dtype=torch.long)
+    text = {"input_ids": tokens, "attention_mask": tokens, "labels": tokens}
+    given = {name: value for name, value in text.items() if name in forward_names(type(model))}
     for _ in range(_MOST_OPEN):
         try:
             with torch.no_grad():
-                model(input_ids=torch.ones(1, 4, dtype=torch.long))
+                model(**given)
             break
         except Exception as error:  # most models are fed otherwise: only an open field is of interest here
             if not (_fill_open(config, error) or _fill_token(config, error)):

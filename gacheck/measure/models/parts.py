@@ -23,7 +23,9 @@ def all_configs(config: Any) -> Iterator[Any]:
 
 
 def text_config(config: Any) -> Any:
-    """Return the part that speaks of text; of two, what encodes and what decodes, that of what decodes."""
+    """Return the part of a config that speaks of text: the decoder's where two do, the whole where none does."""
+    if not hasattr(config, "get_text_config"):
+        return config
     try:
         return config.get_text_config()
     except ValueError:

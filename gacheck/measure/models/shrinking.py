@@ -27,6 +27,7 @@ from gacheck.measure.models.sizes import (
     HEADS,
     IMAGE,
     IMAGE_SIZE,
+    MODALITY,
     OPEN,
     WIDTH,
     reduced,
@@ -156,7 +157,7 @@ def _shrink_fields(fields: dict[str, Any], scale: _Scale) -> dict[str, Any]:
 def _shrink_value(name: str, value: Any, scale: _Scale) -> Any:
     """Reduce one field, by its name and the shape of its value; anything unrecognized stays."""
     if value is None:
-        return OPEN.get(name)
+        return UNK if TOKEN_ID.fullmatch(name) and MODALITY.fullmatch(name) else OPEN.get(name)
     if name == "use_cache":
         return False  # training has no use for it, and some layers refuse it
     if TOKEN_ID.fullmatch(name):

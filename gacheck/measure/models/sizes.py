@@ -13,6 +13,8 @@ CODES = 64
 """What an image or a sound is said in, in place of words."""
 
 HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_channels|rotary_dim|d_rel)")
+MODALITY = re.compile(r"(image|video|audio|vision)_.*")
+"""Special tokens that text has none of."""
 IMAGE = re.compile(r"(.*_)?(image|img)_size|crop_size")
 ANY_WIDTH = re.compile(r"(.*_)?(dim|dims|size|width|features|hidden|channels|dimension|groups)")
 """Fields that may be a width: they are one where they have the same value as another."""
@@ -63,9 +65,11 @@ SIZES = (
     (r"(.*_)?(object_)?queries|num_select", 12),  # fewer than places in a small image, more than objects
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
-    (r"mm_tokens_per_image", 4),
+    (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
+    (r"num_filters", 4),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
-    (r"max_(seq_len|source_positions|target_positions)", 1024),
+    (r"max_source_positions", WIDTH),  # two frames of a spectrogram make one
+    (r"max_(seq_len|target_positions)", 1024),
     (r"num_position_embeddings", 16),
     (r"num_embeddings|codebook_size", CODES),
 )
