@@ -91,7 +91,7 @@ def _suspects(original: Any, tiny: Any, error: Exception) -> Iterator[tuple[Path
         before, after = reduced[path]
         named = path[-1] in words
         counted = before in numbers or after in numbers if isinstance(after, int) else False
-        return 4 - 2 * counted - named - bool(IMAGE.fullmatch(path[-1]))
+        return 4 - 2 * counted - named - 3 * bool(IMAGE.fullmatch(path[-1]))
 
     ranked = sorted(reduced, key=rank)
     yield from ((path,) for path in ranked if rank(path) < 4)
