@@ -99,6 +99,7 @@ RATIOS = [
     # Four times a tolerance is still equal, and the coarser of the two counts.
     (1.001, 1.004, 1e-2, 1e-6, False),
     (1.001, 1.004, 1e-6, 1e-2, False),
+    (1.0, 1.03, 1e-2, 1e-6, False),
     (1.0, 1.05, 1e-2, 1e-6, True),
     (1.0, None, 1e-6, 1e-6, True),
     (None, None, 1e-6, 1e-6, False),

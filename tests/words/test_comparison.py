@@ -8,9 +8,10 @@ import pytest
 
 from gacheck.core.compare import Change
 from gacheck.record.survey import SurveyRecord
+from gacheck.words.analysis import analyse
 from gacheck.words.changes import change_label, counts_line, result_line, verdict_label
 from gacheck.words.comparison import Side, compare_sides, keeps_apart
-from tests.builders import attached_run, full_run
+from tests.builders import attached_run, full_run, pass_record
 from tests.reporters.cases import RECORDS
 from tests.reporters.comparison_cases import COMPARISONS, release, surveys, training, trainings
 from tests.reporters.survey_cases import SURVEYS, rows_of
@@ -151,6 +152,15 @@ def test_the_pass_of_an_attached_training_is_the_one_that_it_did() -> None:
 
     assert change.kind == "better"
     assert [each.name for each in change.passes] == ["k4"]
+
+
+def test_what_was_tried_beside_it_is_not_compared() -> None:
+    tried = (pass_record(4, "off", "mean_of_means", num_steps=1),)
+    a = RECORDS["attached"].model_copy(update={"tried": tried})
+    assert len(analyse(a).passes) == 2
+
+    (change,) = trainings(a, RECORDS["attached"]).changes
+    assert (change.kind, change.passes) == ("same", ())
 
 
 def test_options_that_may_differ_are_named_on_either_side() -> None:
