@@ -7,6 +7,7 @@ import pytest
 from gacheck.lint.agreement import Disagreement, compare, measured_answer
 from gacheck.lint.finding import Answer, Finding
 from gacheck.rules.table import rule_table
+from tests.makers import load_maker
 
 
 def found(name: str, answer: Answer, *, counted: bool = True) -> tuple[str, Finding]:
@@ -84,3 +85,19 @@ def test_the_rules_are_those_of_the_table() -> None:
     named = {rule.name for rule in rule_table(world_size=2, auxiliary=True)}
 
     assert {"token_mean", "unshifted_token_mean", "row_mean", "own_count_mean", "sum_of_means", "token_mean/W"} <= named
+
+
+def test_the_table_of_the_page_has_a_row_for_a_release() -> None:
+    maker = load_maker("make_lint_agreement")
+
+    row = maker.line("5.24.0", compare(READ, ROWS))
+
+    assert row == "| 5.24.0 | 8 | 5 | 3 (60.0%) | 1 | 2 | 1 |"
+    assert row.count("|") == maker.HEAD.splitlines()[0].count("|")
+
+
+def test_a_class_that_several_types_share_is_compared_once() -> None:
+    maker = load_maker("make_lint_agreement")
+    rows = [{"class": "Uses", "rule_on": "token_mean"}] * 2 + [{"class": None, "rule_on": None}]
+
+    assert list(maker.measured(rows)) == [("Uses", "token_mean")]
