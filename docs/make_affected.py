@@ -31,25 +31,26 @@ WIDTH = 120
 RELEASES = "newest,4.57.6,4.50.3"
 HEAD = """
 Does the loss of a class of transformers depend on `gradient_accumulation_steps`? Measured by `gacheck survey` under
-transformers {releases}, torch {torch}, on the CPU: {judged} of {pairs} pairs of class and release were judged. Search
-this page for the name of your class; what is under no verdict is at the end: checked and right, or not judged and why.
+transformers {releases}, torch {torch}, on the CPU: {judged} of {pairs} pairs of class and release have a verdict.
+Search this page for the name of your class; what is under no verdict is at the end: checked and right, or not judged
+and why.
 
 Each class was built tiny, with random weights, and trained for two optimizer steps at k = 4 by the plain Trainer; the
 loss that was logged and the gradient of every parameter are held against the right step, computed from each
-micro-batch by itself. The faults are in code, not in weights: a class does at its real size what it does here.
-[How it works](how-it-works.md) says more, and [the confirmation](confirmation.md) what a bare Trainer without gacheck
-says to the same.
+micro-batch by itself. The faults are in code, not in weights: a class does at its real size what it does here. [How
+it works](how-it-works.md) says more, and [the confirmation](confirmation.md) what a bare Trainer without gacheck says
+to the same.
 
-By default: with `model_accepts_loss_kwargs` as the Trainer chooses it. Since, in: these speak of the releases that were
-measured, and of none between them. Tried: the class was trained with that line too. The rows are short and of unequal
-length, which shows `MEAN_OF_MEANS` and `UNSHIFTED_TOKEN_COUNT` larger than long rows would.
+By default: with `model_accepts_loss_kwargs` as the Trainer chooses it. Since, in: these speak of the releases that
+were measured, and of none between them. Tried: the class was trained with that line too. The rows are short and of
+unequal length, which shows `MEAN_OF_MEANS` and `UNSHIFTED_TOKEN_COUNT` larger than long rows would.
 
-Not measured: several processes, mixed precision, quantised weights, adapters, classes outside transformers, losses that
-a config switches on (a router's, say), subclasses of the Trainer. For these there are `gacheck run`, and
+Not measured: several processes, mixed precision, quantised weights, adapters, classes outside transformers, losses
+that a config switches on (a router's, say), subclasses of the Trainer. For these there are `gacheck run`, and
 `gacheck attach` for the training that you have.
 
-A map of all classes, as one HTML page, makes `gacheck report FOLDER --format html -o affected.html` of the folder that
-`gacheck survey --out FOLDER` leaves.
+A map of all classes, as one HTML page, makes `gacheck report FOLDER --format html -o affected.html` of the folder
+that `gacheck survey --out FOLDER` leaves.
 """.strip()
 
 

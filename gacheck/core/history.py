@@ -43,12 +43,14 @@ class Tried:
             be tried.
         code: The verdict's code; None without a verdict.
         reason: Why there is no verdict.
+        class_name: Of the model that was made; a release may make another of the same name.
     """
 
     release: str
     state: State
     code: str | None = None
     reason: str = ""
+    class_name: str | None = None
 
     @property
     def answer(self) -> str | None:

@@ -37,7 +37,7 @@ class Agreement:
     Attributes:
         agreeing: Classes that were decided alike.
         disagreeing: Those that were not.
-        undecided: Classes that were measured, and of which reading says nothing.
+        undecided: Classes that were measured, and of which reading says nothing, those below aside.
         unmeasured: Classes without a measurement that says it.
         uncounted: Classes whose labels the Trainer does not count: it hands nothing over that could be dropped.
     """
@@ -80,16 +80,17 @@ def compare(read: Mapping[str, Finding], rows: Iterable[tuple[str, str | None]])
         rows: Classes and the rule that was measured with the flag on. A class that was measured more than once is
             compared each time.
     """
-    agreeing, undecided, unmeasured, uncounted = [], [], [], []
-    disagreeing = []
+    agreeing: list[str] = []
+    disagreeing: list[Disagreement] = []
+    undecided: list[str] = []
+    unmeasured: list[str] = []
+    uncounted: list[str] = []
     for name, rule_on in rows:
         finding, measured = read.get(name), measured_answer(rule_on)
         if measured is None:
             unmeasured.append(name)
-        elif finding is not None and not finding.counted:
-            uncounted.append(name)
         elif finding is None or finding.answer == "unknown":
-            undecided.append(name)
+            (uncounted if finding is not None and not finding.counted else undecided).append(name)
         elif finding.answer == measured:
             agreeing.append(name)
         else:

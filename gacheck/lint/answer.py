@@ -80,6 +80,9 @@ def read_class(reader: Reader, made: ClassSource, trainer: TrainerSource) -> Fin
         counted=_is_counted(forward),
     )
     finding = _answered(reader, made, Function(forward, home.source, home, Instance(made)), finding)
+    if not finding.counted and trainer.divides_uncounted:
+        # Nothing is handed over: there is no count that could reach the loss, or be dropped.
+        finding = replace(finding, answer="unknown")
     return replace(finding, effect=_effect(finding, trainer))
 
 

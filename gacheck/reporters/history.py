@@ -99,6 +99,7 @@ def _change(change: Change) -> dict[str, Any]:
 def _tried(tried: Tried) -> dict[str, Any]:
     return {
         "transformers": tried.release,
+        "class": tried.class_name,
         "verdict": tried.code,
         "severity": None if tried.state in ("absent", "unknown") else tried.state,
         "state": tried.state,

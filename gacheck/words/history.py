@@ -55,10 +55,16 @@ def _never_bad(history: History) -> str:
 
 def describe(change: Change) -> str:
     """Say what changed, in one sentence."""
-    told = f"{change.after.release}: {_became(change.before, change.after)}"
+    told = f"{change.after.release}: {_became(change.before, change.after)}{_other_class(change.before, change.after)}"
     if not change.between:
         return told
     return f"{told}. Or before it: {', '.join(change.between)} could not be tried"
+
+
+def _other_class(before: Tried, after: Tried) -> str:
+    if None in (before.class_name, after.class_name) or before.class_name == after.class_name:
+        return ""
+    return f". It is another class, {after.class_name} in place of {before.class_name}"
 
 
 def _became(before: Tried, after: Tried) -> str:

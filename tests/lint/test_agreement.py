@@ -20,7 +20,7 @@ READ = dict(
         found("Wrong", "reaches"),
         found("TooStrict", "dropped"),
         found("Open", "unknown"),
-        found("Positions", "dropped", counted=False),
+        found("Positions", "unknown", counted=False),
     ]
 )
 ROWS = [

@@ -72,6 +72,7 @@ def test_json_says_all() -> None:
     }
     assert document["tried"][0] == {
         "transformers": "4.46.1",
+        "class": None,
         "verdict": None,
         "severity": None,
         "state": "absent",

@@ -64,6 +64,18 @@ def test_a_change_is_described(codes: list[str], expected: str) -> None:
     assert describe(change) == expected
 
 
+def test_a_release_that_makes_another_class_of_the_name_is_pointed_out() -> None:
+    found = {
+        "4.46.0": Tried("4.46.0", "warn", WARNED, class_name="ForCausalLM"),
+        "4.47.0": Tried("4.47.0", "fail", BAD, class_name="ForConditionalGeneration"),
+    }
+    (change,) = history_of(list(found), found).changes
+
+    assert describe(change) == (
+        "4.47.0: SUM in place of MEAN. It is another class, ForConditionalGeneration in place of ForCausalLM"
+    )
+
+
 def test_more_than_one_change_is_said_to_be_not_monotone() -> None:
     assert "history" not in dict(limits(history(RIGHT, BAD)))
     assert dict(limits(history(RIGHT, BAD, RIGHT)))["history"] == "It is not monotone: the verdict changes twice."

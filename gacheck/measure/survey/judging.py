@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gacheck.config import RunConfig
+from gacheck.config import ExperimentConfig, RunConfig
 from gacheck.errors import GacheckError, one_line
 from gacheck.frames import place_of
 from gacheck.measure.experiment import begin_record, run_passes
@@ -69,8 +69,13 @@ def _named_task(item: SurveyItem) -> str | None:
     return item.task if is_language_model and item.task != CAUSAL_LM.name else None
 
 
+def config_of(item: SurveyItem) -> ExperimentConfig:
+    """Return how an item is trained."""
+    return RunConfig(model=f"tiny:{item.name}", task=_named_task(item), **SMOKE).experiment()
+
+
 def _train(item: SurveyItem) -> RunRecord:
-    config = RunConfig(model=f"tiny:{item.name}", task=_named_task(item), **SMOKE).experiment()
+    config = config_of(item)
     session = Session(config)
     record = begin_record(config, session)
     oracle = record.oracle
