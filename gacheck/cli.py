@@ -56,6 +56,10 @@ COMMANDS = {
         "gacheck.commands.compare:compare",
         "Compare two runs, two attached trainings or two surveys: is any verdict worse in B than in A?",
     ),
+    "lint": LazyCommand(
+        "gacheck.commands.lint:lint",
+        "Read whether num_items_in_batch reaches the loss, with file and line; runs nothing, and needs no torch.",
+    ),
     "explain": LazyCommand(
         "gacheck.commands.explain:explain",
         "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.measuring import one_model
+from gacheck.commands.measuring import check_packages, one_model
 from gacheck.commands.options import options_of
 from gacheck.commands.output import require_stdout, view_of, write_err, write_out
 from gacheck.commands.smoke import LEFT_OUT
@@ -27,8 +26,9 @@ from gacheck.words.history import absence
 
 INCONCLUSIVE = 3
 
-# Tiny models share two cores; of a large one, two beside each other may be more than the memory holds.
-JOBS = 2
+# An installation waits for the network more than it computes. Of a large model, two beside each other may be more than
+# the memory holds.
+JOBS = 3
 
 
 @options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT | {"strict", "exit_zero"})
@@ -52,9 +52,10 @@ def bisect(
     flags["model"] = one_model(named, flags["model"], "bisect")
     settings = load_config(config, {**flags, **SMOKE})
     require_stdout()
+    check_packages()
     releases = _between(oldest, latest)
     started = time.monotonic()
-    num_jobs = min(JOBS, os.cpu_count() or 1) if settings.model.startswith(STAND_IN_PREFIX) else 1
+    num_jobs = JOBS if settings.model.startswith(STAND_IN_PREFIX) else 1
     _, *words = smoke_command(settings.experiment())
     history = search(releases, lambda release: _told(probe(release, words, _say)), num_jobs)
     _check(history)

@@ -72,7 +72,7 @@ def _side(name: str) -> Side:
         ConfigError: It is not said which of several releases is meant.
     """
     folder, release = _split(name)
-    path = find_record(Path(folder))
+    path = find_record(Path(folder), command="")
     record = load_record(path)
     try:
         analysis = read_record(record)

@@ -10,15 +10,19 @@ from gacheck.errors import RecordError
 from gacheck.record.journal import RECORD_NAME
 
 
-def find_record(run: Path | None) -> Path:
+def find_record(run: Path | None, command: str = "gacheck report ") -> Path:
     """Return the record's file: the one that is named, or the newest.
+
+    Args:
+        run: A folder or a file; None for the newest.
+        command: What stands before it where it can be copied from an error.
 
     Raises:
         RecordError: No run is named and there is none, or the name is none that a file can have.
     """
     try:
         if run is not None:
-            return _named(run)
+            return _named(run, command)
         # The path breaks ties, so that the same folders give the same choice.
         found = [(path.stat().st_mtime_ns, path) for path in RUNS.glob(f"*/{RECORD_NAME}")]
     except OSError as error:
@@ -36,7 +40,7 @@ def find_record(run: Path | None) -> Path:
     return max(found)[1]
 
 
-def _named(run: Path) -> Path:
+def _named(run: Path, command: str) -> Path:
     """Return the record's file in a folder, or the file that is named itself."""
     path = run / RECORD_NAME if run.is_dir() else run
     if path.exists():
@@ -48,5 +52,5 @@ def _named(run: Path) -> Path:
     raise RecordError(
         f"{run} holds no {RECORD_NAME}." if run.is_dir() else f"There is no run {run}.",
         why="What a run measured is in that file, in the run's folder.",
-        fix=f"did you mean  gacheck report {example}?" if example else "measure one with  gacheck run",
+        fix=f"did you mean  {command}{example}?" if example else "measure one with  gacheck run",
     )

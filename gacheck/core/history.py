@@ -43,12 +43,14 @@ class Tried:
             be tried.
         code: The verdict's code; None without a verdict.
         reason: Why there is no verdict.
+        class_name: Of the model that was made; a release may make another of the same name.
     """
 
     release: str
     state: State
     code: str | None = None
     reason: str = ""
+    class_name: str | None = None
 
     @property
     def answer(self) -> str | None:
@@ -108,6 +110,12 @@ class History:
     def first_bad(self) -> Tried | None:
         """The first release whose verdict fails."""
         return next((each for each in self.tried if each.state == "fail"), None)
+
+    @property
+    def bad(self) -> tuple[tuple[Tried, Tried], ...]:
+        """The first and the last release of every time during which the verdict failed, whatever its code was then."""
+        runs = (list(run) for failed, run in groupby(self.spans, lambda each: each.first.state == "fail") if failed)
+        return tuple((run[0].first, run[-1].last) for run in runs)
 
     @property
     def first_good(self) -> Tried | None:

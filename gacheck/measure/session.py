@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import torch
@@ -35,6 +35,7 @@ from gacheck.measure.user_code import failures_as, import_loss, import_trainer, 
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
+from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
 
 # Random weights learn nothing visible in a few steps at a fine-tuning rate.
@@ -53,6 +54,14 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+class Material(NamedTuple):
+    """What is trained, for whoever would train it by other means: the model, its rows, what makes batches of them."""
+
+    model: Any
+    rows: Sequence[Any]
+    collate: Callable[[Any], Batch]
+
+
 class Session:
     """A loaded model with its data, ready for its passes.
 
@@ -66,6 +75,7 @@ class Session:
         data: Facts for the record.
         hardware: Facts for the record.
         learning_rate: As used.
+        material: What is trained.
     """
 
     def __init__(
@@ -113,6 +123,7 @@ class Session:
                 oracle = Oracle(model, collator, autocast)
         self.model = self.model.model_copy(update={"task": task})
         self.data = fed.facts
+        self.material = Material(model, fed.train, collator)
         self._runner = PassRunner(config, self.learning_rate, model, fed, collator, oracle, make_trainer)
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
 

@@ -12,7 +12,6 @@ from gacheck.config import STAND_IN_PREFIX, ExperimentConfig, RunConfig, write_s
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyItem
-from gacheck.rules.task import CAUSAL_LM
 
 PROGRAM = "gacheck"
 
@@ -104,9 +103,15 @@ def _option(name: str, value: object) -> list[str]:
     return [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
 
-def shown_command(item: SurveyItem, installed: str | None) -> Command:
-    """Return what shows the verdict on an item of a survey: a run, or a survey of it where the release is another."""
-    task = () if item.task == CAUSAL_LM.name else ("--task", item.task)
+def shown_command(item: SurveyItem, task: str | None, installed: str | None) -> Command:
+    """Return what shows the verdict on an item of a survey: a run, or a survey of it where the release is another.
+
+    Args:
+        item: The item.
+        task: As it had to be named to train the item; None where its class says it.
+        installed: The release of transformers where the survey was begun.
+    """
+    named = () if task is None else ("--task", task)
     if item.transformers == installed:
-        return (PROGRAM, "run", f"{STAND_IN_PREFIX}{item.name}", *task)
-    return (PROGRAM, "survey", item.name, *task, "--transformers", item.transformers)
+        return (PROGRAM, "run", f"{STAND_IN_PREFIX}{item.name}", *named)
+    return (PROGRAM, "survey", item.name, *named, "--transformers", item.transformers)

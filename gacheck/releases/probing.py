@@ -56,12 +56,12 @@ def read(release: str, exit_code: int, printed: str, said: str) -> Tried:
         return Tried(release, "absent", reason=_reason(said))
     try:
         result: dict[str, Any] = json.loads(printed)
-        found, verdict = result["environment"]["transformers"], result["verdict"]
+        found, verdict, made = result["environment"]["transformers"], result["verdict"], result["model"]["class"]
     except (ValueError, KeyError):
         return Tried(release, "unknown", reason=_reason(said) or f"it ended with exit code {exit_code}")
     if found != release:
         return Tried(release, "unknown", reason=f"transformers {found} was found instead: see PYTHONPATH")
-    return Tried(release, verdict["severity"], verdict["code"])
+    return Tried(release, verdict["severity"], verdict["code"], class_name=made)
 
 
 def _reason(said: str) -> str:

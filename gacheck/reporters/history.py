@@ -75,6 +75,7 @@ def render_history_json(history: History, model: str, seconds: float) -> str:
         "seconds": round(seconds, 1),
         "first_bad": bad and bad.release,
         "first_good": good and good.release,
+        "bad": [{"first": first.release, "last": last.release} for first, last in history.bad],
         "summary": headline(history),
         "certain": history.is_certain,
         "monotone": len(history.changes) < 2,
@@ -98,6 +99,7 @@ def _change(change: Change) -> dict[str, Any]:
 def _tried(tried: Tried) -> dict[str, Any]:
     return {
         "transformers": tried.release,
+        "class": tried.class_name,
         "verdict": tried.code,
         "severity": None if tried.state in ("absent", "unknown") else tried.state,
         "state": tried.state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gacheck.core.history import Change, History, Tried
+from gacheck.core.history import Change, History, Tried, numbers_of
 
 
 def headline(history: History) -> str:
@@ -10,23 +10,25 @@ def headline(history: History) -> str:
     bad, good = history.first_bad, history.first_good
     if bad is None:
         return _never_bad(history)
-    last = history.spans[-1].first
-    words = [_broke(history, bad)]
-    if good is not None:
-        words.append(f"fixed in {good.release}")
-        again = next((each for each in _from(history, good) if each.state == "fail"), None)
-        words += [f"broken again in {again.release}"] if again else []
-    elif last.state == "fail":
-        words.append(f"not fixed in {history.spans[-1].last.release}")
-    elif last.state == "warn":
-        words.append(f"from {last.release} on a warning is left, {last.code}")
-    else:
-        words.append("no later release is known to be right")
-    return "; ".join(words)
+    again = [(first.release, f"fails again {_during(first, last)}") for first, last in history.bad[1:]]
+    fixed = [] if good is None else [(good.release, f"fixed in {good.release}")]
+    later = sorted([*again, *fixed], key=lambda each: numbers_of(each[0]))
+    end = [] if good is not None else [_left(history)]
+    return "; ".join([_broke(history, bad), *(words for _, words in later), *end])
 
 
-def _from(history: History, tried: Tried) -> tuple[Tried, ...]:
-    return history.tried[history.tried.index(tried) :]
+def _during(first: Tried, last: Tried) -> str:
+    return f"in {first.release}" if first == last else f"from {first.release} to {last.release}"
+
+
+def _left(history: History) -> str:
+    """Say how it ends where no release is right again."""
+    last = history.spans[-1]
+    if last.first.state == "fail":
+        return f"not fixed in {last.last.release}"
+    if last.first.state == "warn":
+        return f"from {last.first.release} on a warning is left, {last.first.code}"
+    return "no later release is known to be right"
 
 
 def _broke(history: History, bad: Tried) -> str:
@@ -44,7 +46,7 @@ def _never_bad(history: History) -> str:
     warned = [span for span in history.spans if span.first.state == "warn"]
     if warned:
         codes = ", ".join(dict.fromkeys(span.first.code or "" for span in warned))
-        between = f"from {warned[0].first.release} to {warned[-1].last.release}"
+        between = _during(warned[0].first, warned[-1].last)
         return f"no release that was tried fails; {between} there is a warning, {codes}"
     if "inconclusive" in states:
         return "no release that was tried fails, but not every verdict is conclusive"
@@ -53,10 +55,16 @@ def _never_bad(history: History) -> str:
 
 def describe(change: Change) -> str:
     """Say what changed, in one sentence."""
-    told = f"{change.after.release}: {_became(change.before, change.after)}"
+    told = f"{change.after.release}: {_became(change.before, change.after)}{_other_class(change.before, change.after)}"
     if not change.between:
         return told
     return f"{told}. Or before it: {', '.join(change.between)} could not be tried"
+
+
+def _other_class(before: Tried, after: Tried) -> str:
+    if None in (before.class_name, after.class_name) or before.class_name == after.class_name:
+        return ""
+    return f". It is another class, {after.class_name} in place of {before.class_name}"
 
 
 def _became(before: Tried, after: Tried) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gacheck.record.command import Command, shown_command
+from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.rules.table import SEVERITY, SEVERITY_RANK, Severity, severity_of
 from gacheck.words.faults.fault import LEFT_OVER
@@ -17,6 +18,7 @@ NO_VERDICT = "no verdict"
 
 # Where the fault stands is said of every class by itself; what to do is said once.
 _PLACE = re.compile(r" \([^()\s]+\.py:\d+\)")
+_SURE = re.compile(r" This arithmetic fits [^.]*\.$")
 _ABOVE = re.compile(r"\b(Tried|See) above\b")
 _TRIED = "Tried: the loss is then right."
 
@@ -84,8 +86,7 @@ class FaultGroup:
     @property
     def why(self) -> str:
         """The cause, as it is of the first of them, without the place that is of that class alone."""
-        analysis = self.rows[0].analysis
-        return _PLACE.sub("", analysis.verdict.words.cause) if analysis else ""
+        return why_of(self.rows[0])
 
 
 def releases_of(analysis: SurveyAnalysis) -> tuple[str, ...]:
@@ -116,6 +117,11 @@ def advice_of(row: JudgedRow) -> Advice:
     return Advice("", "", _PLACE.sub("", text))
 
 
+def why_of(row: JudgedRow) -> str:
+    """Give the cause of a verdict, without the place and the certainty that are of this class alone."""
+    return _SURE.sub("", _PLACE.sub("", row.analysis.verdict.words.cause)) if row.analysis else ""
+
+
 def other_code(row: JudgedRow) -> str | None:
     """Return the verdict with the value of the flag that the Trainer does not choose; None where it is not known."""
     auto = row.analysis.flag.auto if row.analysis else None
@@ -133,7 +139,9 @@ def wrong_with_flag_on(row: JudgedRow) -> str | None:
 
 def command_of(row: JudgedRow, analysis: SurveyAnalysis) -> Command:
     """Return the command that shows the verdict of a row."""
-    return shown_command(row.item, installed=analysis.record.environment.packages.get("transformers"))
+    training = row.analysis.record if row.analysis else None
+    task = training.config.task if isinstance(training, RunRecord) else None
+    return shown_command(row.item, task, analysis.record.environment.packages.get("transformers"))
 
 
 def since(code: str, rows: Sequence[JudgedRow]) -> str:

@@ -20,15 +20,21 @@ gacheck: The model type 'gemma3' is unknown.
 
 
 def printed(release: str, code: str, severity: str) -> str:
-    return json.dumps({"environment": {"transformers": release}, "verdict": {"code": code, "severity": severity}})
+    verdict = {"code": code, "severity": severity}
+    return json.dumps({"environment": {"transformers": release}, "model": {"class": "Class"}, "verdict": verdict})
 
 
 @pytest.mark.parametrize(
     ("exit_code", "stdout", "stderr", "expected"),
     [
-        (0, printed("4.50.3", "OK", "ok"), "", Tried("4.50.3", "ok", "OK")),
-        (1, printed("4.50.3", "NONFINITE", "fail"), "", Tried("4.50.3", "fail", "NONFINITE")),
-        (3, printed("4.50.3", "INCONCLUSIVE", "inconclusive"), "", Tried("4.50.3", "inconclusive", "INCONCLUSIVE")),
+        (0, printed("4.50.3", "OK", "ok"), "", Tried("4.50.3", "ok", "OK", class_name="Class")),
+        (1, printed("4.50.3", "NONFINITE", "fail"), "", Tried("4.50.3", "fail", "NONFINITE", class_name="Class")),
+        (
+            3,
+            printed("4.50.3", "INCONCLUSIVE", "inconclusive"),
+            "",
+            Tried("4.50.3", "inconclusive", "INCONCLUSIVE", class_name="Class"),
+        ),
         (2, "", UNKNOWN_TYPE, Tried("4.50.3", "absent", reason="The model type 'gemma3' is unknown.")),
         (4, "", "gacheck: Memory ran out.\n  why  x\n", Tried("4.50.3", "unknown", reason="Memory ran out.")),
         (-9, "", "", Tried("4.50.3", "unknown", reason="it ended with exit code -9")),
@@ -58,7 +64,7 @@ def test_the_process_is_given_the_command(tmp_path: Path, monkeypatch: pytest.Mo
 
     found = probe("4.50.3", ["smoke", "--model", "tiny:llama"], print)
 
-    assert found == Tried("4.50.3", "ok", "OK")
+    assert found == Tried("4.50.3", "ok", "OK", class_name="Class")
     assert (tmp_path / "log").read_text() == "-P -m gacheck smoke --model tiny:llama --json"
 
 

@@ -60,6 +60,7 @@ def test_json_says_all() -> None:
 
     assert (document["kind"], document["model"], document["seconds"]) == ("bisect", "tiny:gemma3", 432.4)
     assert (document["first_bad"], document["first_good"]) == ("4.50.0", "5.23.0")
+    assert document["bad"] == [{"first": "4.50.0", "last": "4.53.3"}]
     assert (document["monotone"], document["certain"]) == (False, False)
     assert document["untried"] == ["4.52.0"]
     assert document["changes"][1] == {
@@ -71,6 +72,7 @@ def test_json_says_all() -> None:
     }
     assert document["tried"][0] == {
         "transformers": "4.46.1",
+        "class": None,
         "verdict": None,
         "severity": None,
         "state": "absent",

@@ -36,7 +36,7 @@ def test_every_module_with_reporters_is_found() -> None:
 
     assert {id(each) for each in entries} == {id(each) for each in all_reporters()}
     assert {"terminal", "json", "markdown", "csv", "png", "svg", "html"} <= reporters().keys()
-    assert {"terminal", "json", "csv"} <= reporters("survey").keys()
+    assert {"terminal", "json", "csv", "markdown", "html"} <= reporters("survey").keys()
     assert next(iter(reporters())) == next(iter(reporters("survey"))) == "terminal"
     # One name has one suffix, and one kind of record has one reporter of a name.
     assert len({each.suffix for each in entries}) == len({each.name for each in entries})
@@ -66,7 +66,7 @@ def test_none_loads_what_it_need_not() -> None:
         "import sys, gacheck.reporters as all\n"
         "assert not {'matplotlib', 'jinja2', 'torch'} & set(all.reporters() and sys.modules), 'by the registry'\n"
         "import gacheck.reporters.picture.drawing\n"
-        "import gacheck.reporters.html.page\n"
+        "import gacheck.reporters.html.page, gacheck.reporters.html.survey_page\n"
         "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules), 'by picture or page'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

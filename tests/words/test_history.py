@@ -30,10 +30,11 @@ def history(*codes: str):  # type: ignore[no-untyped-def]
         ([RIGHT, BAD, RIGHT], f"{BROKE}; fixed in 4.48.0"),
         ([WARNED, BAD], "broke in 4.47.0 (4.46.0, the last before it, is MEAN); not fixed in 4.47.0"),
         ([BAD, RIGHT], "broken already in 4.46.0, the oldest that was tried; fixed in 4.47.0"),
-        ([RIGHT, BAD, RIGHT, BAD], f"{BROKE}; fixed in 4.48.0; broken again in 4.49.0"),
+        ([RIGHT, BAD, RIGHT, BAD], f"{BROKE}; fixed in 4.48.0; fails again in 4.49.0"),
+        ([RIGHT, BAD, WORSE, WARNED, BAD, BAD, RIGHT], f"{BROKE}; fails again from 4.50.0 to 4.51.0; fixed in 4.52.0"),
         ([RIGHT, BAD, WARNED], f"{BROKE}; from 4.48.0 on a warning is left, MEAN"),
         ([RIGHT, BAD, "absent"], f"{BROKE}; no later release is known to be right"),
-        ([RIGHT, WARNED, RIGHT], "no release that was tried fails; from 4.47.0 to 4.47.0 there is a warning, MEAN"),
+        ([RIGHT, WARNED, RIGHT], "no release that was tried fails; in 4.47.0 there is a warning, MEAN"),
         (["absent", RIGHT], "right in every release that was tried and can make the model"),
         ([RIGHT, "?"], "no release that was tried fails, but not every verdict is conclusive"),
     ],
@@ -61,6 +62,18 @@ def test_a_change_is_described(codes: list[str], expected: str) -> None:
     (change,) = history(*codes).changes
 
     assert describe(change) == expected
+
+
+def test_a_release_that_makes_another_class_of_the_name_is_pointed_out() -> None:
+    found = {
+        "4.46.0": Tried("4.46.0", "warn", WARNED, class_name="ForCausalLM"),
+        "4.47.0": Tried("4.47.0", "fail", BAD, class_name="ForConditionalGeneration"),
+    }
+    (change,) = history_of(list(found), found).changes
+
+    assert describe(change) == (
+        "4.47.0: SUM in place of MEAN. It is another class, ForConditionalGeneration in place of ForCausalLM"
+    )
 
 
 def test_more_than_one_change_is_said_to_be_not_monotone() -> None:

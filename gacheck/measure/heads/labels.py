@@ -27,11 +27,14 @@ from gacheck.measure.heads.pixels import (
     num_labels,
 )
 from gacheck.measure.heads.series import class_of_a_series, how_it_goes_on, numbers_of_a_series
-from gacheck.measure.heads.sounds import codes, spectrogram_to_say, spoken_tokens
+from gacheck.measure.heads.sounds import codes, codes_of_a_step, spectrogram_to_say, spoken_tokens
 from gacheck.rules.task import IGNORE_INDEX
 
 OF_THE_WHOLE = ("next_sentence_label", "sentence_order_label", "sentence_image_labels", "matched_label")
 """What two parts that follow one another, or belong together, are called."""
+
+AS_FEW = 4
+"""Tokens that are found among the positions of every row."""
 
 # Of the tokens of a row that a masked language model is to find again.
 MASKED = 0.3
@@ -83,6 +86,11 @@ def few_tokens(maker: Maker, row: Row) -> Labels:
     return {"labels": maker.tokens(maker.integer(2, 6))}
 
 
+def as_few_tokens(maker: Maker, row: Row) -> Labels:
+    """The same, in all rows as many: some heads tell padding by another mark than -100."""
+    return {"labels": maker.tokens(AS_FEW)}
+
+
 def span(maker: Maker, row: Row) -> Labels:
     """Where an answer begins and ends."""
     first = maker.integer(0, row["input_ids"].shape[-1] - 1)
@@ -103,8 +111,8 @@ def answer_or_none(maker: Maker, row: Row) -> Labels:
 
 
 def links(maker: Maker, row: Row) -> Labels:
-    """Which tokens begin something, and which token follows each."""
-    places = torch.randint(row["input_ids"].shape[-1], row["input_ids"].shape, generator=maker.generator)
+    """Which tokens begin something, and which token follows each; the first follows the last."""
+    places = torch.arange(1, row["input_ids"].shape[-1] + 1) % row["input_ids"].shape[-1]
     begins = class_per_token(maker, row)["labels"]
     return {"labels": places, "initial_token_labels": begins, "subsequent_token_labels": places}
 
@@ -182,7 +190,7 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     ),
     "masked-image-modeling": (masked_patches, named_patches, no_labels),
     "seq2seq-lm": (other_tokens, same_tokens),
-    "speech-seq2seq": (other_tokens, same_tokens),
+    "speech-seq2seq": (other_tokens, same_tokens, codes_of_a_step),
     "sequence-classification": (one_class,),
     "token-classification": (class_per_token, links),
     "question-answering": (span, answer_or_none, several_classes, one_class),
@@ -194,9 +202,9 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "audio-classification": (one_class,),
     "audio-frame-classification": (one_of_each, class_of_each),
     "audio-x-vector": (one_class,),
-    "ctc": (few_tokens,),
-    "rnnt": (few_tokens,),
-    "tdt": (few_tokens,),
+    "ctc": (few_tokens, as_few_tokens),
+    "rnnt": (few_tokens, as_few_tokens),
+    "tdt": (few_tokens, as_few_tokens),
     "semantic-segmentation": (map_of_classes,),
     "image-segmentation": (map_of_classes, masked_boxes, chances_of_each),
     "depth-estimation": (map_of_numbers,),
@@ -247,5 +255,4 @@ def kinds_of(maker: Maker) -> tuple[Kind, ...]:
         return (number,)
     if problem == "multi_label_classification":
         return (several_classes,)
-    meant = OF_TASK.get(maker.task or "", ())
-    return (*meant, *(kind for kind in OTHERWISE if kind not in meant))
+    return OF_TASK.get(maker.task or "", OTHERWISE)

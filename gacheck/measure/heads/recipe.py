@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from gacheck.watch.own_loss import find_loss
 
 ROWS = 5
 """In a batch that is tried: no other size is likely to be as large, and be taken for it."""
+
+MOST_VARIED = 100
 
 Collate = Callable[[Sequence[Row]], Batch]
 
@@ -69,10 +72,16 @@ class NotTrained(Exception):
     """The class says itself that it cannot be trained."""
 
 
-def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate) -> Recipe:
+def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate, *, widely: bool = True) -> Recipe:
     """Find what a head's rows have to consist of.
 
     Each kind of labels is tried with the plain inputs, then with these in other forms and with others besides.
+
+    Args:
+        model: On its device.
+        make: Makes a maker that begins anew.
+        collate: Puts rows together.
+        widely: Whether more than the plain inputs is tried.
 
     Raises:
         NoRecipe: It gave no loss with anything that can be made.
@@ -86,7 +95,8 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate) -> Reci
             return found
     if search.not_trained:
         raise NotTrained(search.not_trained)
-    for recipe in (other for each in plain for other in _variations(each)):
+    varied = (other for each in plain for other in _variations(each)) if widely else ()
+    for recipe in islice(varied, MOST_VARIED):
         if found := search.fitting(recipe):
             return found
     # What labels of some kind would need, and this head has not, is no demand of its own.

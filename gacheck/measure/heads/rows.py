@@ -26,6 +26,8 @@ from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch
 
 IMAGE_AND_TEXT = "image-text-to-text"
+WITH_IMAGES = frozenset({IMAGE_AND_TEXT, "multimodal-lm", "pre-training", ""})
+"""Tasks of what may be given an image and a text with places for it."""
 
 LISTED = frozenset({"class_labels", "mask_labels"})
 """What is handed on as a list of tensors, one of each row."""
@@ -73,13 +75,16 @@ def is_text(labels: Any) -> bool:
     return isinstance(labels, torch.Tensor) and labels.dim() == 2 and not labels.is_floating_point()
 
 
-def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Rows, HeadCollator]:
+def make_head_rows(
+    model: Any, task: str, config: ExperimentConfig, *, widely: bool = True
+) -> tuple[Rows, HeadCollator]:
     """Make as many rows as the largest pass needs, and what collates them.
 
     Args:
         model: On its device.
         task: As its auto class is called.
         config: The experiment.
+        widely: Whether other shapes and further inputs are tried where the plain ones give no loss.
 
     Raises:
         ModelError: The head gave no loss with any that can be made.
@@ -99,7 +104,7 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
         return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image, first.dtype, ask)
 
     try:
-        recipe, image = _with_image_or_without(model, maker, collate)
+        recipe, image = _with_image_or_without(model, maker, partial(find_recipe, collate=collate, widely=widely))
     except NotTrained as error:
         raise ModelError(
             f"{type(model).__name__} cannot be trained.",
@@ -128,15 +133,15 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
 
 
 def _with_image_or_without(
-    model: Any, make: Callable[[Image | None], Maker], collate: HeadCollator
+    model: Any, make: Callable[[Image | None], Maker], find: Callable[[Any, Callable[[], Maker]], Recipe]
 ) -> tuple[Recipe, Image | None]:
     """Find rows of images and text where a model is made for both and takes them; else of text alone."""
     plain = partial(make, None)
-    image = find_image(model, plain()) if plain().task == IMAGE_AND_TEXT else None
+    image = find_image(model, plain()) if (plain().task or "") in WITH_IMAGES else None
     if image is not None:
         with suppress(NoRecipe):
-            return find_recipe(model, partial(make, image), collate), image
-    return find_recipe(model, plain, collate), None
+            return find(model, partial(make, image)), image
+    return find(model, plain), None
 
 
 def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:

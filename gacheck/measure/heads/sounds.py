@@ -34,12 +34,25 @@ def _spectrogram(maker: Maker, row: Row) -> torch.Tensor:
 
 def _other_spectrogram(which: int, frames_first: bool, maker: Maker, row: Row) -> torch.Tensor:
     """One with as many bins as another field says, in one of the two orders."""
-    bins = [each for each in maker.fields(*STACKED_BINS) if isinstance(each, int)][which]
-    return maker.normal(*((FRAMES, bins) if frames_first else (bins, FRAMES)))
+    known = [each for each in maker.fields(*STACKED_BINS) if isinstance(each, int)]
+    if which >= len(known):
+        raise LookupError("no other field counts them")
+    return maker.normal(*((FRAMES, known[which]) if frames_first else (known[which], FRAMES)))
+
+
+def _stacked_spectrogram(times: int, maker: Maker, row: Row) -> torch.Tensor:
+    """One some of whose frames stand side by side."""
+    return maker.normal(FRAMES // times, times * int(maker.field(*BINS) or 80))
+
+
+def _mono_spectrogram(maker: Maker, row: Row) -> torch.Tensor:
+    return _spectrogram(maker, row)[None]
 
 
 SPECTROGRAMS: tuple[Form, ...] = (
     _spectrogram,
+    _mono_spectrogram,
+    *(partial(_stacked_spectrogram, times) for times in (2, 4)),
     *(partial(_other_spectrogram, which, first) for which in range(3) for first in (True, False)),
 )
 
@@ -88,5 +101,13 @@ def spoken_tokens(maker: Maker, row: Row) -> Row:
 
 def codes(maker: Maker, row: Row) -> Row:
     """The codes of a sound: at each step one of every codebook."""
-    books = maker.count("num_codebooks", "num_channels", otherwise=4)
-    return {"labels": maker.tokens(maker.length(), books)}
+    return {"labels": maker.tokens(maker.length(), _codebooks(maker))}
+
+
+def codes_of_a_step(maker: Maker, row: Row) -> Row:
+    """The codes of a single step."""
+    return {"labels": maker.tokens(_codebooks(maker))}
+
+
+def _codebooks(maker: Maker) -> int:
+    return maker.count("num_codebooks", "num_channels", otherwise=4)

@@ -16,13 +16,14 @@ HEAD_WIDTH = re.compile(r".*(head_dim|headdim|head_size|dim_head|d_head|d_kv|kv_
 MODALITY = re.compile(r"(image|video|audio|vision)_.*")
 """Special tokens that text has none of."""
 IMAGE = re.compile(r"(.*_)?(image|img)_size|crop_size")
-ANY_WIDTH = re.compile(r"(.*_)?(dim|dims|size|width|features|hidden|channels|dimension)")
+ANY_WIDTH = re.compile(r"(.*_)?(dim|dims|size|width|features|hidden|channels|dimension|groups)")
 """Fields that may be a width: they are one where they have the same value as another."""
 DERIVED = re.compile(r".*(hidden_size|head_dim)")
 """Widths that some classes compute of others."""
 
 # Where a config's own default leaves these open, some classes cannot be built.
 OPEN = {"head_dim": HEAD_DIM, "num_key_value_heads": HEADS, "num_experts_per_tok": 2, "n_routed_experts": 4}
+OPEN |= {"prediction_length": 24, "context_length": 24}
 
 # (what the whole field name matches, largest value), first match wins; a value that is smaller already stays.
 # 0 switches a part off. Only integers are looked at, so rates and switches need no exclusion.
@@ -58,14 +59,17 @@ SIZES = (
     (r".*(emb|embed|embedding|proj|projection|projector_input|projector_output)_(dim|size)", WIDTH),
     (r".*hidden_size_per_layer_input", HEAD_DIM),
     (r"base_channels", WIDTH // 2),  # multiplied from stage to stage
+    (r"conv_dim|tdnn_dim", WIDTH),
     (r".*_channels?", WIDTH),
     # images and lengths
+    (r"(.*_)?(object_)?queries|num_select", 12),  # fewer than places in a small image, more than objects
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
     (r"num_filters", 4),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
-    (r"max_(seq_len|source_positions|target_positions)", 1024),
+    (r"max_source_positions", WIDTH),  # two frames of a spectrogram make one
+    (r"max_(seq_len|target_positions)", 1024),
     (r"num_position_embeddings", 16),
     (r"num_embeddings|codebook_size", CODES),
 )
@@ -81,5 +85,7 @@ def reduced(name: str, value: int, widths: frozenset[int]) -> int:
     """
     largest = next((largest for pattern, largest in SIZES if re.fullmatch(pattern, name)), None)
     if largest is not None:
-        return min(value, largest)
+        small = min(value, largest)
+        # Three heads divide no width of the table.
+        return 1 << small.bit_length() - 1 if small > 1 and name.endswith("heads") else small
     return WIDTH if value in widths and ANY_WIDTH.fullmatch(name) else value

@@ -17,7 +17,9 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
-from gacheck.errors import ModelError
+from gacheck.errors import ModelError, PackageError
+from gacheck.measure.heads.recipe import NotTrained
+from gacheck.measure.heads.rows import make_head_rows
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.building import (
     Head,
@@ -28,6 +30,7 @@ from gacheck.measure.models.building import (
     language_model,
     named_class,
 )
+from gacheck.measure.models.fitting import fit
 from gacheck.measure.models.folder import ModelFolder, find_folder, read_config, with_fresh_adapter
 from gacheck.measure.models.original import Original, build_original, complete_by_forward
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
@@ -61,6 +64,7 @@ class StandIn:
         # Neither the user's own code nor what the user changes is measured against the original.
         is_own = config.model_class is not None or bool(config.config_override)
         self._original = None if is_own else Original(model_config, lambda each: _model(find_head(each, config, saved)))
+        self._before, self._saved = model_config, saved
         with self._errors():
             self._model_config = _shrunk(model_config, VOCABULARY)
         prepare_config(self._model_config, config)
@@ -82,9 +86,7 @@ class StandIn:
             ModelError: It cannot be built, or lacks a class of module of its original.
         """
         with failures_as(partial(cannot_be_read, self._config)), self._errors():
-            model = complete_by_forward(lambda: build(self._head, self._config), self._head.config)
-            if self._original is not None:
-                self._original.check(model)
+            model = fit(self._before, self._model_config, self._made, self._is_hopeless)
             if self._folder is not None and self._folder.base is not None:
                 model = with_fresh_adapter(model, self._folder)
         prepare_model(model, self._config)
@@ -92,6 +94,21 @@ class StandIn:
             model, name=self._config.model, stand_in=True, random_weights=True, own_tokenizer=False, task=self.task
         )
         return model, facts
+
+    def _made(self, model_config: Any, *, again: bool = False) -> Any:
+        """Build the model of a config; where it is no language model, it has to take rows, too."""
+        head = find_head(model_config, self._config, self._saved)
+        model = complete_by_forward(lambda: build(head, self._config), head.config)
+        if self._original is not None:
+            self._original.check(model)
+        if not is_causal(head.task):
+            make_head_rows(model.train(), head.task, self._config, widely=not again)
+        return model
+
+    def _is_hopeless(self, error: Exception) -> bool:
+        """Whether no size of the config is to blame, or it is the user's."""
+        not_trained = isinstance(error, PackageError) or isinstance(error.__cause__, NotTrained)
+        return not_trained or bool(self._config.config_override)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -155,14 +172,19 @@ def _named(name: str) -> tuple[PretrainedConfig, str | None]:
         named = named_class(name)
         if named is None:
             check_head(name)
-    return default_config(name if named is None else named.config_class.model_type), None if named is None else name
+    if named is None:
+        return default_config(name), None
+    model_type = named.config_class.model_type
+    known = model_type in CONFIG_MAPPING and CONFIG_MAPPING[model_type] is named.config_class
+    return default_config(model_type) if known else named.config_class(), name
 
 
 def _shrunk(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
     tiny = shrink(config, vocab_size)
-    for name in ("decoder_start_token_id", "pad_token_id") if tiny.is_encoder_decoder else ():
-        if getattr(tiny, name, None) is None:
-            setattr(tiny, name, PAD)  # some types leave it to their checkpoints
+    for part in (tiny, getattr(tiny, "decoder", None)) if tiny.is_encoder_decoder else ():
+        for name in ("decoder_start_token_id", "pad_token_id"):
+            if hasattr(part, "model_type") and getattr(part, name, None) is None:
+                setattr(part, name, PAD)  # some types leave it to their checkpoints
     return tiny
 
 

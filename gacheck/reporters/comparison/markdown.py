@@ -5,13 +5,11 @@ Names come from outside. They stand in code: there GitHub reads no markup, menti
 
 from __future__ import annotations
 
-from gacheck.core.compare import KINDS, Change
-from gacheck.reporters.comparison.text import ratio_cell
+from gacheck.core.compare import Change
+from gacheck.reporters.comparison.text import TOLD, ratio_change
 from gacheck.reporters.markdown import code, escape
 from gacheck.words.changes import TITLES, change_label, counts_line, result_line
 from gacheck.words.comparison import Comparison, Side
-
-SHOWN = tuple(kind for kind in KINDS if kind not in ("same", "unjudged"))
 
 # GitHub takes no comment of more than 65,536 characters.
 MOST_ROWS = 200
@@ -19,7 +17,7 @@ MOST_ROWS = 200
 
 def render_markdown(comparison: Comparison) -> str:
     """Render the result, both records, and a table of what changed."""
-    changed = [change for kind in SHOWN for change in comparison.of(kind)]
+    changed = [change for kind in TOLD for change in comparison.of(kind)]
     blocks = [
         f"### gacheck compare: {escape(result_line(comparison))}",
         f"- A: {_side(comparison.a)}\n- B: {_side(comparison.b)}",
@@ -38,7 +36,7 @@ def _table(comparison: Comparison, changed: list[Change]) -> str:
     rows = [("class", "change", "verdict", "loss / right one"), ("---", "---", "---", "---:")]
     for change in changed[:MOST_ROWS]:
         name = escape(comparison.subject(change).name)
-        rows.append((name, TITLES[change.kind], escape(change_label(change)), ratio_cell(change) or ""))
+        rows.append((name, TITLES[change.kind], escape(change_label(change)), ratio_change(change) or ""))
     more = len(changed) - MOST_ROWS
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, *([f"\nand {more} more"] if more > 0 else [])])

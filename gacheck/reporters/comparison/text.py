@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 
-from gacheck.core.compare import KINDS, Change, PassChange, Result
+from gacheck.core.compare import KINDS, Change, Kind, PassChange, Result
 from gacheck.reporters.reporter import PAGE, View
 from gacheck.reporters.text import ascii_only, clean, figure, paint_word, shorten, wrap
 from gacheck.rules.table import Severity
@@ -29,6 +29,12 @@ MOST_LISTED = 20
 REASON_COLUMNS = 200
 
 INDENT = "    "
+# Beside a name there is room for at least a ratio that moved.
+TOLD_COLUMNS = 24
+
+TOLD: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("unjudged", "same"))
+"""What is a change."""
+
 SHOWN_FACTS = ("transformers", "torch")
 
 _SEVERITIES: dict[Result, Severity] = {"regression": "fail", "unjudged": "inconclusive", "none": "ok"}
@@ -77,60 +83,61 @@ def _last(comparison: Comparison, view: View) -> list[str]:
 
 def _classes(comparison: Comparison, width: int) -> Iterator[list[str]]:
     """Yield a block for every change of a verdict, with the classes that it happened to."""
-    any_ratio = False
-    for kind in KINDS:
-        if kind in ("same", "unjudged"):
-            continue
-        groups: dict[str, list[Change]] = {}
+    groups: dict[tuple[Kind, str], list[Change]] = {}
+    for kind in TOLD:
         for change in comparison.of(kind):
-            groups.setdefault(change_label(change), []).append(change)
-        for label, changes in groups.items():
-            any_ratio |= any(ratio_cell(change) for change in changes)
-            number = f" ({len(changes)})" if len(changes) > 1 else ""
-            title = wrap(f"{TITLES[kind]}: {label}{number}", "", width, indent=2)
-            yield [*title, *_listed(comparison, changes, width, whole=kind == "regressed")]
-    if any_ratio:
+            groups.setdefault((kind, _title(change)), []).append(change)
+    for (kind, title), changes in groups.items():
+        number = f" ({len(changes)})" if len(changes) > 1 else ""
+        lines = wrap(f"{TITLES[kind]}: {title}{number}", "", width, indent=2)
+        yield [*lines, *_listed(comparison, changes, width, whole=kind == "regressed")]
+    if any(ratio_change(change) for change in comparison.changes):
         yield wrap("Figures: the loss over the right one, with the flag as the Trainer chooses it.", "", width)
 
 
+def _title(change: Change) -> str:
+    """Say what classes have in common that are listed together: the verdicts, or else what is not the same."""
+    label = change_label(change)
+    if change.kind != "moved" or ratio_change(change):
+        return label
+    flag = flag_change(change)
+    passes = [
+        f"{pass_label(each)} {' and '.join(rule_changes(each) or filter(None, _moves(each)))}" for each in change.passes
+    ]
+    return "; ".join([label, *([f"flag {flag}"] if flag else []), *passes])
+
+
 def _listed(comparison: Comparison, changes: Sequence[Change], width: int, *, whole: bool) -> list[str]:
-    shown = changes if whole or len(changes) <= MOST_LISTED else changes[:MOST_LISTED]
-    names = [clean(comparison.subject(change).name) for change in shown]
-    # A ratio stands in a column of its own.
-    column = min(max(map(cell_len, names)), width - len(INDENT) - 24)
-    lines = []
-    for change, name in zip(shown, names, strict=True):
-        told = _told(comparison, change)
-        label = f"{INDENT}{name}{' ' * (column - cell_len(name))}" if told else f"{INDENT}{name}"
-        lines += wrap(f"  {told}" if told else "", label, width, indent=len(INDENT) + 2)
+    shown = changes if whole else changes[:MOST_LISTED]
+    rows = [(clean(comparison.subject(change).name), _told(comparison, change)) for change in shown]
+    alone = [name for name, told in rows if not told]
+    lines = wrap(", ".join(alone), INDENT, width) if alone else []
+    # What is told stands in a column of its own, below a name that leaves no room for it.
+    column = min(max((cell_len(name) for name, told in rows if told), default=0), width - len(INDENT) - TOLD_COLUMNS)
+    for name, told in rows:
+        if told and cell_len(name) <= column:
+            lines += wrap(told, f"{INDENT}{name}{' ' * (column - cell_len(name))}  ", width)
+        elif told:
+            lines += [*wrap(shorten(name, REASON_COLUMNS), INDENT, width), *wrap(told, INDENT * 2, width)]
     if len(shown) < len(changes):
         lines.append(f"{INDENT}and {len(changes) - len(shown)} more, which --json names")
     return lines
 
 
 def _told(comparison: Comparison, change: Change) -> str:
-    """Say of a class what belongs to its change: its ratio, or else which pass is another; why it has no verdict."""
-    ratio = ratio_cell(change)
-    if ratio is not None:
-        return ratio
-    if change.kind == "moved":
-        flag = flag_change(change)
-        passes = [
-            f"{pass_label(each)} {', '.join(filter(None, (*_moves(each), *rule_changes(each))))}"
-            for each in change.passes
-        ]
-        return "; ".join([*([f"flag {flag}"] if flag else []), *passes])
-    return shorten(clean(reason_of(comparison, change) or ""), REASON_COLUMNS)
+    """Say of a class what is its own: its ratios, or why it has no verdict."""
+    if change.is_judged:
+        return ratio_change(change) or ""
+    reason = reason_of(comparison, change) if change.kind in ("lost", "new", "gone") else None
+    return shorten(clean(reason or ""), REASON_COLUMNS)
 
 
-def ratio_cell(change: Change) -> str | None:
-    """Write what the ratio was and what it is; None where it is not known or seen to be the same."""
+def ratio_change(change: Change) -> str | None:
+    """Write what the ratio was and what it is; None where one is not known, or both look the same."""
     a, b = (
         figure(each.ratio) if each is not None and each.ratio is not None else None for each in (change.a, change.b)
     )
-    if a is not None and b is not None:
-        return f"{a} → {b}" if a != b else None
-    return a or b
+    return f"{a} → {b}" if a is not None and b is not None and a != b else None
 
 
 # A run, or an attached training
@@ -160,13 +167,14 @@ def _figures(change: Change, width: int) -> list[str]:
     return [*(f"{INDENT}{line}" for line in lines), *legend]
 
 
-def _moves(change: PassChange) -> tuple[str, str]:
+def _moves(change: PassChange) -> list[str]:
+    """Write the ratios that moved; empty for one that did not."""
     a, b, figures = change.a, change.b, change.figures
     if a is None or b is None:
-        return "", ""
+        return ["", ""]
     ratio = f"ratio {figure(a.ratio)} → {figure(b.ratio)}" if "ratio" in figures else ""
     grad = f"grad {figure(a.grad_norm_ratio)} → {figure(b.grad_norm_ratio)}" if "grad_norm_ratio" in figures else ""
-    return ratio, grad
+    return [ratio, grad]
 
 
 def _rules(change: Change, width: int) -> list[str]:
