@@ -256,7 +256,9 @@ def _arguments(cls: type[PretrainedConfig], fields: dict[str, Any], small: dict[
     for name, value in small.items():
         if name in own or name in aliases:
             yield (name if name in own else aliases[name]), value
-        elif fields[name] != usual.get(name, fields[name]) and name not in ("transformers_version", "model_type"):
+        elif name.startswith("_") or name in ("transformers_version", "model_type"):
+            continue  # of this one object, such as which attention was chosen for it
+        elif fields[name] != usual.get(name, fields[name]):
             yield name, value
         elif isinstance(getattr(PretrainedConfig, name, None), property) or is_tapped(name, value):
             yield name, value  # held in another form
