@@ -5,27 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from gacheck.commands.folders import check_free, holds_record, make_folder, new_folder
-from gacheck.commands.measuring import check_packages, loading
+from gacheck.commands.measuring import check_packages
 from gacheck.commands.output import require_stdout, view_of, write_err, write_out
 from gacheck.commands.survey_progress import SurveyProgress
+from gacheck.commands.surveying import ABSENT_OK, Asked, items_here, judge_elsewhere, judge_here
 from gacheck.errors import ConfigError
-from gacheck.record.environment import read_environment
+from gacheck.record.environment import installed_version, read_environment
 from gacheck.record.journal import RECORD_NAME, load_survey, save_record
-from gacheck.record.survey import SurveyItem, SurveyRecord
+from gacheck.record.survey import SurveyRecord, everything_of
+from gacheck.releases.index import resolve
 from gacheck.reporters.command import shell_line
 from gacheck.reporters.reporter import View
-from gacheck.words.survey import judge_row, read_survey
-
-if TYPE_CHECKING:
-    from gacheck.measure.survey.pool import Limits
-
-GIB = 1 << 30
+from gacheck.words.survey import read_survey
 
 
 def survey(
@@ -34,6 +31,9 @@ def survey(
     ),
     task: str | None = typer.Option(None, "--task", metavar="TASK", help="judge the classes of this task instead"),
     every_head: bool = typer.Option(False, "--all", help="judge every class that takes labels"),
+    transformers: str | None = typer.Option(
+        None, "--transformers", metavar="LIST", help="under these releases, such as 4.57.6,newest (default: installed)"
+    ),
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", metavar="N", min=1, help="classes judged beside each other (default: one a core)"
     ),
@@ -45,11 +45,15 @@ def survey(
     json_output: bool = typer.Option(False, "--json", help="print the rows as JSON on stdout, the rest on stderr"),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="print no progress"),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="print every class"),
+    absent_ok: bool = typer.Option(
+        False, ABSENT_OK, hidden=True, help="what no type or class is called is a row: another release may have it"
+    ),
 ) -> None:
     """Judge every class of the installed transformers by a tiny stand-in of it: which are affected?
 
     Every class is trained for two optimizer steps at k = 4, with the flag on and off, in a process of its own. One that
-    hangs, dies or cannot be built is a row with its reason.
+    hangs, dies or cannot be built is a row with its reason. Other releases are installed where they are missing:
+    gacheck releases.
 
     Example: gacheck survey 'Qwen*' mixtral
 
@@ -59,20 +63,22 @@ def survey(
     check_packages()
     folder = out or new_folder("survey")
     earlier = _earlier(folder, resume=resume, force=force)
+    asked = Asked(
+        tuple(names or ()), task, every_head, jobs or os.cpu_count() or 1, time_limit, memory_limit, absent_ok=absent_ok
+    )
+    releases = _releases(transformers)
     with SurveyProgress(quiet=quiet) as progress:
-        progress.stage("loading torch and transformers")
-        with loading():
-            from gacheck.measure.survey.catalogue import find_items
-            from gacheck.measure.survey.pool import Limits, load_ahead
-
-        load_ahead()
-        limits = Limits(time_limit, int(memory_limit * GIB), jobs or os.cpu_count() or 1)
-        record = _begin(find_items(names or (), task, every_head=every_head), limits)
+        record = _plan(releases, asked, progress)
         if earlier is not None:
             _check_same(earlier, record)
             record = earlier
         make_folder(folder)
-        record = _judge(record, limits, folder, progress)
+        try:
+            record = _judge(record, folder, asked, progress, quiet=quiet)
+        except KeyboardInterrupt:
+            progress.stage("")
+            write_err(f"Interrupted. What was judged is kept; go on with:\n  {_resume_command(folder)}\n")
+            raise
     stream = sys.stderr if json_output else sys.stdout
     _show(record, view_of(stream, saved=f"{folder}/   {RECORD_NAME}", verbose=verbose), as_json=json_output)
 
@@ -90,14 +96,31 @@ def _earlier(folder: Path, *, resume: bool, force: bool) -> SurveyRecord | None:
     return None
 
 
-def _begin(items: list[SurveyItem], limits: Limits) -> SurveyRecord:
+def _releases(asked: str | None) -> list[str]:
+    """Return the releases that are asked for, each once.
+
+    Raises:
+        GacheckError: One is none, or the newest is not known.
+    """
+    words = [word for word in (asked or "").split(",") if word.strip()]
+    here = installed_version("transformers") or ""
+    return list(dict.fromkeys(map(resolve, words))) or [here]
+
+
+def _plan(releases: list[str], asked: Asked, progress: SurveyProgress) -> SurveyRecord:
+    """Return a record without rows; what another release has is known once it is asked."""
+    here = installed_version("transformers")
+    items = {release: [everything_of(release)] for release in releases}
+    if here in releases:
+        progress.stage("loading torch and transformers")
+        items[here] = items_here(asked)
     return SurveyRecord(
         created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
         command=("gacheck", *sys.argv[1:]),
         environment=read_environment(),
-        time_limit_seconds=limits.seconds,
-        memory_limit_bytes=limits.memory,
-        items=tuple(items),
+        time_limit_seconds=asked.time_limit,
+        memory_limit_bytes=asked.memory_bytes,
+        items=tuple(item for release in releases for item in items[release]),
     )
 
 
@@ -105,11 +128,14 @@ def _check_same(earlier: SurveyRecord, now: SurveyRecord) -> None:
     """Refuse to go on with a survey of something else.
 
     Raises:
-        ConfigError: Versions or classes differ.
+        ConfigError: Versions, releases or classes differ.
     """
+    here = installed_version("transformers") or ""
     if earlier.environment != now.environment:
         what = "was made with other versions, or on another machine"
-    elif earlier.items != now.items:
+    elif earlier.releases != now.releases:
+        what = f"is of transformers {', '.join(earlier.releases)}"
+    elif earlier.of(here).items != now.of(here).items:
         what = "is of other classes"
     else:
         return
@@ -120,26 +146,30 @@ def _check_same(earlier: SurveyRecord, now: SurveyRecord) -> None:
     )
 
 
-def _judge(record: SurveyRecord, limits: Limits, folder: Path, progress: SurveyProgress) -> SurveyRecord:
-    """Judge what is missing and save after every row."""
-    from gacheck.measure.survey.pool import judge_all
-
+def _judge(record: SurveyRecord, folder: Path, asked: Asked, progress: SurveyProgress, *, quiet: bool) -> SurveyRecord:
+    """Judge what is missing, release by release; here it is saved after every row, elsewhere by who judges."""
+    here = installed_version("transformers")
     save_record(record, folder)
-    progress.items(len(record.missing), already=len(record.rows))
-    try:
-        for row in judge_all(record.missing, limits, progress.started):
-            record = record.model_copy(update={"rows": (*record.rows, row)})
-            save_record(record, folder)
-            progress.done(judge_row(row))
-    except KeyboardInterrupt:
-        progress.stage("")
-        again = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
-        out = () if "--out" in again else ("--out", str(folder))
-        write_err(
-            f"Interrupted. What was judged is kept; go on with:\n  {shell_line(['gacheck', *again, *out])} --resume\n"
-        )
-        raise
+    for release in record.releases:
+        part, save = record.of(release), partial(_save_part, record, release, folder)
+        if part.complete:
+            continue
+        if release == here:
+            judge_here(part, asked, progress, save)
+        else:
+            save(judge_elsewhere(release, asked, folder / f"transformers-{release}", quiet=quiet))
+        record = load_survey(folder)
     return record
+
+
+def _save_part(record: SurveyRecord, release: str, folder: Path, part: SurveyRecord) -> None:
+    save_record(record.with_part(release, part), folder)
+
+
+def _resume_command(folder: Path) -> str:
+    again = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
+    out = [] if any(word.partition("=")[0] == "--out" for word in again) else ["--out", str(folder)]
+    return shell_line(["gacheck", *again, *out, "--resume"])
 
 
 def _show(record: SurveyRecord, view: View, *, as_json: bool) -> None:

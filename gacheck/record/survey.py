@@ -80,3 +80,21 @@ class SurveyRecord(Record):
     def releases(self) -> tuple[str, ...]:
         """The releases, in the order of the items."""
         return tuple(dict.fromkeys(item.transformers for item in self.items))
+
+    def of(self, release: str) -> SurveyRecord:
+        """Return the part that is of one release."""
+        items = tuple(item for item in self.items if item.transformers == release)
+        rows = tuple(row for row in self.rows if row.item.transformers == release)
+        return self.model_copy(update={"items": items, "rows": rows})
+
+    def with_part(self, release: str, part: SurveyRecord) -> SurveyRecord:
+        """Return the record with what another one holds of a release in place of its own."""
+        parts = [(part if each == release else self).of(each) for each in self.releases]
+        items = tuple(item for each in parts for item in each.items)
+        rows = tuple(row for each in parts for row in each.rows)
+        return self.model_copy(update={"items": items, "rows": rows})
+
+
+def everything_of(release: str) -> SurveyItem:
+    """Return the item that stands for all of a release until its items are known."""
+    return SurveyItem(name=EVERYTHING, task=EVERYTHING, transformers=release)

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gacheck.errors import GacheckError, ResourceError
-from gacheck.record.environment import installed_version, read_environment
+from gacheck.record.environment import installed_version
 from gacheck.releases import index, installer
 from gacheck.releases.cache import STAMP, folder_of, is_current, usable
 from gacheck.releases.shared import stamp

@@ -105,7 +105,8 @@ def _last_words(stderr: str) -> str:
 def _by_pip(folder: Path, release: str) -> None:
     run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     _link(folder)
-    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    # Compiling all that is installed takes longer than installing it, and few of the modules are ever imported.
+    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
     shared = f"{TORCH}=={installed_version(TORCH)}"
     # It sees what is linked, and leaves alone there what will do.
     run([*pip(), "--python", str(python_in(folder)), "install", *options, shared, *_requirements(release)])

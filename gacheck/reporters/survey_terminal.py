@@ -51,7 +51,11 @@ def _release(rows: Sequence[JudgedRow], release: str, view: View) -> Iterator[st
     unjudged = [row for row in rows if row.analysis is None]
     if unjudged:
         yield f"No verdict  {_classes(len(unjudged))}"
-        yield from _shown([_reason_line(row, view.columns) for row in unjudged], view)
+        shown = unjudged if view.verbose else unjudged[:MOST_ROWS]
+        for row in shown:
+            yield from wrap(clean(row.reason or ""), f"{INDENT}{_short_name(row)}  ", view.columns, indent=4)
+        if len(shown) < len(unjudged):
+            yield f"{INDENT}… and {len(unjudged) - len(shown)} more"
 
 
 def _verdicts(rows: Sequence[JudgedRow]) -> list[tuple[str, Severity]]:
@@ -85,16 +89,16 @@ def _row_line(row: JudgedRow, width: int) -> str:
     return shorten(f"{INDENT}{_name(row)}{figure(row.ratio):>{RATIO_WIDTH}}  {clean(place)}".rstrip(), width)
 
 
-def _reason_line(row: JudgedRow, width: int) -> str:
-    return shorten(f"{INDENT}{_name(row)}  {clean(row.reason or '')}", width)
-
-
 def _name(row: JudgedRow) -> str:
-    """Name the class, and its type where several types share it or that is what was asked for."""
-    made, asked = clean(row.class_name or row.item.name), clean(row.item.name)
-    name = made if made == asked else f"{made} ({asked})"
-    name = shorten(name, LONGEST_NAME)
+    """Name the class, padded to a column."""
+    name = _short_name(row)
     return name + " " * (LONGEST_NAME - cell_len(name))
+
+
+def _short_name(row: JudgedRow) -> str:
+    """Name the class, and what was asked for where that is not its name."""
+    made, asked = clean(row.class_name or row.item.name), clean(row.item.name)
+    return shorten(made if made == asked else f"{made} ({asked})", LONGEST_NAME)
 
 
 def _more(analysis: SurveyAnalysis, view: View) -> Iterator[str]:

@@ -55,6 +55,7 @@ HARD: dict[str, Any] = {
     "model": "./a folder/it's",
     "revision": "-main",
     "random_init": True,
+    "tiny": True,
     "model_class": "package.module:Class",
     "trust_remote_code": True,
     "dataset": "--packing",

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from gacheck.measure.heads.inputs import Image, Maker, Row, image_shape
+from gacheck.measure.heads.maker import Image, Maker, Row
+from gacheck.measure.heads.pixels import image_shape
 from gacheck.measure.models.inputs import forward_names
 
 GRID = "image_grid_thw"
