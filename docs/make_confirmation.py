@@ -188,7 +188,9 @@ def _agrees(row: JudgedRow, bare: dict[str, Any], fits: tuple[str, ...]) -> bool
     # The mean over tokens where the loss is one of these; else what the same rows come to in one batch.
     right = ("mean over tokens" if "mean over tokens" in bare["expected"] else "k = 1") in fits
     if row.code == "OTHER_OBJECTIVE":
-        return right or "mean of means" in fits or "mean over labels" in fits
+        # A mean over rows, of which every micro-batch has as many; or a sum.
+        meant = ("sum of means",) if bare["adds_up"] else ("mean of means", "mean over labels")
+        return right or any(name in fits for name in meant)
     if row.severity == "ok":
         return right
     if row.code == "NONFINITE":
@@ -205,7 +207,7 @@ def page(confirmations: Sequence[Confirmation]) -> str:
         "",
         "# Does a bare Trainer say the same?",
         "",
-        *textwrap.wrap(HEAD.format(loss=SAME_LOSS, gradient=SAME_GRADIENT), 118),
+        *textwrap.wrap(HEAD.strip().format(loss=SAME_LOSS, gradient=SAME_GRADIENT), 118),
         "",
         f"**{sum(each.agrees is True for each in asked)} of {len(asked)} agree.** "
         f"{len(confirmations) - len(asked)} more say nothing that could be confirmed.",
@@ -249,7 +251,7 @@ def _line(each: Confirmation) -> str:
     else:
         figures, step = ["", "", "", "", ""], f"`{str(bare.get('error') or bare.get('failed'))[:90].replace('|', '/')}`"
     says = {True: "yes", False: "**no**", None: "open"}[each.agrees]
-    cells = [f"`{row.class_name}`", row.item.task, row.item.transformers, str(row.code), *figures, step, says]
+    cells = [f"`{row.class_name}`", row.item.task or "–", row.item.transformers, str(row.code), *figures, step, says]
     return f"| {' | '.join(cells)} |"
 
 

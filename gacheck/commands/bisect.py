@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.measuring import one_model
+from gacheck.commands.measuring import check_packages, one_model
 from gacheck.commands.options import options_of
 from gacheck.commands.output import require_stdout, view_of, write_err, write_out
 from gacheck.commands.smoke import LEFT_OUT
@@ -52,6 +52,7 @@ def bisect(
     flags["model"] = one_model(named, flags["model"], "bisect")
     settings = load_config(config, {**flags, **SMOKE})
     require_stdout()
+    check_packages()
     releases = _between(oldest, latest)
     started = time.monotonic()
     num_jobs = JOBS if settings.model.startswith(STAND_IN_PREFIX) else 1

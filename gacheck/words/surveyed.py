@@ -18,6 +18,7 @@ NO_VERDICT = "no verdict"
 
 # Where the fault stands is said of every class by itself; what to do is said once.
 _PLACE = re.compile(r" \([^()\s]+\.py:\d+\)")
+_SURE = re.compile(r" This arithmetic fits [^.]*\.$")
 _ABOVE = re.compile(r"\b(Tried|See) above\b")
 _TRIED = "Tried: the loss is then right."
 
@@ -117,8 +118,8 @@ def advice_of(row: JudgedRow) -> Advice:
 
 
 def why_of(row: JudgedRow) -> str:
-    """Give the cause of a verdict, without the place that is of this class alone."""
-    return _PLACE.sub("", row.analysis.verdict.words.cause) if row.analysis else ""
+    """Give the cause of a verdict, without the place and the certainty that are of this class alone."""
+    return _SURE.sub("", _PLACE.sub("", row.analysis.verdict.words.cause)) if row.analysis else ""
 
 
 def other_code(row: JudgedRow) -> str | None:

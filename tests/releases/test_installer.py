@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import gacheck
+from gacheck.errors import PackageError
 from gacheck.record.environment import installed_version
 from gacheck.releases import installer
 from gacheck.releases.installer import InstallationError, python_in
@@ -133,12 +134,32 @@ def test_pip_is_tried_where_uv_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(orders) == 1
 
 
+def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in hidden else find(name))
+
+
 def test_an_environment_without_pip_has_the_one_that_python_brings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    hide(monkeypatch, "pip")
 
     command = installer.pip()
 
     assert "pip" in subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def test_or_that_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "pip", "ensurepip")
+    monkeypatch.setattr(installer.shutil, "which", lambda name: "/bin/uv")
+
+    assert installer.pip() == ["/bin/uv", "tool", "run", "pip"]
+
+
+@pytest.mark.usefixtures("without_uv")
+def test_where_there_is_none_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "pip", "ensurepip")
+
+    with pytest.raises(PackageError, match="pip is not installed"):
+        installer.pip()
 
 
 def test_the_installers_own_words_are_kept() -> None:

@@ -82,7 +82,7 @@ def find_image(model: Any, maker: Maker) -> Image | None:
 
 def _method(model: Any, name: str) -> Any:
     """Return a method of the model, or of what it wraps."""
-    base = getattr(model, model.base_model_prefix, model)
+    base = getattr(model, getattr(model, "base_model_prefix", ""), model)
     return getattr(model, name, None) or getattr(base, name, None)
 
 

@@ -247,13 +247,12 @@ OTHERWISE: tuple[Kind, ...] = (
 """What is tried of a head of any other task."""
 
 
-def kinds_of(maker: Maker) -> tuple[tuple[Kind, ...], tuple[Kind, ...]]:
-    """Return what the task means, and what else to try, each in order."""
+def kinds_of(maker: Maker) -> tuple[Kind, ...]:
+    """Return what to try, in order."""
     problem = getattr(maker.config, "problem_type", None)
     is_sequence = maker.task == "sequence-classification"
     if problem == "regression" or (problem is None and is_sequence and num_labels(maker) == 1):
-        return (number,), ()
+        return (number,)
     if problem == "multi_label_classification":
-        return (several_classes,), ()
-    meant = OF_TASK.get(maker.task or "", ())
-    return meant, tuple(kind for kind in OTHERWISE if kind not in meant)
+        return (several_classes,)
+    return OF_TASK.get(maker.task or "", OTHERWISE)

@@ -23,7 +23,7 @@ from gacheck.watch.own_loss import find_loss
 ROWS = 5
 """In a batch that is tried: no other size is likely to be as large, and be taken for it."""
 
-MOST_VARIED = 200
+MOST_VARIED = 100
 
 Collate = Callable[[Sequence[Row]], Batch]
 
@@ -75,8 +75,7 @@ class NotTrained(Exception):
 def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate, *, widely: bool = True) -> Recipe:
     """Find what a head's rows have to consist of.
 
-    Each kind of labels is tried with the plain inputs, then those that the task means with these in other forms and
-    with others besides.
+    Each kind of labels is tried with the plain inputs, then with these in other forms and with others besides.
 
     Args:
         model: On its device.
@@ -89,15 +88,14 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate, *, wide
         NotTrained: It says that it has none.
     """
     names = forward_names(type(model))
-    meant, others = kinds_of(make())
-    plain = [Recipe(_main_inputs(model, names), kind, names) for kind in (*meant, *others)]
+    plain = [Recipe(_main_inputs(model, names), kind, names) for kind in kinds_of(make())]
     search = _Search(model, make, collate)
     for recipe in plain:
         if found := search.fitting(recipe):
             return found
     if search.not_trained:
         raise NotTrained(search.not_trained)
-    varied = (other for each in plain[: len(meant) or None] for other in _variations(each)) if widely else ()
+    varied = (other for each in plain for other in _variations(each)) if widely else ()
     for recipe in islice(varied, MOST_VARIED):
         if found := search.fitting(recipe):
             return found

@@ -40,6 +40,11 @@ def _other_spectrogram(which: int, frames_first: bool, maker: Maker, row: Row) -
     return maker.normal(*((FRAMES, known[which]) if frames_first else (known[which], FRAMES)))
 
 
+def _stacked_spectrogram(times: int, maker: Maker, row: Row) -> torch.Tensor:
+    """One some of whose frames stand side by side."""
+    return maker.normal(FRAMES // times, times * int(maker.field(*BINS) or 80))
+
+
 def _mono_spectrogram(maker: Maker, row: Row) -> torch.Tensor:
     return _spectrogram(maker, row)[None]
 
@@ -47,6 +52,7 @@ def _mono_spectrogram(maker: Maker, row: Row) -> torch.Tensor:
 SPECTROGRAMS: tuple[Form, ...] = (
     _spectrogram,
     _mono_spectrogram,
+    *(partial(_stacked_spectrogram, times) for times in (2, 4)),
     *(partial(_other_spectrogram, which, first) for which in range(3) for first in (True, False)),
 )
 

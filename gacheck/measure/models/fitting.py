@@ -91,7 +91,7 @@ def _suspects(original: Any, tiny: Any, error: Exception) -> Iterator[tuple[Path
         before, after = reduced[path]
         named = path[-1] in words
         counted = before in numbers or after in numbers if isinstance(after, int) else False
-        return 4 - 2 * counted - named - bool(IMAGE.fullmatch(path[-1]))
+        return 4 - 2 * counted - named - 3 * bool(IMAGE.fullmatch(path[-1]))
 
     ranked = sorted(reduced, key=rank)
     yield from ((path,) for path in ranked if rank(path) < 4)
@@ -109,8 +109,12 @@ def _reduced(original: Any, tiny: Any, within: Path = ()) -> Iterator[tuple[Path
         if hasattr(after, "model_type"):
             if hasattr(before.get(name), "model_type"):
                 yield from _reduced(before[name], after, (*within, name))
-        elif _is_size(after) and _is_size(before.get(name)) and after != before[name] and "vocab" not in name:
+        elif _is_size(after) and _is_size(before.get(name)) and _differ(before[name], after) and "vocab" not in name:
             yield (*within, name), (before[name], after)
+
+
+def _differ(before: Any, after: Any) -> bool:
+    return (list(before) != list(after)) if isinstance(before, (list, tuple)) else bool(before != after)
 
 
 def _is_size(value: Any) -> bool:

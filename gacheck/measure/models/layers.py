@@ -116,9 +116,14 @@ def find_layers(fields: dict[str, Any], named_depth: int | None) -> Layers:
     return Layers(depth, _kept(traits, depth), layers.parts)
 
 
+def is_tapped(name: str, value: Any) -> bool:
+    """Whether a field lists several layers, or stages of them, whose outputs are used: then all of them stay."""
+    return name.endswith("out_indices") and isinstance(value, (list, tuple)) and len(value) > 1
+
+
 def clip_indexes(name: str, value: Sequence[Any] | int) -> Any:
     """Clip the indexes of layers that another config has, which keep their order; None where a field lists none."""
-    if not re.search("layers?$|layer_ind|layer_id", name) or "num" in name:
+    if not re.search("layers?$|layer_ind|layer_id", name) or re.search("num|proj", name):
         return None
     if isinstance(value, int):
         return min(value, NUM_LAYERS - 1) if value >= 0 else None

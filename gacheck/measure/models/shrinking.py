@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from gacheck.measure.models.layers import DEPTH, Layers, clip_indexes, find_layers
+from gacheck.measure.models.layers import DEPTH, Layers, clip_indexes, find_layers, is_tapped
 from gacheck.measure.models.parts import all_configs, sub_configs
 from gacheck.measure.models.sections import divide, sectioned
 from gacheck.measure.models.sizes import (
@@ -76,13 +76,24 @@ def _shrink(config: PretrainedConfig, whole: _Whole) -> PretrainedConfig:
     small |= _offsets(fields) | sectioned(type(config), small) | _small_sub_configs(config, whole)
     derived = _derived(type(config))
     given = {name: value for name, value in _arguments(type(config), fields, small) if name not in derived}
-    tiny = type(config)(**given)
+    tiny = _valid(config, fields, given)
     if "vocab_size" in given:
         tiny.pad_token_id = PAD  # also where the original has no padding: ours does
     for name in ("auto_map", "_name_or_path"):  # where code of its own lies
         if hasattr(config, "auto_map") and hasattr(config, name):
             setattr(tiny, name, getattr(config, name))
     return tiny
+
+
+def _valid(config: PretrainedConfig, fields: dict[str, Any], given: dict[str, Any]) -> PretrainedConfig:
+    """Make a config; where its class refuses it and names fields of it, these stay as they were."""
+    try:
+        return type(config)(**given)
+    except Exception as error:
+        named = {name: fields[name] for name in given if re.search(rf"\b{name}\b", str(error))}
+        if not named or any(isinstance(value, (dict, PretrainedConfig)) for value in named.values()):
+            raise
+        return type(config)(**{**given, **named})
 
 
 def _fields(config: PretrainedConfig) -> dict[str, Any]:
@@ -126,7 +137,7 @@ def _scale(config: PretrainedConfig, fields: dict[str, Any], whole: _Whole) -> _
     num_heads = field("num_attention_heads") or 1
     head_dim = field("head_dim") or (field("hidden_size") or 0) // num_heads or HEAD_DIM
     layers = find_layers(fields, field("num_hidden_layers"))
-    layers = layers.all() if whole.every_layer else layers
+    layers = layers.all() if whole.every_layer or any(map(is_tapped, fields, fields.values())) else layers
     whole_heads = {
         sum(parts) for parts in product(_values(fields, "qk_nope_head_dim"), _values(fields, "qk_rope_head_dim"))
     }
@@ -245,7 +256,9 @@ def _arguments(cls: type[PretrainedConfig], fields: dict[str, Any], small: dict[
     for name, value in small.items():
         if name in own or name in aliases:
             yield (name if name in own else aliases[name]), value
-        elif fields[name] != usual.get(name, fields[name]) and name not in ("transformers_version", "model_type"):
+        elif name.startswith("_") or name in ("transformers_version", "model_type"):
+            continue  # of this one object, such as which attention was chosen for it
+        elif fields[name] != usual.get(name, fields[name]):
             yield name, value
-        elif isinstance(getattr(PretrainedConfig, name, None), property):
-            yield name, value  # given to every config, and held in another form
+        elif isinstance(getattr(PretrainedConfig, name, None), property) or is_tapped(name, value):
+            yield name, value  # held in another form

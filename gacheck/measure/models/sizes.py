@@ -62,12 +62,14 @@ SIZES = (
     (r"conv_dim|tdnn_dim", WIDTH),
     (r".*_channels?", WIDTH),
     # images and lengths
+    (r"(.*_)?(object_)?queries|num_select", 12),  # fewer than places in a small image, more than objects
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
     (r"num_filters", 4),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
-    (r"max_(seq_len|source_positions|target_positions)", 1024),
+    (r"max_source_positions", WIDTH),  # two frames of a spectrogram make one
+    (r"max_(seq_len|target_positions)", 1024),
     (r"num_position_embeddings", 16),
     (r"num_embeddings|codebook_size", CODES),
 )

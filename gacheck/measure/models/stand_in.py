@@ -86,7 +86,7 @@ class StandIn:
             ModelError: It cannot be built, or lacks a class of module of its original.
         """
         with failures_as(partial(cannot_be_read, self._config)), self._errors():
-            model = fit(self._before, self._model_config, self._made, _is_hopeless)
+            model = fit(self._before, self._model_config, self._made, self._is_hopeless)
             if self._folder is not None and self._folder.base is not None:
                 model = with_fresh_adapter(model, self._folder)
         prepare_model(model, self._config)
@@ -105,6 +105,11 @@ class StandIn:
             make_head_rows(model.train(), head.task, self._config, widely=not again)
         return model
 
+    def _is_hopeless(self, error: Exception) -> bool:
+        """Whether no size of the config is to blame, or it is the user's."""
+        not_trained = isinstance(error, PackageError) or isinstance(error.__cause__, NotTrained)
+        return not_trained or bool(self._config.config_override)
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Say of what cannot be built whether that is the stand-in's fault or its original's."""
@@ -113,10 +118,6 @@ class StandIn:
                 yield
         except ModelError as error:
             raise error if self._original is None else self._original.explain(error) from error
-
-
-def _is_hopeless(error: Exception) -> bool:
-    return isinstance(error, PackageError) or isinstance(error.__cause__, NotTrained)
 
 
 def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,12 +49,17 @@ def _taken_bytes() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
 
 
-def judge(item: SurveyItem) -> SurveyRow:
-    """Train the stand-in of an item for two steps at k = 4, with the flag on and off."""
+def judge(item: SurveyItem, train: Callable[[SurveyItem], RunRecord] | None = None) -> SurveyRow:
+    """Train the stand-in of an item; say why where that fails.
+
+    Args:
+        item: What to train.
+        train: Trains it; by default for two steps at k = 4, with the flag on and off.
+    """
     started = time.perf_counter()
     training, reason = None, None
     try:
-        training = _train(item)
+        training = (train or _train)(item)
     except GacheckError as error:
         reason = one_line(f"{error.what} {error.why}")
     except MemoryError:
