@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gacheck.lint.calls import Arguments, is_label
-from gacheck.lint.classes import ClassSource, Method, parameters
+from gacheck.lint.classes import ClassSource, Method, defaults, parameters
 from gacheck.lint.finding import Effect, Finding
 from gacheck.lint.joining import added, combine
 from gacheck.lint.objects import Function, Instance
@@ -16,6 +16,7 @@ from gacheck.lint.reader import Reader
 from gacheck.lint.sources import PACKAGE
 from gacheck.lint.trainer import TrainerSource
 from gacheck.lint.values import (
+    CHOSEN,
     COUNT,
     OTHER,
     Bag,
@@ -128,7 +129,17 @@ def _answered(reader: Reader, made: ClassSource, forward: Function, finding: Fin
     hands_all = not labels and arguments.kwarg is not None
     # Where there are `labels`, others may be missing.
     sure = [LABELS] if LABELS in labels or not labels else labels
-    given: dict[str, Value | None] = dict.fromkeys(names, OTHER) | {name: Tensor(Labels.THESE) for name in sure}
+    # What has a default of its own, such as a reduction, no data set gives.
+    set_by_default = {
+        name: Const(value.value)
+        for name, value in defaults(forward.node).items()
+        if isinstance(value, ast.Constant) and value.value is not None
+    }
+    given: dict[str, Value | None] = {
+        **dict.fromkeys(names, OTHER),
+        **set_by_default,
+        **{name: Tensor(Labels.THESE) for name in sure},
+    }
     takes_count = arguments.kwarg is not None or COUNT in names
     given[COUNT] = Count() if takes_count else None
     if not labels and not hands_all:
@@ -175,6 +186,14 @@ def _in_order(losses: Iterable[Loss]) -> list[Loss]:
     return sorted(losses, key=lambda each: [(line.file, line.line) for line in each.trail])
 
 
+def _without_count(loss: Loss, finding: Finding) -> Finding:
+    """Say that a loss drops the count; a sum may be meant to be one, and has no use for it."""
+    sums = {"sum": "it is a sum, which needs no count", CHOSEN: "a config chooses between a mean and a sum"}
+    if loss.reduction in sums:
+        return replace(finding, trail=loss.trail, why=f"its loss does not use the count, and {sums[loss.reduction]}")
+    return replace(finding, answer="dropped", trail=loss.trail)
+
+
 def _judged(losses: list[Loss], finding: Finding) -> Finding:
     """Say what follows from the losses that a forward may return."""
     if not losses:
@@ -186,7 +205,7 @@ def _judged(losses: list[Loss], finding: Finding) -> Finding:
         apart = tuple(each.trail[-1] for each in losses if each.use is not Use.YES and each.trail)
         return replace(finding, answer="reaches", trail=(counted or asked)[0].trail, apart=apart)
     if uses == {Use.NO}:
-        return replace(finding, answer="dropped", trail=(counted or asked)[0].trail)
+        return _without_count((counted or asked)[0], finding)
     is_open = next((each for each in asked if each.use is Use.OPEN), None)
     if is_open is not None:
         return replace(finding, trail=is_open.trail, why=is_open.why)

@@ -14,6 +14,7 @@ from gacheck.lint.expressions import evaluate
 from gacheck.lint.joining import added, combine, divided_by_count, join_all, multiplied
 from gacheck.lint.objects import Frame
 from gacheck.lint.values import (
+    CHOSEN,
     COUNT,
     NONE,
     OTHER,
@@ -139,7 +140,7 @@ def _reduction(given: Arguments) -> str:
     value = given.named.get("reduction")
     if value is None:
         return "mean"
-    return value.value if isinstance(value, Const) and isinstance(value.value, str) else "?"
+    return value.value if isinstance(value, Const) and isinstance(value.value, str) else CHOSEN
 
 
 def compute_loss(kind: str, reduction: str, given: Arguments, place: Place) -> Value:

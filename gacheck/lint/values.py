@@ -17,6 +17,10 @@ COUNT = "num_items_in_batch"
 """The argument with which the Trainer hands the count over."""
 
 
+CHOSEN = "chosen"
+"""A reduction that stands in no source: a config has it."""
+
+
 class Use(Enum):
     """Whether a loss is divided by the count."""
 
@@ -41,7 +45,7 @@ class Loss:
         use: Whether it is divided by the count.
         kind: The name of the function or the class that computes it.
         trail: The lines from the model's own to the one that computes it, or that divides it by the count.
-        reduction: What was made of the rows: `mean`, `sum`, `none`, or `?`.
+        reduction: What was made of the rows: `mean`, `sum`, `none`, chosen elsewhere, or `?`.
         why: What is open about it.
     """
 

@@ -260,6 +260,11 @@ class TakesNone(Base):
         return Output(F.cross_entropy(self.head(inputs), labels))
 
 
+class ReductionByDefault(Base):
+    def forward(self, inputs: Any, labels: Any = None, reduction: str = "mean", **kwargs: Any) -> Any:
+        return Output(F.cross_entropy(self.head(inputs), labels, reduction=reduction))
+
+
 # What reading cannot decide.
 
 
@@ -297,6 +302,21 @@ class DividesMean(Base):
 
     def forward(self, inputs: Any, labels: Any = None, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
         return Output(F.cross_entropy(self.head(inputs), labels) / num_items_in_batch)
+
+
+class Summed(Base):
+    UNDECIDED = True
+
+    def forward(self, inputs: Any, labels: Any = None, **kwargs: Any) -> Any:
+        return Output(F.cross_entropy(self.head(inputs), labels, reduction="sum"))
+
+
+class ReductionOfConfig(Base):
+    UNDECIDED = True
+    reductions = ("mean", "sum")
+
+    def forward(self, inputs: Any, labels: Any = None, **kwargs: Any) -> Any:
+        return Output(F.cross_entropy(self.head(inputs), labels, reduction=self.reductions[inputs.shape[0] % 2]))
 
 
 class HalfAndHalf(Base):
