@@ -15,6 +15,8 @@ from gacheck.words.releases import parsed
 from gacheck.words.survey import JudgedRow, SurveyAnalysis
 
 NO_VERDICT = "no verdict"
+NO_TASK = "no auto class"
+"""Stands for the task of a class that no auto class makes."""
 
 # Where the fault stands is said of every class by itself; what to do is said once.
 _PLACE = re.compile(r" \([^()\s]+\.py:\d+\)")
@@ -41,7 +43,7 @@ class Surveyed:
     @property
     def task(self) -> str:
         """What it is trained for."""
-        return self.rows[-1].item.task
+        return self.rows[-1].item.task or NO_TASK
 
     @property
     def latest(self) -> JudgedRow:

@@ -92,7 +92,14 @@ def test_classes_stand_under_their_newest_verdict_the_gravest_first() -> None:
     ).text()
 
     assert re.search(r"✕ FAIL SCALED_BY_ACCUMULATION .* ! WARN MEAN_OF_MEANS .* ✓ OK ", text)
-    assert "1 of 3 classes train wrongly, and 1 not quite rightly" in text
+    assert "1 of 3 classes train wrongly, 1 more not quite rightly" in text
+
+
+def test_a_class_without_an_auto_class_has_a_heading_too() -> None:
+    shown = Page(survey([judged(LLAMA, "token_mean"), judged(replace(BERT, task=""), "token_mean")]))
+
+    assert "no auto class" in shown.text()
+    assert "<h4></h4>" not in shown.source
 
 
 def test_two_classes_of_one_name_have_rows_of_their_own() -> None:

@@ -140,7 +140,7 @@ def map_of(analysis: SurveyAnalysis) -> list[tuple[str, list[Part]]]:
         for each in classes:
             for row in each.rows:
                 if row.item.transformers == release:
-                    tile = Tile(at[row.item.name, each.task], _name(row), _mark(row), figure(row.ratio))
+                    tile = Tile(at[row.item.name, row.item.task], _name(row), _mark(row), figure(row.ratio))
                     parts.setdefault(each.task, []).append(tile)
         drawn.append((release, [Part(task, tuple(tiles)) for task, tiles in parts.items()]))
     return drawn
