@@ -75,9 +75,9 @@ class Confirmation:
     agrees: bool | None
 
 
-def chosen(analysis: SurveyAnalysis, names: Sequence[str]) -> list[JudgedRow]:
-    """Return the rows to confirm: all that are not OK, and some that are; or those of these names."""
-    judged = [row for row in analysis.rows if row.code is not None]
+def chosen(analysis: SurveyAnalysis, names: Sequence[str], task: str | None = None) -> list[JudgedRow]:
+    """Return the rows to confirm: all that are not OK, and some that are; or those of these names, or this task."""
+    judged = [row for row in analysis.rows if row.code is not None and task in (None, row.item.task)]
     if names:
         return [row for row in judged if any(_is_meant(row, name) for name in names)]
     right = [row for row in judged if row.code == "OK"]
@@ -199,15 +199,16 @@ def _agrees(row: JudgedRow, bare: dict[str, Any], fits: tuple[str, ...]) -> bool
     return any(name in fits for name in wanted) and not right if wanted else not right
 
 
-def page(confirmations: Sequence[Confirmation]) -> str:
+def page(confirmations: Sequence[Confirmation], task: str | None = None) -> str:
     """Render docs/confirmation.md."""
+    scope = f" Of the classes of {task} alone; the others have yet to be tried." if task else ""
     asked = [each for each in confirmations if each.agrees is not None]
     lines = [
         "<!-- Made by docs/make_confirmation.py: run  make confirm  instead of editing. -->",
         "",
         "# Does a bare Trainer say the same?",
         "",
-        *textwrap.wrap(HEAD.strip().format(loss=SAME_LOSS, gradient=SAME_GRADIENT), 118),
+        *textwrap.wrap(HEAD.strip().format(loss=SAME_LOSS, gradient=SAME_GRADIENT) + scope, 118),
         "",
         f"**{sum(each.agrees is True for each in asked)} of {len(asked)} agree.** "
         f"{len(confirmations) - len(asked)} more say nothing that could be confirmed.",
@@ -266,6 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Hold a survey against a bare Trainer.")
     parser.add_argument("names", nargs="*", help="these types and classes alone, on stdout")
     parser.add_argument("--from", dest="record", type=Path, default=cache(), help="a survey's folder, or its record")
+    parser.add_argument("--task", help="the classes of this task alone")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--time-limit", type=float, default=120, help="seconds for each")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
@@ -274,13 +276,13 @@ def main() -> None:
         prepare(options.prepare, options.jobs, options.time_limit)
         return
     path = options.record / RECORD_NAME if options.record.is_dir() else options.record
-    rows = chosen(read_survey(load_survey(path)), options.names)
+    rows = chosen(read_survey(load_survey(path)), options.names, options.task)
     told = ask(rows, options.jobs, options.time_limit)
     confirmations = [confirm(row, bare) for row, bare in zip(rows, told, strict=True)]
     if options.names:
         print(page(confirmations))
     else:
-        PAGE.write_text(page(confirmations), encoding="utf-8")
+        PAGE.write_text(page(confirmations, options.task), encoding="utf-8")
         print(PAGE)
     sys.exit(1 if any(each.agrees is False for each in confirmations) else 0)
 
