@@ -100,7 +100,14 @@ def test_every_field_is_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, HARD, *({name: value} for name, value in HARD.items()), {"fp16": True, "effective_batch_size": 24}]
+    "options",
+    [
+        {},
+        HARD,
+        *({name: value} for name, value in HARD.items() if name != "tiny"),
+        {"fp16": True, "effective_batch_size": 24},
+        {"tiny": True, "model": "organisation/name"},
+    ],
 )
 def test_the_command_of_a_run_gives_its_options_again(options: dict[str, Any]) -> None:
     config = ExperimentConfig.model_validate(options)
