@@ -174,7 +174,7 @@ Kind = Callable[[Maker, Row], Labels]
 
 OF_TASK: dict[str, tuple[Kind, ...]] = {
     "causal-lm": (same_tokens,),
-    "image-text-to-text": (same_tokens,),
+    "image-text-to-text": (same_tokens, other_tokens),
     "multimodal-lm": (same_tokens,),
     "masked-lm": (masked_tokens,),
     "pre-training": (

@@ -21,7 +21,7 @@ from gacheck.measure.models.dropout import switch_off_dropout_in
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.models.parts import all_configs, modeling_source
 from gacheck.measure.models.shrinking import TOKEN_ID, UNK, shrink
-from gacheck.measure.models.sizes import HEAD_WIDTH, OPEN, SIZES
+from gacheck.measure.models.sizes import HEAD_WIDTH, OPEN, SIZES, reduced
 from gacheck.measure.models.tokenizer import VOCABULARY
 from gacheck.measure.user_code import what_happened
 
@@ -51,8 +51,8 @@ class Original:
             self._classes = module_classes(build_original(config, build))
         except Exception as error:
             self._refusal = error
-            with suppress(Exception):  # as deep, but of other sizes
-                self._classes = module_classes(build_original(shrink(config, VOCABULARY, every_layer=True), build))
+            with suppress(Exception):  # as deep, but so small that it can be built where there is memory
+                self._classes = module_classes(build(shrink(config, VOCABULARY, every_layer=True)))
 
     def check(self, model: torch.nn.Module) -> None:
         """Refuse a stand-in that lacks a class of module.
@@ -96,13 +96,30 @@ def build_original(config: Any, build: Callable[[Any], torch.nn.Module]) -> torc
     """
     for _ in range(_MOST_OPEN):
         try:
-            with torch.device("meta"):
-                return build(config)
+            return _on_meta(config, build)
         except Exception as error:
             if not (_fill_rotary(config, error) or _fill_open(config, error)):
                 raise
-    with torch.device("meta"):
-        return build(config)
+    return _on_meta(config, build)
+
+
+def _on_meta(config: Any, build: Callable[[Any], torch.nn.Module]) -> torch.nn.Module:
+    """Build a model where it takes no memory; of its experts, which are all alike, few: each may be a module."""
+    many = [
+        (part, name, value) for part in all_configs(config) for name, value in vars(part).items() if _many(name, value)
+    ]
+    try:
+        for part, name, value in many:
+            vars(part)[name] = reduced(name, value, frozenset())
+        with torch.device("meta"):
+            return build(config)
+    finally:
+        for part, name, value in many:
+            vars(part)[name] = value
+
+
+def _many(name: str, value: Any) -> bool:
+    return name.endswith("experts") and isinstance(value, int) and "per_tok" not in name
 
 
 def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:

@@ -36,6 +36,8 @@ from gacheck.measure.models.sizes import (
 PAD, EOS, BOS, UNK = range(4)
 
 TOKEN_ID = re.compile(r".*_token_(id|index)|(pad|eos|bos|unk|mask)_(index|id)")
+OPTIONAL = re.compile(r"use_(cache|\w+_kernels)")
+"""What training has no use for, and some layers or machines refuse."""
 # How the names of special tokens begin; those of other modalities become <unk>, which byte-level text never has.
 ROLES = {"pad": PAD, "eos": EOS, "eod": EOS, "sep": EOS, "forced_eos": EOS, "bos": BOS, "cls": BOS, "decoder": BOS}
 
@@ -158,8 +160,8 @@ def _shrink_value(name: str, value: Any, scale: _Scale) -> Any:
     """Reduce one field, by its name and the shape of its value; anything unrecognized stays."""
     if value is None:
         return UNK if TOKEN_ID.fullmatch(name) and MODALITY.fullmatch(name) else OPEN.get(name)
-    if name == "use_cache":
-        return False  # training has no use for it, and some layers refuse it
+    if value is True and OPTIONAL.fullmatch(name):
+        return False
     if TOKEN_ID.fullmatch(name):
         return next((token_id for start, token_id in ROLES.items() if name.startswith(start)), UNK)
     if "drop" in name and isinstance(value, float):
