@@ -105,13 +105,8 @@ def test_every_field_is_tried() -> None:
         {},
         HARD,
         *({name: value} for name, value in HARD.items() if name != "tiny"),
-<<<<<<< HEAD
-        {"tiny": True, "model": "./folder"},  # a stand-in is tiny already
+        {"tiny": True, "model": "organisation/name"},  # a stand-in is tiny already
         {"fp16": True, "effective_batch_size": 24},
-=======
-        {"fp16": True, "effective_batch_size": 24},
-        {"tiny": True, "model": "organisation/name"},
->>>>>>> helper-a
     ],
 )
 def test_the_command_of_a_run_gives_its_options_again(options: dict[str, Any]) -> None:

@@ -44,12 +44,7 @@ def test_every_class_of_module_is_in_the_stand_in(model_type: str) -> None:
         pytest.skip(f"its own default config cannot be built: {type(error).__name__}: {error}")
     try:
         found, num_parameters = modules_of(tiny_config(model_type, VOCABULARY))
-<<<<<<< HEAD
-    except ModuleNotFoundError as error:
-        pytest.skip(f"a package is missing: {error}")
-=======
     except ImportError as error:
         pytest.skip(f"it needs {error.name}, which is not installed")
->>>>>>> helper-a
     assert original - found == set()
     assert num_parameters < LARGEST
