@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy bench overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
+.PHONY: accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,12 @@ JOBS ?= 2
 
 accuracy: $(VENV)/.installed ## how often gacheck is wrong: right trainings accused, faults missed (twenty minutes; RUNS=50 is a look)
 	$(BIN)/python docs/make_accuracy.py $(RUNS) --jobs $(JOBS)
+
+affected: $(VENV)/.installed ## survey every class under three releases, and write docs/affected-models.md (hours; goes on where it was interrupted)
+	$(BIN)/python docs/make_affected.py
+
+confirm: $(VENV)/.installed ## train what `make affected` judged by a bare Trainer without gacheck, and write docs/confirmation.md
+	$(BIN)/python docs/make_confirmation.py --jobs $(JOBS)
 
 upstream: $(VENV)/.installed ## patches for transformers, each tried on a copy of it (an hour; goes on where it was interrupted)
 	$(BIN)/python docs/make_upstream.py

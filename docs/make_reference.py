@@ -106,7 +106,7 @@ def _first_line(command: Any) -> str:
 def _command(name: str, command: Any) -> Iterator[str]:
     codes = [part for part in _paragraphs(command) if part.startswith("Exit codes:")]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name != "argument"]
+    options = [p for p in command.params if p.param_type_name != "argument" and not getattr(p, "hidden", False)]
     usage = [f"gacheck {name}", *(["[OPTIONS]"] if options else []), *map(_argument, arguments)]
     yield f"## gacheck {name}"
     yield "    " + " ".join(usage)

@@ -2,6 +2,7 @@
 
     gacheck/schemas/record.json     record.json, from the models in gacheck/record/
     gacheck/schemas/analysis.json   gacheck report --format json, from the types in gacheck/reporters/document.py
+    gacheck/schemas/comparison.json gacheck compare --json, from the types in gacheck/reporters/comparison/document.py
 
 Keys that a schema does not name are allowed: they may be added.
 """
@@ -28,6 +29,7 @@ from make_reference import attribute_docstrings, models_of, own_docstrings
 from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION
 from gacheck.reporters import document, survey_document
+from gacheck.reporters.comparison.document import ComparisonDocument
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1] / "gacheck" / "schemas"
 
@@ -116,6 +118,18 @@ def analysis_schema() -> Schema:
     }
 
 
+# A comparison
+
+
+def comparison_schema() -> Schema:
+    """Describe what `gacheck compare --json` prints."""
+    parts: dict[str, Schema] = {}
+    root = _object(ComparisonDocument, parts)
+    root["properties"] |= {"kind": {"const": "comparison"}, "schema_version": {"const": SCHEMA_VERSION}}
+    description = f"{root.pop('description')} What was not measured, or is not finite, is null."
+    return {**head("comparison", "A comparison of gacheck", description), **root, "$defs": dict(sorted(parts.items()))}
+
+
 def _object(made: Any, parts: dict[str, Schema]) -> Schema:
     meanings = _meanings(made)
     properties, required = {}, []
@@ -154,6 +168,8 @@ def _type(hint: Any, parts: dict[str, Schema]) -> Schema:
         return {"enum": list(arguments)}
     if origin is list:
         return {"type": "array", "items": _type(arguments[0], parts)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(arguments[1], parts)}
     if origin in (Union, types.UnionType):
         if all(each in _SIMPLE for each in arguments):
             return {"type": [_SIMPLE[each] for each in arguments]}
@@ -161,7 +177,11 @@ def _type(hint: Any, parts: dict[str, Schema]) -> Schema:
     raise TypeError(f"{hint!r} has no schema yet")
 
 
-SCHEMAS: dict[str, Callable[[], Schema]] = {"record.json": record_schema, "analysis.json": analysis_schema}
+SCHEMAS: dict[str, Callable[[], Schema]] = {
+    "record.json": record_schema,
+    "analysis.json": analysis_schema,
+    "comparison.json": comparison_schema,
+}
 
 
 def text_of(name: str) -> str:

@@ -52,9 +52,25 @@ COMMANDS = {
         # What follows the command's name is the command's.
         {"allow_interspersed_args": False},
     ),
+    "compare": LazyCommand(
+        "gacheck.commands.compare:compare",
+        "Compare two runs, two attached trainings or two surveys: is any verdict worse in B than in A?",
+    ),
+    "lint": LazyCommand(
+        "gacheck.commands.lint:lint",
+        "Read whether num_items_in_batch reaches the loss, with file and line; runs nothing, and needs no torch.",
+    ),
     "explain": LazyCommand(
         "gacheck.commands.explain:explain",
         "Say what a verdict's code means: arithmetic, releases, fixes and the output of a case.",
+    ),
+    "bisect": LazyCommand(
+        "gacheck.commands.bisect:bisect",
+        "Find the release of transformers that broke a model, and the one that fixed it.",
+    ),
+    "releases": LazyCommand(
+        "gacheck.commands.releases:releases",
+        "List the other releases of transformers that are installed in the cache, or remove them.",
     ),
     "models": LazyCommand(
         "gacheck.commands.models:models",
@@ -62,7 +78,7 @@ COMMANDS = {
     ),
     "schema": LazyCommand(
         "gacheck.commands.schema:schema",
-        "Print the JSON Schema of record.json, or of the analysis as JSON.",
+        "Print the JSON Schema of record.json, of the analysis as JSON, or of a comparison.",
     ),
     "env": LazyCommand(
         "gacheck.commands.env:env",

@@ -114,6 +114,7 @@ class ExperimentConfig(BaseModel):
     )
     revision: str | None = option(None, "branch, tag or commit of a hub model", panel=MODEL_DATA)
     random_init: bool = option(False, "take the config alone and random weights", panel=MODEL_DATA)
+    tiny: bool = option(False, "take a small stand-in of the folder's or hub id's own config", panel=MODEL_DATA)
     model_class: str | None = option(None, "build the model with this class, package.module:Class", panel=MODEL_DATA)
     task: str | None = option(
         None,
@@ -180,6 +181,12 @@ class ExperimentConfig(BaseModel):
     def _check_combinations(self) -> None:
         if self.bf16 and self.fp16:
             raise _exclude_each_other("bf16", "fp16", "Mixed precision is in one of the two.")
+        if self.tiny and self.model.startswith(STAND_IN_PREFIX):
+            raise Misuse(
+                f"{{tiny}} goes with a folder or a hub id; {{model={self.model}}} is tiny already.",
+                why="It makes a stand-in of a model's own config.",
+                fix="leave {tiny} out, or name the model, as in  {tiny} {model=organisation/name}",
+            )
         for name in USER_OBJECTS:
             value = getattr(self, name)
             if value is not None and not re.fullmatch(OBJECT_NAME, value):

@@ -10,6 +10,8 @@ import pytest
 
 from gacheck.record.journal import save_record
 from tests.builders import full_run
+from tests.reporters.survey_cases import rows_of
+from tests.surveys import OLD, survey
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "numpy", "matplotlib", "jinja2")
 
@@ -56,6 +58,9 @@ def loaded(body: str, *arguments: str, of: tuple[str, ...] = HEAVY) -> tuple[lis
         (["env"], None),
         (["run", "--help"], ("gacheck.commands.run", "gacheck.config", "pydantic", "yaml")),
         (["report", "--help"], None),
+        (["compare", "--help"], None),
+        (["lint", "LlamaForCausalLM"], None),
+        (["lint", "LlamaForCausalLM", "--json"], None),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -85,6 +90,16 @@ def test_report_loads_nothing_heavy(tmp_path: Path) -> None:
     assert output.count("SCALED_BY_ACCUMULATION") >= len(FORMATS)
 
 
+@pytest.mark.parametrize("format", ["terminal", "json", "markdown"])
+def test_compare_loads_nothing_heavy(tmp_path: Path, format: str) -> None:
+    save_record(survey(rows_of(OLD)), tmp_path)
+
+    heavy, output = loaded(MAIN, "compare", str(tmp_path), str(tmp_path), "--format", format)
+
+    assert heavy == []
+    assert output.splitlines()[-1] == "EXIT 0"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -95,6 +110,7 @@ def test_report_loads_nothing_heavy(tmp_path: Path) -> None:
         ["run", "tiny:llama", "--revision", "main"],
         ["run", "--resume"],
         ["attach", "--", "no-such-program"],
+        ["compare", "nowhere", "neither"],
     ],
     ids=" ".join,
 )

@@ -57,7 +57,15 @@ ALLOWED: dict[str, Group] = {
     "gacheck.commands": group(
         BELOW_CORE
         | TELLING
-        | {"gacheck.attached", "gacheck.measure", "gacheck.releases", "gacheck.reporters", "gacheck.words"},
+        | {
+            "gacheck.attached",
+            "gacheck.core",
+            "gacheck.lint",
+            "gacheck.measure",
+            "gacheck.releases",
+            "gacheck.reporters",
+            "gacheck.words",
+        },
         "typer rich pydantic",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
@@ -79,23 +87,28 @@ ALLOWED: dict[str, Group] = {
     "gacheck.reporters.picture.drawing": group(
         {"gacheck.core", "gacheck.reporters", "gacheck.rules", "gacheck.words"}, "matplotlib", no_calls=WRITING
     ),
-    "gacheck.reporters.html.page": group(
-        {"gacheck.core", "gacheck.reporters", "gacheck.words"}, "jinja2", no_calls=WRITING
-    ),
+    "gacheck.reporters.html.page": group({"gacheck.core", "gacheck.reporters", "gacheck.words"}, no_calls=WRITING),
+    "gacheck.reporters.html.survey_page": group({"gacheck.reporters", "gacheck.words"}, no_calls=WRITING),
+    "gacheck.reporters.html.templating": group({"gacheck.reporters"}, "jinja2", no_calls=WRITING),
     "gacheck.reporters": group(
-        {"gacheck.core", "gacheck.record", "gacheck.rules", "gacheck.words"},
+        {"gacheck.core", "gacheck.lint", "gacheck.record", "gacheck.rules", "gacheck.words"},
         "rich",
-        late=frozenset({"gacheck.reporters.html.page", "gacheck.reporters.picture.drawing"}),
+        late=frozenset(
+            {"gacheck.reporters.html.page", "gacheck.reporters.html.survey_page", "gacheck.reporters.picture.drawing"}
+        ),
         no_calls=WRITING,
     ),
     "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
     "gacheck.releases": group({"gacheck.core", "gacheck.errors", "gacheck.record"}, "filelock"),
-    "gacheck.words": group({"gacheck.core", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
+    "gacheck.words": group(
+        {"gacheck.core", "gacheck.lint", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING
+    ),
     "gacheck.core": group({"gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.record": group(BELOW_RECORD, "pydantic"),
     "gacheck.watch": group({"gacheck.errors", "gacheck.rules", "gacheck.watch.startup"}, "torch"),
     "gacheck.watch.startup": group(),
+    "gacheck.lint": group({"gacheck.errors", "gacheck.rules"}, no_calls=WRITING),
     "gacheck.config": group(
         {"gacheck.errors", "gacheck.misuse", "gacheck.option_file", "gacheck.rules"}, "pydantic yaml"
     ),

@@ -53,6 +53,8 @@ def test_every_option_of_every_command_has_its_row() -> None:
     for name, command in commands.items():
         below = section(CLI, f"gacheck {name}")
         for parameter in command.params:
+            if getattr(parameter, "hidden", False):
+                continue
             names = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]
             assert [n for n in names if f"`{n}`" not in below] == []
 

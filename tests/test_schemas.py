@@ -128,7 +128,7 @@ def test_every_package_is_a_key_that_may_be_absent() -> None:
     assert set(PACKAGES) < set(Environment.__annotations__)
 
 
-@pytest.mark.parametrize("name", ["record", "analysis"])
+@pytest.mark.parametrize("name", ["record", "analysis", "comparison"])
 def test_the_command_prints_it(name: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["schema", name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from gacheck.commands.folders import PICTURE_NAME, RUNS
 from gacheck.commands.output import exit_code, view_of, write_bytes, write_out
 from gacheck.commands.picture import matplotlib_needed
+from gacheck.commands.records import find_record
 from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
 from gacheck.record.kinds import AnyRecord
@@ -50,7 +50,7 @@ def report(
     Exit codes: 0 rendered, whatever the verdict, unless --exit-code · 1 the verdict fails ·
     2 usage or a record that cannot be read · 3 inconclusive · 4 could not write · 130 interrupted.
     """
-    path = _find_record(run)
+    path = find_record(run)
     format = format or _format_of(output)
     _check_options(format, output, path, force=force, verdict_code=verdict_code, strict=strict)
     record, to_stdout = load_record(path), output is None or output == STDOUT
@@ -95,48 +95,6 @@ def _format_of(output: Path | None) -> Format:
     """Return the format that a file's ending names; text for a terminal where it names none."""
     suffixes = {reporter.suffix: Format(reporter.name) for reporter in all_reporters()}
     return suffixes.get(output.suffix.lower(), _TERMINAL) if output is not None else _TERMINAL
-
-
-def _find_record(run: Path | None) -> Path:
-    """Return the record's file: the one that is named, or the newest.
-
-    Raises:
-        RecordError: No run is named and there is none, or the name is none that a file can have.
-    """
-    try:
-        if run is not None:
-            return _named(run)
-        # The path breaks ties, so that the same folders give the same choice.
-        found = [(path.stat().st_mtime_ns, path) for path in RUNS.glob(f"*/{RECORD_NAME}")]
-    except OSError as error:
-        raise RecordError(
-            f"{run or RUNS} cannot be read: {error.strerror}.",
-            why="There is no record.",
-            fix="name a run's folder or its record.json",
-        ) from None
-    if not found:
-        raise RecordError(
-            f"There is no run under {RUNS}/.",
-            why="Without a name the newest run there is shown.",
-            fix="name a run's folder or its record.json, or measure one with  gacheck run",
-        )
-    return max(found)[1]
-
-
-def _named(run: Path) -> Path:
-    """Return the record's file in a folder, or the file that is named itself."""
-    path = run / RECORD_NAME if run.is_dir() else run
-    if path.exists():
-        return path
-    inner = sorted(each.parent for each in (run if run.is_dir() else RUNS).glob(f"*/{RECORD_NAME}"))
-    names = {each.name: each for each in inner}
-    close = [names[name] for name in difflib.get_close_matches(run.name, names, n=1)]
-    example = next(iter(close or inner[-1:]), None)
-    raise RecordError(
-        f"{run} holds no {RECORD_NAME}." if run.is_dir() else f"There is no run {run}.",
-        why="What a run measured is in that file, in the run's folder.",
-        fix=f"did you mean  gacheck report {example}?" if example else "measure one with  gacheck run",
-    )
 
 
 def _check_options(

@@ -15,14 +15,18 @@ class Document(StrEnum):
 
     RECORD = "record"
     ANALYSIS = "analysis"
+    COMPARISON = "comparison"
 
 
 def schema(
     document: Document = typer.Argument(
-        ..., metavar="DOCUMENT", help="record: record.json of a run; analysis: what gacheck report --format json prints"
+        ...,
+        metavar="DOCUMENT",
+        help="record: record.json; analysis: what gacheck report --format json prints; "
+        "comparison: what gacheck compare --json prints",
     ),
 ) -> None:
-    """Print the JSON Schema of record.json, or of the analysis as JSON.
+    """Print the JSON Schema of record.json, of the analysis as JSON, or of a comparison.
 
     Example: gacheck schema analysis
     """

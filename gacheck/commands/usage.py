@@ -92,7 +92,7 @@ def _names(command: Any) -> list[str]:
 
 
 def _command_for(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
     if close:
         return f"did you mean  gacheck {close[0]}?"
     if re.search(r"[:/\\.]", name):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import torch
@@ -20,7 +20,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
 from gacheck.measure.experiment import what_to_look_at
-from gacheck.measure.heads.rows import make_head_rows, refuse_text_options
+from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.inputs import demanded_zeros
 from gacheck.measure.models.longest import check_longest_row
@@ -29,12 +29,13 @@ from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import Answers, PassRunner
 from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
 from gacheck.measure.passes.watched import WatchedOracle
-from gacheck.measure.text.rows import SHORTEST_ROW, Collator, make_rows
+from gacheck.measure.text.rows import SHORTEST_ROW, Collator, Rows, make_rows
 from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
+from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
 
 # Random weights learn nothing visible in a few steps at a fine-tuning rate.
@@ -53,6 +54,14 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+class Material(NamedTuple):
+    """What is trained, for whoever would train it by other means: the model, its rows, what makes batches of them."""
+
+    model: Any
+    rows: Sequence[Any]
+    collate: Callable[[Any], Batch]
+
+
 class Session:
     """A loaded model with its data, ready for its passes.
 
@@ -66,6 +75,7 @@ class Session:
         data: Facts for the record.
         hardware: Facts for the record.
         learning_rate: As used.
+        material: What is trained.
     """
 
     def __init__(
@@ -106,16 +116,15 @@ class Session:
         )
         with self._failures():
             model.to(device).train()
-            if rows is not None:
-                short = {name: values[:SHORTEST_ROW] for name, values in rows.train[0].items()}
-                collator: Any = _collator(model, tokenizer, short)
-                check_longest_row(model, collator, rows, config)
-                oracle: Answers = Oracle(model, collator, autocast)
-            else:
-                rows, collator = make_head_rows(model, source.task, config)
-                oracle = WatchedOracle(model, collator)
-        self.data = rows.facts
-        self._runner = PassRunner(config, self.learning_rate, model, rows, collator, oracle, make_trainer)
+            fed, collator, task = _feed(model, tokenizer, rows, config, source.task)
+            oracle: Answers = WatchedOracle(model, collator)
+            if is_causal(task):
+                check_longest_row(model, collator, fed, config)
+                oracle = Oracle(model, collator, autocast)
+        self.model = self.model.model_copy(update={"task": task})
+        self.data = fed.facts
+        self.material = Material(model, fed.train, collator)
+        self._runner = PassRunner(config, self.learning_rate, model, fed, collator, oracle, make_trainer)
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
 
     def _declaration_is_read(self, model: Any) -> bool:
@@ -195,6 +204,30 @@ def _collator(model: Any, tokenizer: Any, row: dict[str, Any]) -> Collator:
     device = next(model.parameters()).device
     sample = {name: tensor.to(device) for name, tensor in Collator(pad)([row]).items()}
     return Collator(pad, demanded_zeros(model, sample))
+
+
+def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfig, task: str) -> tuple[Rows, Any, str]:
+    """Find what a model is fed: rows, what collates them, and the task that they are of.
+
+    A model that refuses text alone is fed images besides, unless it is to be trained on what somebody gave.
+
+    Args:
+        model: On its device.
+        tokenizer: Of the rows.
+        rows: Of text; None where they are to be made up.
+        config: The experiment.
+        task: That the model is trained for.
+    """
+    if rows is None:
+        return *make_head_rows(model, task, config), task
+    short = {name: values[:SHORTEST_ROW] for name, values in rows.train[0].items()}
+    try:
+        return rows, _collator(model, tokenizer, short), task
+    except Exception:
+        if config.dataset is None and not config.packing and not config.not_transformers_own:
+            with suppress(ModelError):
+                return *make_head_rows(model, IMAGE_AND_TEXT, config), IMAGE_AND_TEXT
+        raise
 
 
 def _cannot_be_trained(config: ExperimentConfig, class_name: str, error: BaseException) -> GacheckError:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gacheck.config import ExperimentConfig, RunConfig, write_scalar
+from gacheck.config import STAND_IN_PREFIX, ExperimentConfig, RunConfig, write_scalar
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
+from gacheck.record.survey import SurveyItem
 
 PROGRAM = "gacheck"
 
@@ -100,3 +101,17 @@ def _option(name: str, value: object) -> list[str]:
     if isinstance(value, dict):
         return [word for key, each in value.items() for word in (option, f"{key}={write_scalar(each)}")]
     return [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+def shown_command(item: SurveyItem, task: str | None, installed: str | None) -> Command:
+    """Return what shows the verdict on an item of a survey: a run, or a survey of it where the release is another.
+
+    Args:
+        item: The item.
+        task: As it had to be named to train the item; None where its class says it.
+        installed: The release of transformers where the survey was begun.
+    """
+    named = () if task is None else ("--task", task)
+    if item.transformers == installed:
+        return (PROGRAM, "run", f"{STAND_IN_PREFIX}{item.name}", *named)
+    return (PROGRAM, "survey", item.name, *named, "--transformers", item.transformers)

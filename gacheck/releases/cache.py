@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gacheck.core.history import numbers_of
+from gacheck.core.history import is_release, numbers_of
 from gacheck.releases.shared import stamp
 
 STAMP = "gacheck-stamp.json"
@@ -46,9 +46,14 @@ def folder_of(release: str) -> Path:
 
 def cached() -> list[Cached]:
     """Return the environments that are complete, oldest release first."""
-    stamps = cache_folder().glob(f"{PREFIX}*/{STAMP}")
-    found = [Cached(each.parent.name.removeprefix(PREFIX), each.parent, each.stat().st_mtime) for each in stamps]
-    return sorted(found, key=lambda each: numbers_of(each.release))
+    stamps = [(release, folder_of(release) / STAMP) for release in kept()]
+    return [Cached(release, stamp.parent, stamp.stat().st_mtime) for release, stamp in stamps if stamp.exists()]
+
+
+def kept() -> list[str]:
+    """Return all releases of which there is anything, complete or not, oldest first."""
+    found = (each.name.removeprefix(PREFIX) for each in cache_folder().glob(f"{PREFIX}*"))
+    return sorted((each for each in found if is_release(each)), key=numbers_of)
 
 
 def is_current(folder: Path) -> bool:

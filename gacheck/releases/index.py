@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import re
+from collections.abc import Sequence
 
-from gacheck.core.history import numbers_of
+from gacheck.core.history import is_release, numbers_of
 from gacheck.errors import ConfigError, ResourceError, UsageError
 from gacheck.releases.cache import usable
 from gacheck.releases.installer import InstallationError, pip, run
@@ -13,8 +13,6 @@ from gacheck.releases.installer import InstallationError, pip, run
 OLDEST = (4, 46)
 WHY_NOT_OLDER = "Older Trainers have no model_accepts_loss_kwargs; they always take the mean of means."
 NEWEST = "newest"
-
-_FINAL = re.compile(r"\d+(\.\d+)+")
 
 
 def resolve(release: str) -> str:
@@ -29,7 +27,7 @@ def resolve(release: str) -> str:
     wanted = release.strip()
     if wanted == NEWEST:
         return available()[-1]
-    if not _FINAL.fullmatch(wanted):
+    if not is_release(wanted):
         raise ConfigError(
             f"{release!r} is no release of transformers.",
             why="Final releases alone are tried, each by its number.",
@@ -58,7 +56,7 @@ def available() -> list[str]:
         raise unreachable(str(error)) from error
     listed = next((line for line in printed.splitlines() if line.startswith("Available versions:")), "")
     found = {each.strip() for each in listed.partition(":")[2].split(",")}
-    taken = sorted((each for each in found if _FINAL.fullmatch(each)), key=numbers_of)
+    taken = sorted((each for each in found if is_release(each)), key=numbers_of)
     taken = [each for each in taken if numbers_of(each)[:2] >= OLDEST]
     if not taken:
         raise unreachable("it lists no release that gacheck takes")
@@ -80,8 +78,11 @@ def unknown(release: str) -> UsageError | None:
         known = available()
     except ResourceError:
         return None
-    if release in known:
-        return None
+    return None if release in known else not_listed(release, known)
+
+
+def not_listed(release: str, known: Sequence[str]) -> UsageError:
+    """Make the error of a release that is not among those of the index."""
     near = difflib.get_close_matches(release, known, n=3)
     return ConfigError(
         f"There is no transformers {release}.",

@@ -6,7 +6,6 @@ in another version is.
 
 from __future__ import annotations
 
-import ensurepip
 import importlib.util
 import os
 import re
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from gacheck.errors import PackageError
 from gacheck.record.environment import installed_version
 from gacheck.releases.shared import TORCH, shared_folders
 
@@ -63,17 +63,25 @@ def python_in(folder: Path) -> Path:
 
 
 def pip() -> list[str]:
-    """Return the command that is pip: that of this environment, or the one that Python itself brings.
+    """Return the command that is pip: that of this environment, the one that Python itself brings, or uv's.
 
     Raises:
-        InstallationError: There is neither.
+        PackageError: There is none.
     """
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
-    bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-    if not bundled:
-        raise InstallationError("this environment has no pip")
-    return [sys.executable, str(bundled[-1] / "pip")]
+    brings = importlib.util.find_spec("ensurepip")
+    if brings is not None and brings.origin is not None:
+        for wheel in (Path(brings.origin).parent / "_bundled").glob("pip-*.whl"):
+            return [sys.executable, str(wheel / "pip")]
+    uv = shutil.which("uv")
+    if uv is not None:
+        return [uv, "tool", "run", "pip"]
+    raise PackageError(
+        "pip is not installed in this environment.",
+        why="It lists the releases of transformers that the index of packages has.",
+        fix="python -m ensurepip, or install uv",
+    )
 
 
 def run(command: list[str], text: str | None = None) -> str:
@@ -105,7 +113,8 @@ def _last_words(stderr: str) -> str:
 def _by_pip(folder: Path, release: str) -> None:
     run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     _link(folder)
-    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    # Compiling all that is installed takes longer than installing it, and few of the modules are ever imported.
+    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
     shared = f"{TORCH}=={installed_version(TORCH)}"
     # It sees what is linked, and leaves alone there what will do.
     run([*pip(), "--python", str(python_in(folder)), "install", *options, shared, *_requirements(release)])

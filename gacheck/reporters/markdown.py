@@ -66,7 +66,7 @@ def render_markdown(analysis: Analysis) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Make text harmless within a line of prose."""
     plain = shorten(clean(text), TEXT_COLUMNS)
     # Before the rest: what that adds holds no underscore.
@@ -74,7 +74,7 @@ def _escape(text: str) -> str:
     return marked.translate(_ESCAPES).replace("\0", "\\_")
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Put text into a code span whose ends are longer than any run of backticks in it."""
     inner = shorten(clean(text), ERROR_COLUMNS) or " "
     ends = "`" * (1 + max(map(len, re.findall("`+", inner)), default=0))
@@ -93,15 +93,15 @@ def _headline(analysis: Analysis) -> str:
     severity = verdict.severity.upper()
     # OK and INCONCLUSIVE are their own severity.
     head = verdict.code if verdict.code == severity else f"{severity} {verdict.code}"
-    return _escape(f"{head}: {verdict.words.summary}{'' if analysis.record.complete else ' (incomplete)'}")
+    return escape(f"{head}: {verdict.words.summary}{'' if analysis.record.complete else ' (incomplete)'}")
 
 
 def _subject(analysis: Analysis) -> str:
     model = analysis.record.model
-    facts = [_code(model.name), *(["tiny stand-in"] if model.stand_in else [])]
-    facts += [f"adapter {_code(model.adapter)}"] if model.adapter else []
+    facts = [code(model.name), *(["tiny stand-in"] if model.stand_in else [])]
+    facts += [f"adapter {code(model.adapter)}"] if model.adapter else []
     facts.append("random weights" if model.random_weights else f"{model.num_parameters:,} parameters")
-    return " · ".join([f"{_code(model.class_name)} ({', '.join(facts)})", *map(_escape, main_facts(analysis))])
+    return " · ".join([f"{code(model.class_name)} ({', '.join(facts)})", *map(escape, main_facts(analysis))])
 
 
 def _incomplete(analysis: Analysis) -> list[str]:
@@ -133,25 +133,25 @@ def _cells(figures: PassFigures | None) -> list[str]:
 
 def _beside_the_table(analysis: Analysis) -> list[str]:
     """Say what the table cannot hold: the tail of an epoch, and each reason for a failure once."""
-    lines = [f"- {label} {_escape(text)}" for label, text in tail_notes(analysis)]
-    lines += [f"- failed, {name_passes(passes)}: {_code(reason)}" for reason, passes in failed(analysis).items()]
+    lines = [f"- {label} {escape(text)}" for label, text in tail_notes(analysis)]
+    lines += [f"- failed, {name_passes(passes)}: {code(reason)}" for reason, passes in failed(analysis).items()]
     return ["\n".join(lines)] if lines else []
 
 
 def _verdict(analysis: Analysis) -> Iterator[str]:
     words = analysis.verdict.words
-    yield f"**Why:** {_escape(words.cause)}"
-    yield f"**Training:** {_escape(words.impact)}"
+    yield f"**Why:** {escape(words.cause)}"
+    yield f"**Training:** {escape(words.impact)}"
     line = words.remedy.trainer
     if line is None or not words.fix.startswith(line.split("  #")[0]):
-        yield f"**Fix:** {' '.join(map(_escape, words.fix.splitlines()))}"
+        yield f"**Fix:** {' '.join(map(escape, words.fix.splitlines()))}"
     else:
         yield "**Fix:**"
         yield _fence("python", line)
         # The first line of the fix is that same line of code.
-        yield from map(_escape, words.fix.split("\n")[1:])
+        yield from map(escape, words.fix.split("\n")[1:])
     if words.notes:
-        yield "\n".join(f"- {_escape(note)}" for note in words.notes)
+        yield "\n".join(f"- {escape(note)}" for note in words.notes)
 
 
 def _environment(analysis: Analysis) -> str:

@@ -64,3 +64,6 @@ TRAININGS = frozenset({"run", "attach"})
 """The kinds of record that hold passes."""
 
 SURVEYS = frozenset({"survey"})
+
+COMPARISONS = frozenset({"comparison"})
+"""What `gacheck compare` shows: two records of one kind."""

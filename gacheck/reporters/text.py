@@ -10,7 +10,7 @@ from gacheck.rules.table import Severity
 
 NOT_MEASURED = "–"
 
-_ASCII = str.maketrans({"█": "#", "░": ".", "·": "-", "−": "-", "–": "-", "×": "x", "…": "~"})
+_ASCII = str.maketrans({"█": "#", "░": ".", "·": "-", "−": "-", "–": "-", "×": "x", "…": "~", "→": "->"})
 
 HEADS: dict[Severity, str] = {"fail": "FAIL", "warn": "WARN", "ok": "OK", "inconclusive": "?"}
 _COLORS: dict[Severity, str] = {"fail": "31", "warn": "33", "ok": "32", "inconclusive": "36"}
@@ -18,7 +18,11 @@ _COLORS: dict[Severity, str] = {"fail": "31", "warn": "33", "ok": "32", "inconcl
 
 def paint(line: str, severity: Severity) -> str:
     """Colour the word with which a line begins."""
-    word = HEADS[severity]
+    return paint_word(line, HEADS[severity], severity)
+
+
+def paint_word(line: str, word: str, severity: Severity) -> str:
+    """Colour a word of its own with which a line begins, as a severity is."""
     return f"\x1b[1;{_COLORS[severity]}m{word}\x1b[0m{line.removeprefix(word)}"
 
 

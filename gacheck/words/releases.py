@@ -32,7 +32,7 @@ _MODELS = re.compile(r"(^|/)transformers/")
 def is_older(case: Case, release: str) -> bool:
     """Whether the training ran under a release before this one; False where that is not known."""
     installed = case.record.environment.packages.get("transformers")
-    return installed is not None and _parsed(installed) < _parsed(release)
+    return installed is not None and parsed(installed) < parsed(release)
 
 
 def upgrade(case: Case, release: str, reason: str) -> str:
@@ -55,5 +55,6 @@ def is_in_transformers(case: Case) -> bool:
     return bool(frames) and _MODELS.search(frames[0].file) is not None
 
 
-def _parsed(version: str) -> Release:
+def parsed(version: str) -> Release:
+    """Return the numbers of a release, by which it is ordered; of a preview those of the release that it precedes."""
     return tuple(map(int, re.findall(r"\d+", re.split(r"[^\d.]", version)[0])))

@@ -53,6 +53,9 @@ def test_no_name_is_cut_and_no_word_broken(
     assert [line for line in long if len(line.split()) > 1 and not line.startswith("  -")] == []
     assert f"Usage: gacheck {name} [OPTIONS]" in text
     for parameter in command.params:
+        if getattr(parameter, "hidden", False):
+            assert not {*parameter.opts} & words
+            continue
         option = parameter.param_type_name == "option"
         names = [*parameter.opts, *parameter.secondary_opts] if option else [parameter.metavar]
         assert {each for each in names if each not in words and f"{each}," not in words} == set()

@@ -241,7 +241,8 @@ def test_without_jinja2_there_is_no_page(
 ) -> None:
     keep(RECORDS["nothing"], "here")
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delitem(sys.modules, "gacheck.reporters.html.page", raising=False)
+    for module in ("page", "templating"):
+        monkeypatch.delitem(sys.modules, f"gacheck.reporters.html.{module}", raising=False)
 
     assert gacheck("here", "--format", "html") == 4
     shown = capsys.readouterr()

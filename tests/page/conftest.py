@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from gacheck.reporters.html import render_html
-from gacheck.words.analysis import analyse
+from gacheck.reporters import reporters
+from gacheck.reporters.reporter import PAGE
+from gacheck.words.reading import read_record
 from tests.page.browser import chromium
-from tests.page.pages import PAGES
+from tests.page.pages import PAGES, SURVEY_PAGES
 from tests.page.tab import Tab
 
 
@@ -36,12 +37,12 @@ def browser() -> Iterator[Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with all pages."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, record in PAGES.items():
-        (folder / f"{name}.html").write_bytes(render_html(analyse(record)))
+    for name, record in {**PAGES, **SURVEY_PAGES}.items():
+        (folder / f"{name}.html").write_bytes(reporters(record.kind)["html"].render(read_record(record), PAGE))
     return folder
 
 
-@pytest.fixture(params=PAGES)
+@pytest.fixture(params=[*PAGES, *SURVEY_PAGES])
 def tab(request: pytest.FixtureRequest, browser: Any, folder: Path) -> Tab:
     """Open each page in turn."""
     return Tab.opened(browser, folder / f"{request.param}.html")

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.run import RunRecord
+from gacheck.record.survey import SurveyRecord
 from tests.builders import ROWS, attached_run, failed_pass, pass_record, run_record
 from tests.reporters.cases import FLAGS, RECORDS
+from tests.reporters.survey_cases import SURVEYS, many
+from tests.surveys import Kind, judged, survey, unjudged
 
 SCRIPT = "<script>document.title='taken'; alert(1)</script>"
 HOSTILE = (
@@ -78,4 +81,13 @@ PAGES: dict[str, AnyTrainingRecord] = {
     "attached": attached_run("sum_of_means"),
     "hostile": hostile_run(),
     "large": large_run(),
+}
+
+_EVIL = Kind(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+
+SURVEY_PAGES: dict[str, SurveyRecord] = {
+    "survey": survey(many(282)),
+    "survey of releases": SURVEYS["releases"],
+    "survey of nothing": SURVEYS["nothing"],
+    "hostile survey": survey([judged(_EVIL, "sum_of_means"), unjudged(Kind("evil", HOSTILE, HOSTILE), HOSTILE)]),
 }

@@ -60,7 +60,7 @@ def test_dark_pages_are_dark_and_paper_is_white(tab: Tab) -> None:
     assert not light[1] or light[1].isdisjoint(dark[1])
 
 
-@pytest.mark.parametrize("tab", ["hostile"], indirect=True)
+@pytest.mark.parametrize("tab", ["hostile", "hostile survey"], indirect=True)
 def test_hostile_names_are_text_and_no_script_ran(tab: Tab) -> None:
     text = tab.run("return document.documentElement.textContent")
 
@@ -79,6 +79,16 @@ def test_a_keyboard_reaches_every_region_that_scrolls(tab: Tab) -> None:
 
     assert len(reached) >= 2
     assert all(reached), reached
+
+
+@pytest.mark.parametrize("tab", ["survey of releases"], indirect=True)
+def test_a_tile_leads_to_the_row_of_its_class(tab: Tab) -> None:
+    reached = tab.run(
+        "document.querySelector('.map a[title^=LlamaForCausalLM]').click();"
+        "return document.querySelector('tbody:target').innerText"
+    )
+
+    assert reached.startswith("LlamaForCausalLM")
 
 
 # What has to be found, so that finding nothing says something.

@@ -55,6 +55,7 @@ HARD: dict[str, Any] = {
     "model": "./a folder/it's",
     "revision": "-main",
     "random_init": True,
+    "tiny": True,
     "model_class": "package.module:Class",
     "trust_remote_code": True,
     "dataset": "--packing",
@@ -99,7 +100,14 @@ def test_every_field_is_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, HARD, *({name: value} for name, value in HARD.items()), {"fp16": True, "effective_batch_size": 24}]
+    "options",
+    [
+        {},
+        HARD,
+        *({name: value} for name, value in HARD.items() if name != "tiny"),
+        {"tiny": True, "model": "./folder"},  # a stand-in is tiny already
+        {"fp16": True, "effective_batch_size": 24},
+    ],
 )
 def test_the_command_of_a_run_gives_its_options_again(options: dict[str, Any]) -> None:
     config = ExperimentConfig.model_validate(options)

@@ -15,22 +15,22 @@ import jinja2
 import pytest
 
 from gacheck.record.kinds import AnyTrainingRecord
-from gacheck.reporters.html import page, render_html
+from gacheck.reporters.html import render_html, templating
 from gacheck.reporters.html.verdict import FixLine, fix_lines
 from gacheck.words.analysis import analyse
 from tests.builders import full_run, pass_record, run_record
 from tests.page.pages import HOSTILE, PAGES, SCRIPT
 from tests.reporters.cases import RECORDS
 
-VOID = {"meta", "link", "img", "source", "col"}
+VOID = {"meta", "link", "img", "source", "col", "br"}
 
 
-class Page(HTMLParser):
-    """A page, read strictly: every element that begins ends, in its order."""
+class Source(HTMLParser):
+    """The source of a page, read strictly: every element that begins ends, in its order."""
 
-    def __init__(self, record: AnyTrainingRecord) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
-        self.source = render_html(analyse(record)).decode()
+        self.source = source
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.texts: list[tuple[tuple[str, ...], str]] = []
         self.open: list[str] = []
@@ -54,6 +54,13 @@ class Page(HTMLParser):
 
     def text(self, inside: str = "body") -> str:
         return " ".join("".join(data for path, data in self.texts if inside in path).split())
+
+
+class Page(Source):
+    """The page of a training."""
+
+    def __init__(self, record: AnyTrainingRecord) -> None:
+        super().__init__(render_html(analyse(record)).decode())
 
     def rows(self, table: str) -> list[list[str]]:
         """Return the cells of the body of the table with this caption."""
@@ -211,9 +218,8 @@ def test_an_unknown_name_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPat
     def broken(environment: jinja2.Environment, name: str) -> str:
         return "{{ verdict.no_such_name }}"
 
-    environment = page._environment().overlay(loader=jinja2.FunctionLoader(lambda name: broken(environment, name)))
-    monkeypatch.setattr(page, "_environment", lambda: environment)
-    monkeypatch.setattr(page, "_style", str)
+    environment = templating.environment().overlay(loader=jinja2.FunctionLoader(lambda name: broken(environment, name)))
+    monkeypatch.setattr(templating, "environment", lambda: environment)
     with pytest.raises(jinja2.UndefinedError, match="no_such_name"):
         render_html(analyse(RECORDS["nothing"]))
 
@@ -233,6 +239,6 @@ def test_pictures_are_small_and_whole() -> None:
 
 def test_its_templates_are_part_of_the_package() -> None:
     # From a folder in which no checkout is found by accident.
-    code = "from gacheck.reporters.html.page import _environment as e; print(sorted(e().list_templates()))"
+    code = "from gacheck.reporters.html.templating import environment as e; print(sorted(e().list_templates()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['page.html', 'style.css']"
+    assert done.stdout.strip() == "['base.html', 'page.html', 'parts.html', 'style.css', 'survey.css', 'survey.html']"

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from gacheck.measure.heads.inputs import Image, Maker, Row, image_shape
+from gacheck.measure.heads.maker import Image, Maker, Row
+from gacheck.measure.heads.pixels import image_shape
 from gacheck.measure.models.inputs import forward_names
 
 GRID = "image_grid_thw"
@@ -81,7 +82,7 @@ def find_image(model: Any, maker: Maker) -> Image | None:
 
 def _method(model: Any, name: str) -> Any:
     """Return a method of the model, or of what it wraps."""
-    base = getattr(model, model.base_model_prefix, model)
+    base = getattr(model, getattr(model, "base_model_prefix", ""), model)
     return getattr(model, name, None) or getattr(base, name, None)
 
 

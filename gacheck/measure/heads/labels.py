@@ -7,20 +7,39 @@ from typing import Any
 
 import torch
 
-from gacheck.measure.heads.inputs import CHOICES, Maker, Row, of_images
+from gacheck.measure.heads.answers import (
+    chances_of_each,
+    class_of_each,
+    numbers_of_each,
+    one_of_each,
+    replaced_tokens,
+)
+from gacheck.measure.heads.inputs import ENTITIES, QUESTIONS, of_images
+from gacheck.measure.heads.maker import CHOICES, Maker, Row
+from gacheck.measure.heads.pixels import (
+    boxes,
+    map_of_classes,
+    map_of_numbers,
+    masked_boxes,
+    masked_patches,
+    masks,
+    named_patches,
+    num_labels,
+)
+from gacheck.measure.heads.series import class_of_a_series, how_it_goes_on, numbers_of_a_series
+from gacheck.measure.heads.sounds import codes, codes_of_a_step, spectrogram_to_say, spoken_tokens
 from gacheck.rules.task import IGNORE_INDEX
+
+OF_THE_WHOLE = ("next_sentence_label", "sentence_order_label", "sentence_image_labels", "matched_label")
+"""What two parts that follow one another, or belong together, are called."""
+
+AS_FEW = 4
+"""Tokens that are found among the positions of every row."""
 
 # Of the tokens of a row that a masked language model is to find again.
 MASKED = 0.3
-MOST_OBJECTS = 4
-"""In an image."""
 
 Labels = dict[str, Any]
-
-
-def num_labels(maker: Maker) -> int:
-    """Return how many classes there are."""
-    return int(getattr(maker.config, "num_labels", None) or 2)
 
 
 def one_class(maker: Maker, row: Row) -> Labels:
@@ -67,11 +86,51 @@ def few_tokens(maker: Maker, row: Row) -> Labels:
     return {"labels": maker.tokens(maker.integer(2, 6))}
 
 
+def as_few_tokens(maker: Maker, row: Row) -> Labels:
+    """The same, in all rows as many: some heads tell padding by another mark than -100."""
+    return {"labels": maker.tokens(AS_FEW)}
+
+
 def span(maker: Maker, row: Row) -> Labels:
     """Where an answer begins and ends."""
     first = maker.integer(0, row["input_ids"].shape[-1] - 1)
     last = maker.integer(first, row["input_ids"].shape[-1])
     return {"start_positions": torch.tensor(first), "end_positions": torch.tensor(last)}
+
+
+def spans(maker: Maker, row: Row) -> Labels:
+    """The same for each of several questions."""
+    found = [span(maker, row) for _ in range(QUESTIONS)]
+    return {name: torch.stack([each[name] for each in found]) for name in found[0]}
+
+
+def answer_or_none(maker: Maker, row: Row) -> Labels:
+    """Where an answer begins and ends, and whether there is one."""
+    possible = torch.tensor(float(maker.integer(0, 2)))
+    return {**span(maker, row), "is_impossible": possible, "cls_index": torch.tensor(0)}
+
+
+def links(maker: Maker, row: Row) -> Labels:
+    """Which tokens begin something, and which token follows each; the first follows the last."""
+    places = torch.arange(1, row["input_ids"].shape[-1] + 1) % row["input_ids"].shape[-1]
+    begins = class_per_token(maker, row)["labels"]
+    return {"labels": places, "initial_token_labels": begins, "subsequent_token_labels": places}
+
+
+def class_per_entity(maker: Maker, row: Row) -> Labels:
+    """A class for each entity of the text."""
+    return {"labels": torch.randint(0, num_labels(maker), (ENTITIES,), generator=maker.generator)}
+
+
+def pairs(maker: Maker, row: Row) -> Labels:
+    """None: which of the other rows each belongs to is the question."""
+    return {"return_loss": True}
+
+
+def three_numbers(maker: Maker, row: Row) -> Labels:
+    """How long something lasts, and its beginning and end as shares of that."""
+    ends = torch.rand(2, generator=maker.generator).sort().values
+    return {"labels": torch.cat([torch.tensor([10.0]), ends])}
 
 
 def follows(maker: Maker, row: Row) -> Labels:
@@ -82,44 +141,28 @@ def follows(maker: Maker, row: Row) -> Labels:
 def pretraining(maker: Maker, row: Row) -> Labels:
     """Masked tokens, and whether the second sentence follows the first."""
     follow = torch.tensor(maker.integer(0, 2))
-    return {**masked_tokens(maker, row), "next_sentence_label": follow, "sentence_order_label": follow}
+    return {**masked_tokens(maker, row), **dict.fromkeys(OF_THE_WHOLE, follow)}
 
 
-def map_of_classes(maker: Maker, row: Row) -> Labels:
-    """A class for every pixel."""
-    return {"labels": torch.randint(0, num_labels(maker), row["pixel_values"].shape[-2:], generator=maker.generator)}
+def pretraining_with_regions(maker: Maker, row: Row) -> Labels:
+    """The same, with nothing to find again among the regions of an image that follow the text."""
+    regions = row["visual_embeds"].shape[0]
+    labels = pretraining(maker, row)
+    return {**labels, "labels": torch.cat([labels["labels"], torch.full((regions,), IGNORE_INDEX)])}
 
 
-def map_of_numbers(maker: Maker, row: Row) -> Labels:
-    """A number for every pixel."""
-    return {"labels": maker.normal(*row["pixel_values"].shape[-2:]).abs()}
-
-
-def boxes(maker: Maker, row: Row) -> Labels:
-    """Some objects, each a class and a box: centre, width and height as shares of the image."""
-    number = maker.integer(1, MOST_OBJECTS + 1)
-    classes = torch.randint(0, num_labels(maker), (number,), generator=maker.generator)
-    sizes = 0.2 + 0.2 * torch.rand(number, 4, generator=maker.generator)
-    return {"labels": {"class_labels": classes, "boxes": sizes}}
-
-
-def masks(maker: Maker, row: Row) -> Labels:
-    """Some objects, each a class and the pixels that it covers."""
-    number = maker.integer(1, MOST_OBJECTS + 1)
-    classes = torch.randint(0, num_labels(maker), (number,), generator=maker.generator)
-    covered = torch.randint(0, 2, (number, *row["pixel_values"].shape[-2:]), generator=maker.generator).float()
-    return {"class_labels": classes, "mask_labels": covered}
-
-
-def masked_patches(maker: Maker, row: Row) -> Labels:
-    """Half of the patches of an image or a video, to be found again."""
-    *frames, _, height, width = row["pixel_values"].shape
-    patch = int(maker.field("patch_size") or 1)
-    number = (
-        (height // patch) * (width // patch) * (frames[0] // int(maker.field("tubelet_size") or 1) if frames else 1)
-    )
-    order = torch.randperm(number, generator=maker.generator)
-    return {"bool_masked_pos": order < number // 2}
+def pretraining_with_images(maker: Maker, row: Row) -> Labels:
+    """Masked tokens and masked patches, and whether text and image belong together."""
+    patches = named_patches(maker, row)["bool_masked_pos"]
+    names = torch.randint(maker.count("vocab_size", otherwise=2), patches.shape, generator=maker.generator)
+    labels = masked_tokens(maker, row)["labels"]
+    return {
+        **pairs(maker, row),
+        "bool_masked_pos": patches,
+        "mim_labels": names.where(patches, IGNORE_INDEX),
+        "mlm_labels": labels,
+        "itm_labels": torch.tensor(maker.integer(0, 2)),
+    }
 
 
 def no_labels(maker: Maker, row: Row) -> Labels:
@@ -134,29 +177,46 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "image-text-to-text": (same_tokens,),
     "multimodal-lm": (same_tokens,),
     "masked-lm": (masked_tokens,),
-    "pre-training": (pretraining, masked_tokens, same_tokens, masked_patches, no_labels),
-    "masked-image-modeling": (masked_patches, no_labels),
+    "pre-training": (
+        replaced_tokens,
+        pretraining,
+        pretraining_with_regions,
+        pretraining_with_images,
+        masked_tokens,
+        same_tokens,
+        spans,
+        masked_patches,
+        no_labels,
+    ),
+    "masked-image-modeling": (masked_patches, named_patches, no_labels),
     "seq2seq-lm": (other_tokens, same_tokens),
-    "speech-seq2seq": (other_tokens, same_tokens),
+    "speech-seq2seq": (other_tokens, same_tokens, codes_of_a_step),
     "sequence-classification": (one_class,),
-    "token-classification": (class_per_token,),
-    "question-answering": (span,),
+    "token-classification": (class_per_token, links),
+    "question-answering": (span, answer_or_none, several_classes, one_class),
     "document-question-answering": (span,),
     "multiple-choice": (one_class,),
     "next-sentence-prediction": (follows,),
     "image-classification": (one_class,),
     "video-classification": (one_class,),
     "audio-classification": (one_class,),
+    "audio-frame-classification": (one_of_each, class_of_each),
     "audio-x-vector": (one_class,),
-    "ctc": (few_tokens,),
-    "rnnt": (few_tokens,),
-    "tdt": (few_tokens,),
+    "ctc": (few_tokens, as_few_tokens),
+    "rnnt": (few_tokens, as_few_tokens),
+    "tdt": (few_tokens, as_few_tokens),
     "semantic-segmentation": (map_of_classes,),
+    "image-segmentation": (map_of_classes, masked_boxes, chances_of_each),
     "depth-estimation": (map_of_numbers,),
     "object-detection": (boxes,),
+    "zero-shot-object-detection": (boxes,),
+    "zero-shot-image-classification": (pairs,),
     "universal-segmentation": (masks,),
-    "instance-segmentation": (masks, boxes),
+    "instance-segmentation": (masks, boxes, masked_boxes),
     "visual-question-answering": (several_classes, one_class, same_tokens),
+    "text-to-spectrogram": (spectrogram_to_say, spoken_tokens),
+    "text-to-waveform": (same_tokens, codes, spoken_tokens),
+    "time-series-prediction": (how_it_goes_on,),
 }
 """What the auto classes' heads are taught; where several are listed, the first with which there is a loss."""
 
@@ -165,9 +225,23 @@ OTHERWISE: tuple[Kind, ...] = (
     same_tokens,
     other_tokens,
     several_classes,
+    class_per_token,
+    class_per_entity,
     map_of_classes,
     map_of_numbers,
+    masks,
     boxes,
+    masked_boxes,
+    pairs,
+    how_it_goes_on,
+    class_of_a_series,
+    numbers_of_a_series,
+    spectrogram_to_say,
+    codes,
+    class_of_each,
+    three_numbers,
+    chances_of_each,
+    numbers_of_each,
     no_labels,
 )
 """What is tried of a head of any other task."""

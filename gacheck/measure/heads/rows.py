@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,50 +10,27 @@ from functools import partial
 from typing import Any
 
 import torch
+import transformers
 from accelerate.utils import recursively_apply, send_to_device
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
 from gacheck.measure.heads.images import find_image, is_joined
-from gacheck.measure.heads.inputs import MAKERS, SHORTEST, Image, Maker, Row
-from gacheck.measure.heads.labels import Kind, kinds_of
+from gacheck.measure.heads.maker import SHORTEST, Image, Maker, Row
+from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe, find_recipe
 from gacheck.measure.models.inputs import forward_names
+from gacheck.measure.models.parts import text_config
 from gacheck.measure.text.rows import Rows
-from gacheck.packages import missing_package
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
 from gacheck.watch.batches import Batch
-from gacheck.watch.own_loss import find_loss
 
 IMAGE_AND_TEXT = "image-text-to-text"
+WITH_IMAGES = frozenset({IMAGE_AND_TEXT, "multimodal-lm", "pre-training", ""})
+"""Tasks of what may be given an image and a text with places for it."""
 
 LISTED = frozenset({"class_labels", "mask_labels"})
 """What is handed on as a list of tensors, one of each row."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a row of a head consists of.
-
-    Attributes:
-        inputs: Names of what it is given.
-        labels: Makes its labels; those alone are kept that the forward names.
-        names: All arguments of the forward.
-    """
-
-    inputs: tuple[str, ...]
-    labels: Kind
-    names: frozenset[str]
-
-    def row(self, maker: Maker) -> Row:
-        """Make a row."""
-        row: Row = {} if maker.image is None else maker.image.inputs(maker)
-        for name in (each for each in self.inputs if each not in row):
-            row[name] = MAKERS[name](maker, row)
-        labels = self.labels(maker, row)
-        row |= {name: value for name, value in labels.items() if name in self.names}
-        whole: Row = recursively_apply(lambda each: each.to(maker.dtype) if each.is_floating_point() else each, row)
-        return whole
 
 
 @dataclass(frozen=True)
@@ -81,6 +57,8 @@ class HeadCollator:
     def _column(self, name: str, values: list[Any], row: Row) -> Any:
         if name in LISTED or isinstance(values[0], Mapping):
             return values
+        if isinstance(values[0], bool):
+            return values[0]  # a switch, for all rows alike
         return torch.cat(values) if is_joined(name, row) else self._stacked(name, values)
 
     def _stacked(self, name: str, values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -97,90 +75,42 @@ def is_text(labels: Any) -> bool:
     return isinstance(labels, torch.Tensor) and labels.dim() == 2 and not labels.is_floating_point()
 
 
-class NoRecipe(Exception):
-    """No rows with which a head gives a loss could be made; says what it demands."""
-
-
-def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator) -> Recipe:
-    """Find what a head's rows have to consist of, by trying.
-
-    Raises:
-        NoRecipe: It gave no loss with anything that can be made.
-    """
-    names = forward_names(type(model))
-    refusals: list[str] = []
-    for kind in kinds_of(make()):
-        recipe = Recipe(_main_inputs(model, names), kind, names)
-        while True:
-            try:
-                loss = _loss(model, recipe, make(), collate)
-            except Exception as error:
-                if missing_package(error) is not None:
-                    raise
-                demanded = _demanded(error, recipe)
-                refusals.append(f"{type(error).__name__}: {error}")
-                if demanded is None:
-                    break
-                recipe = Recipe(_in_order((*recipe.inputs, demanded)), kind, recipe.names)
-                continue
-            if loss is not None:
-                return recipe
-            refusals.append("its forward returned no loss")
-            break
-    # What labels of some kind would need, and this head has not, is no demand of its own.
-    raise NoRecipe(next((each for each in refusals if not each.startswith("KeyError")), refusals[0]))
-
-
-def _main_inputs(model: Any, taken: frozenset[str]) -> tuple[str, ...]:
-    main = model.main_input_name
-    names = {main} if isinstance(main, str) else set(main)
-    if "input_ids" in names:
-        names.add("attention_mask")
-    known = [name for name in names if name in MAKERS and name in taken]
-    return _in_order(tuple(known))
-
-
-def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in MAKERS if name in names)
-
-
-def _loss(model: Any, recipe: Recipe, maker: Maker, collate: HeadCollator) -> torch.Tensor | None:
-    batch = collate([recipe.row(maker) for _ in range(2)])
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        loss = find_loss(model(**send_to_device(batch, device)))
-    return loss if loss is not None and bool(torch.isfinite(loss)) else None
-
-
-def _demanded(error: Exception, recipe: Recipe) -> str | None:
-    """Return the argument that an error names and that can be made: the longest name, which may contain another."""
-    named = [n for n in MAKERS if n in recipe.names and n not in recipe.inputs and re.search(rf"\b{n}\b", str(error))]
-    return max(named, key=len, default=None)
-
-
-def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Rows, HeadCollator]:
+def make_head_rows(
+    model: Any, task: str, config: ExperimentConfig, *, widely: bool = True
+) -> tuple[Rows, HeadCollator]:
     """Make as many rows as the largest pass needs, and what collates them.
 
     Args:
         model: On its device.
         task: As its auto class is called.
         config: The experiment.
+        widely: Whether other shapes and further inputs are tried where the plain ones give no loss.
 
     Raises:
         ModelError: The head gave no loss with any that can be made.
     """
-    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    pad = getattr(text_config(model.config), "pad_token_id", None)
     pad = pad if isinstance(pad, int) and pad >= 0 else 0
     collate = HeadCollator(pad, _decoder_inputs(model, pad))
 
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    first = next(p for p in model.parameters() if p.is_floating_point())
+
+    @torch.no_grad()
+    def ask(row: Row) -> Any:
+        return model(**send_to_device(collate([row]), first.device))
 
     def maker(image: Image | None) -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
-        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image, dtype)
+        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image, first.dtype, ask)
 
     try:
-        recipe, image = _with_image_or_without(model, maker, collate)
+        recipe, image = _with_image_or_without(model, maker, partial(find_recipe, collate=collate, widely=widely))
+    except NotTrained as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be trained.",
+            why=f"transformers {transformers.__version__} has no loss for it: {one_line(str(error))}",
+            fix="choose a class that is made for training",
+        ) from error
     except NoRecipe as error:
         raise ModelError(
             f"No rows could be made for {type(model).__name__}: {one_line(str(error))}.",
@@ -203,15 +133,15 @@ def make_head_rows(model: Any, task: str, config: ExperimentConfig) -> tuple[Row
 
 
 def _with_image_or_without(
-    model: Any, make: Callable[[Image | None], Maker], collate: HeadCollator
+    model: Any, make: Callable[[Image | None], Maker], find: Callable[[Any, Callable[[], Maker]], Recipe]
 ) -> tuple[Recipe, Image | None]:
     """Find rows of images and text where a model is made for both and takes them; else of text alone."""
     plain = partial(make, None)
-    image = find_image(model, plain()) if plain().task == IMAGE_AND_TEXT else None
+    image = find_image(model, plain()) if (plain().task or "") in WITH_IMAGES else None
     if image is not None:
         with suppress(NoRecipe):
-            return find_recipe(model, partial(make, image), collate), image
-    return find_recipe(model, plain, collate), None
+            return find(model, partial(make, image)), image
+    return find(model, plain), None
 
 
 def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:

@@ -6,6 +6,7 @@ A task is called as its auto class is: AutoModelForTokenClassification makes the
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,12 @@ PREFIX = "AutoModelFor"
 # What belongs to several tasks is of the one that comes first here; after these in any order, and these last.
 FIRST = ("causal-lm", "seq2seq-lm", "speech-seq2seq", "masked-lm")
 LAST = ("pre-training", "multimodal-lm")
+
+WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
+"""Tasks some of whose losses need no labels."""
+
+# What a loss is computed from besides the inputs. What a prompt says of its points is called input_labels.
+LABELS = re.compile(r"(?!input_)(.*_)?labels?|(start|end)_positions|(future|target)_values|return_loss")
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -38,8 +45,19 @@ def task_name(auto_name: str) -> str:
 
 
 def task_of(class_name: str) -> str | None:
-    """Return the task that a class of transformers is made for; None where no auto class makes it."""
-    return next((task for task, auto in auto_classes().items() if class_name in _class_names(auto)), None)
+    """Return the task that a class of transformers is made for; where no auto class makes it, the one of its name.
+
+    None where it is called after none either.
+    """
+    made = next((task for task, auto in auto_classes().items() if class_name in _class_names(auto)), None)
+    _, _, called = class_name.rpartition("For")
+    named = task_name(called) if called != class_name else None
+    return made or (named if named in auto_classes() else None)
+
+
+def takes_labels(names: Collection[str]) -> bool:
+    """Whether a forward with these arguments is handed what its loss needs."""
+    return any(LABELS.fullmatch(name) for name in names)
 
 
 def class_for(task: str, config_class: type) -> Any:

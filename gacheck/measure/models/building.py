@@ -13,14 +13,15 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
-from gacheck.measure.heads.tasks import auto_classes, class_for, task_of
+from gacheck.measure.heads.tasks import WITHOUT_LABELS, auto_classes, class_for, takes_labels, task_of
 from gacheck.measure.models.inputs import forward_names
+from gacheck.measure.models.parts import text_config
 from gacheck.measure.user_code import failures_as, import_model_class, what_happened
 from gacheck.rules.task import CAUSAL_LM
 from gacheck.watch.overrides import is_of_transformers
 
-WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
-"""Tasks some of whose losses need no labels."""
+WRITING = ("seq2seq-lm", "speech-seq2seq", "multimodal-lm")
+"""Tasks of what writes text, too: a type without a language model is asked for these."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ def language_model(model_config: PretrainedConfig) -> tuple[type[PreTrainedModel
         ModelError: The type has neither class.
     """
     for auto in _auto_classes():
-        if type(model_config) in auto._model_mapping:
-            model_class = auto._model_mapping[type(model_config)]
+        model_class = _class_for(auto, model_config)
+        if model_class is not None:
             # As `from_pretrained` does: a text-only class under the whole model's name reads the text part.
-            text = model_config.get_text_config()
+            text = text_config(model_config)
             return model_class, text if model_class.config_class is type(text) else model_config
     heads = _tasks_of(type(model_config))
     raise ModelError(
@@ -75,6 +76,15 @@ def _auto_classes() -> list[Any]:
     """Return the auto classes to ask, in order; a release without the second has one less."""
     autos = (AutoModelForCausalLM, getattr(transformers, "AutoModelForImageTextToText", None))
     return [auto for auto in autos if auto is not None]
+
+
+def _class_for(auto: Any, model_config: PretrainedConfig) -> Any:
+    """Return what an auto class makes of a config; by its type, where the class of the config is in another's name."""
+    if type(model_config) in auto._model_mapping:
+        return auto._model_mapping[type(model_config)]
+    name = auto._model_mapping._model_mapping.get(model_config.model_type)
+    found = None if name is None else _model_class(_first(name))
+    return found if found is not None and found.config_class is type(model_config) else None
 
 
 def _first(classes: str | tuple[str, ...]) -> str:
@@ -111,9 +121,7 @@ def _model_class(name: str) -> Any:
 
 def _takes_labels(model_class: Any) -> bool:
     """Whether a forward is handed what its loss needs, or its loss is about its inputs alone."""
-    names = forward_names(model_class)
-    given = any("label" in name or name.endswith("_positions") for name in names)
-    return given or task_of(model_class.__name__) in WITHOUT_LABELS
+    return takes_labels(forward_names(model_class)) or task_of(model_class.__name__) in WITHOUT_LABELS
 
 
 def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = None) -> Head:
@@ -142,7 +150,19 @@ def find_head(model_config: Any, config: ExperimentConfig, saved: str | None = N
     found = named_class(saved) if saved is not None and task is None else None
     if found is not None and not is_language_model(found, model_config):
         return Head(found, model_config, task_of(found.__name__) or "")
-    return Head(*language_model(model_config))
+    return _writing_head(model_config)
+
+
+def _writing_head(model_config: Any) -> Head:
+    """Choose the language model of a config; where its type has none, what else of it writes text."""
+    try:
+        return Head(*language_model(model_config))
+    except ModelError:
+        made = ((task, class_for(task, type(model_config))) for task in WRITING if task in auto_classes())
+        found = next(((task, each) for task, each in made if each is not None), None)
+        if found is None:
+            raise
+        return Head(found[1], model_config, found[0])
 
 
 def trained_for(model_class: Any, model_config: Any) -> str:

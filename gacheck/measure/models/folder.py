@@ -56,13 +56,9 @@ class FolderModel:
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config
         self._folder = find_folder(config.model, config.revision, config)
-        with failures_as(partial(cannot_be_read, config)):
-            self._model_config = AutoConfig.from_pretrained(
-                self._folder.root.path, trust_remote_code=config.trust_remote_code
-            )
+        self._model_config, saved = read_config(self._folder, config)
         prepare_config(self._model_config, config)
-        saved = getattr(self._model_config, "architectures", None) or [None]
-        self._head = find_head(self._model_config, config, saved[0])
+        self._head = find_head(self._model_config, config, saved)
 
     @property
     def task(self) -> str:
@@ -133,6 +129,18 @@ class FolderModel:
         return model
 
 
+def read_config(folder: ModelFolder, config: ExperimentConfig) -> tuple[Any, str | None]:
+    """Read a model's config, and the name of the class that was saved if it says.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    with failures_as(partial(cannot_be_read, config)):
+        model_config = AutoConfig.from_pretrained(folder.root.path, trust_remote_code=config.trust_remote_code)
+    saved = getattr(model_config, "architectures", None) or [None]
+    return model_config, saved[0]
+
+
 def find_folder(name: str, revision: str | None, config: ExperimentConfig) -> ModelFolder:
     """Find the folder of a model, or of an adapter and its base; fetch what is not here.
 
@@ -150,7 +158,9 @@ def find_folder(name: str, revision: str | None, config: ExperimentConfig) -> Mo
                 why="--trust-remote-code runs Python from the repository with your rights.",
                 fix="pin the commit that you have read:  --revision <40 hexadecimal digits>",
             )
-        path = fetch_model(name, revision, weights=not config.random_init, code=config.trust_remote_code)
+        path = fetch_model(
+            name, revision, weights=not (config.random_init or config.tiny), code=config.trust_remote_code
+        )
     _refuse_foreign_code(name, path)
     if (path / "adapter_config.json").is_file():
         return ModelFolder(name, path, from_hub, find_folder(*_base_of(path), config))
@@ -196,12 +206,26 @@ def _with_adapter(model: Any, folder: ModelFolder) -> Any:
             why="Other formats are pickles, which can run code when they are read.",
             fix="write the adapter again with peft's save_pretrained",
         )
+    return _peft(folder).PeftModel.from_pretrained(model, folder.path, is_trainable=True)
+
+
+def with_fresh_adapter(model: Any, folder: ModelFolder) -> Any:
+    """Put an adapter of the kind in a folder on a model; its weights are not read.
+
+    Raises:
+        ModelError: peft is not installed.
+    """
+    peft = _peft(folder)
+    return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(folder.path))
+
+
+def _peft(folder: ModelFolder) -> Any:
     try:
-        from peft import PeftModel
+        import peft
     except ImportError:
         raise ModelError(
             f"{folder.name} is an adapter, and peft is not installed.",
             why="peft puts the adapter on its model.",
             fix="pip install peft",
         ) from None
-    return PeftModel.from_pretrained(model, folder.path, is_trainable=True)
+    return peft

@@ -34,4 +34,5 @@ def open_model(config: ExperimentConfig) -> ModelSource:
         ConfigError: An option does not go with it.
     """
     check_name(config)
-    return StandIn(config) if config.model.startswith(STAND_IN_PREFIX) else FolderModel(config)
+    is_stand_in = config.tiny or config.model.startswith(STAND_IN_PREFIX)
+    return StandIn(config) if is_stand_in else FolderModel(config)

@@ -9,6 +9,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gacheck.errors import ModelError
+from gacheck.measure.models.parts import text_config
 from gacheck.measure.text.sources import builtin_texts
 
 # Tokens of a stand-in, and most of a tokenizer made for a model: a few above the bytes, so that some are merged.
@@ -28,7 +29,7 @@ def byte_tokenizer(model_config: Any, *, name: str, fix: str) -> transformers.Pr
     Raises:
         ModelError: It is smaller than the number of bytes.
     """
-    most = getattr(model_config.get_text_config(), "vocab_size", VOCABULARY)
+    most = getattr(text_config(model_config), "vocab_size", VOCABULARY)
     try:
         return train_tokenizer(builtin_texts(), min(most, VOCABULARY))
     except ValueError as error:

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 import transformers
 
 from gacheck.errors import ModelError
-from gacheck.measure.heads.tasks import auto_classes, class_names, task_of
+from gacheck.measure.heads.classes import head_classes
+from gacheck.measure.heads.tasks import auto_classes, class_names
 from gacheck.measure.models.building import check_task, language_model_types
 from gacheck.record.survey import SurveyItem
 from gacheck.rules.task import CAUSAL_LM
@@ -53,26 +54,26 @@ def language_models() -> list[SurveyItem]:
 
 
 def heads() -> list[SurveyItem]:
-    """Return every other class that an auto class makes, under the task that it is of."""
-    known = set(language_model_types().values())
-    tasks = [task for task in auto_classes() if task != CAUSAL_LM.name]
-    return [item for task in tasks for item in heads_of(task) if item.name not in known and task_of(item.name) == task]
+    """Return every other class that takes labels, under the task that it is of."""
+    known, types = set(language_model_types().values()), _types()
+    return [_item(name, task, types.get(name), name) for name, task in head_classes().items() if name not in known]
 
 
 def heads_of(task: str) -> list[SurveyItem]:
     """Return the classes of a task; language models by their types."""
     if task == CAUSAL_LM.name:
         return language_models()
-    types = _types_of(task)
-    return [_item(name, task, types.get(name), name) for name in class_names(task)]
+    types, labelled = _types(), head_classes()
+    return [_item(name, task, types.get(name), name) for name in class_names(task) if name in labelled]
 
 
-def _types_of(task: str) -> dict[str, str]:
-    """Return the first type of each class of a task."""
+def _types() -> dict[str, str]:
+    """Return the first type of each class that an auto class makes."""
     found: dict[str, str] = {}
-    for model_type, made in auto_classes()[task]._model_mapping._model_mapping.items():
-        for name in (made,) if isinstance(made, str) else made:
-            found.setdefault(name, model_type)
+    for auto in auto_classes().values():
+        for model_type, made in auto._model_mapping._model_mapping.items():
+            for name in (made,) if isinstance(made, str) else made:
+                found.setdefault(name, model_type)
     return found
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from gacheck.config import RunConfig
+from gacheck.config import ExperimentConfig, RunConfig
 from gacheck.errors import GacheckError, one_line
 from gacheck.frames import place_of
 from gacheck.measure.experiment import begin_record, run_passes
+from gacheck.measure.models.building import language_model_types
 from gacheck.measure.session import Session, quiet_libraries
 from gacheck.record.command import SMOKE
 from gacheck.record.run import RunRecord
@@ -68,9 +69,19 @@ def judge(item: SurveyItem, train: Callable[[SurveyItem], RunRecord] | None = No
     return SurveyRow(item=item, seconds=round(time.perf_counter() - started, 3), training=training, reason=reason)
 
 
+def _named_task(item: SurveyItem) -> str | None:
+    """Return the task where it has to be named: a language model is one unless it is to be given images."""
+    is_language_model = item.class_name in language_model_types().values()
+    return item.task if is_language_model and item.task != CAUSAL_LM.name else None
+
+
+def config_of(item: SurveyItem) -> ExperimentConfig:
+    """Return how an item is trained."""
+    return RunConfig(model=f"tiny:{item.name}", task=_named_task(item), **SMOKE).experiment()
+
+
 def _train(item: SurveyItem) -> RunRecord:
-    task = None if item.task == CAUSAL_LM.name else item.task
-    config = RunConfig(model=f"tiny:{item.name}", task=task, **SMOKE).experiment()
+    config = config_of(item)
     session = Session(config)
     record = begin_record(config, session)
     oracle = record.oracle

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gacheck.reporters.reporter import TRAININGS, Reporter
+from gacheck.reporters.reporter import SURVEYS, TRAININGS, Reporter
 from gacheck.words.analysis import Analysis
+from gacheck.words.survey import SurveyAnalysis
 
 
 def render_html(analysis: Analysis) -> bytes:
@@ -17,4 +18,14 @@ def render_html(analysis: Analysis) -> bytes:
     return render_page(analysis).encode()
 
 
-REPORTERS = (Reporter("html", ".html", False, TRAININGS, lambda analysis, view: render_html(analysis)),)
+def render_survey_html(analysis: SurveyAnalysis) -> bytes:
+    """Render the page of a survey; the same analysis gives the same bytes."""
+    from gacheck.reporters.html.survey_page import render_survey_page
+
+    return render_survey_page(analysis).encode()
+
+
+REPORTERS = (
+    Reporter("html", ".html", False, TRAININGS, lambda analysis, view: render_html(analysis)),
+    Reporter("html", ".html", False, SURVEYS, lambda analysis, view: render_survey_html(analysis)),
+)

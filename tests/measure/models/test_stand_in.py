@@ -89,7 +89,22 @@ def test_dense_and_expert_layers_stay() -> None:
 
 
 def test_local_and_global_layers_stay() -> None:
-    assert tiny_config("gpt_neo", VOCAB_SIZE).attention_layers == ["global", "local"]
+    assert set(tiny_config("gpt_neo", VOCAB_SIZE).attention_layers) == {"global", "local"}
+
+
+class Layered(PretrainedConfig):
+    model_type = "layered"
+
+    def __init__(self, num_hidden_layers: int = 6, kv_source_layers: tuple[int, ...] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_hidden_layers = num_hidden_layers
+        self.kv_source_layers = list(kv_source_layers)
+        self.first_k_dense_replace = kwargs.get("first_k_dense_replace", 3)
+
+
+def test_indexes_of_the_layers_that_stay_are_not_clipped() -> None:
+    small = shrink(Layered(kv_source_layers=tuple(range(6))), VOCAB_SIZE)
+    assert small.kv_source_layers == list(range(small.num_hidden_layers)) == [0, 1, 2, 3]
 
 
 def test_seed_decides_the_weights() -> None:

@@ -1,0 +1,182 @@
+"""Finds what a row of a head consists of, by trying: which inputs, of which shape, and which labels."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate.utils import recursively_apply, send_to_device
+
+from gacheck.measure.heads.inputs import MAKERS, NEVER_GUESSED
+from gacheck.measure.heads.labels import Kind, kinds_of
+from gacheck.measure.heads.maker import Maker, Row
+from gacheck.measure.models.inputs import forward_names
+from gacheck.packages import missing_package
+from gacheck.watch.batches import Batch
+from gacheck.watch.own_loss import find_loss
+
+ROWS = 5
+"""In a batch that is tried: no other size is likely to be as large, and be taken for it."""
+
+MOST_VARIED = 100
+
+Collate = Callable[[Sequence[Row]], Batch]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a row of a head consists of.
+
+    Attributes:
+        inputs: Names of what it is given, each with which of its forms.
+        labels: Makes its labels; those alone are kept that the forward names.
+        names: All arguments of the forward.
+    """
+
+    inputs: Mapping[str, int]
+    labels: Kind
+    names: frozenset[str]
+
+    def row(self, maker: Maker) -> Row:
+        """Make a row.
+
+        Raises:
+            LookupError: The forward takes no such labels, or they say something of what is not there.
+        """
+        row: Row = {} if maker.image is None else maker.image.inputs(maker)
+        for name, form in ((n, self.inputs[n]) for n in MAKERS if n in self.inputs and n not in row):
+            row[name] = MAKERS[name][form](maker, row)
+        labels = self.labels(maker, row)
+        taken = {name: value for name, value in labels.items() if name in self.names}
+        if labels and not taken:
+            raise LookupError(f"its forward takes no {' or '.join(labels)}")
+        row |= taken
+        whole: Row = recursively_apply(lambda each: each.to(maker.dtype) if each.is_floating_point() else each, row)
+        return whole
+
+    def with_input(self, name: str, form: int = 0) -> Recipe:
+        """Return the same with an input more, or one in another form."""
+        return replace(self, inputs={**self.inputs, name: form})
+
+
+class NoRecipe(Exception):
+    """No rows with which a head gives a loss could be made; says what it demands."""
+
+
+class NotTrained(Exception):
+    """The class says itself that it cannot be trained."""
+
+
+def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate, *, widely: bool = True) -> Recipe:
+    """Find what a head's rows have to consist of.
+
+    Each kind of labels is tried with the plain inputs, then with these in other forms and with others besides.
+
+    Args:
+        model: On its device.
+        make: Makes a maker that begins anew.
+        collate: Puts rows together.
+        widely: Whether more than the plain inputs is tried.
+
+    Raises:
+        NoRecipe: It gave no loss with anything that can be made.
+        NotTrained: It says that it has none.
+    """
+    names = forward_names(type(model))
+    plain = [Recipe(_main_inputs(model, names), kind, names) for kind in kinds_of(make())]
+    search = _Search(model, make, collate)
+    for recipe in plain:
+        if found := search.fitting(recipe):
+            return found
+    if search.not_trained:
+        raise NotTrained(search.not_trained)
+    varied = (other for each in plain for other in _variations(each)) if widely else ()
+    for recipe in islice(varied, MOST_VARIED):
+        if found := search.fitting(recipe):
+            return found
+    # What labels of some kind would need, and this head has not, is no demand of its own.
+    told = [each for each in search.refusals if not each.startswith(("KeyError", "LookupError"))]
+    raise NoRecipe((told or search.refusals)[0])
+
+
+class _Search:
+    """Tries recipes, and remembers why they did not fit."""
+
+    def __init__(self, model: Any, make: Callable[[], Maker], collate: Collate) -> None:
+        self._model, self._make, self._collate = model, make, collate
+        self._device = next(model.parameters()).device
+        self.refusals: list[str] = []
+        self.not_trained = ""
+
+    def fitting(self, recipe: Recipe) -> Recipe | None:
+        """Return a recipe with whatever an error demands besides; None where it gives no loss."""
+        while True:
+            try:
+                loss = self._loss(recipe)
+            except Exception as error:
+                if missing_package(error) is not None:
+                    raise
+                if isinstance(error, NotImplementedError):
+                    self.not_trained = str(error)
+                self.refusals.append(f"{type(error).__name__}: {error}")
+                demanded = _demanded(error, recipe)
+                if demanded is None:
+                    return None
+                recipe = recipe.with_input(demanded)
+                continue
+            if loss is not None:
+                return recipe
+            self.refusals.append("its forward returned no loss")
+            return None
+
+    @torch.no_grad()
+    def _loss(self, recipe: Recipe) -> torch.Tensor | None:
+        maker = self._make()
+        batch = self._collate([recipe.row(maker) for _ in range(ROWS)])
+        with warnings.catch_warnings():
+            # Labels of one shape, held against an answer of another.
+            warnings.filterwarnings("error", "Using a target size", UserWarning)
+            loss = find_loss(self._model(**send_to_device(batch, self._device)))
+        return loss if loss is not None and bool(torch.isfinite(loss)) else None
+
+
+def _main_inputs(model: Any, taken: frozenset[str]) -> dict[str, int]:
+    main = model.main_input_name
+    names = {main} if isinstance(main, str) else set(main)
+    if "input_ids" in names:
+        names.add("attention_mask")
+    return {name: 0 for name in MAKERS if name in names and name in taken}
+
+
+def _demanded(error: Exception, recipe: Recipe) -> str | None:
+    """Return the argument that an error names and that can be made: the longest name, which may contain another."""
+    named = [n for n in MAKERS if n in recipe.names and n not in recipe.inputs and re.search(rf"\b{n}\b", str(error))]
+    return max(named, key=len, default=None)
+
+
+def _variations(recipe: Recipe) -> Iterator[Recipe]:
+    """Walk through other recipes for the same labels, the nearest first."""
+    others = [n for n in MAKERS if n in recipe.names and n not in recipe.inputs and n not in NEVER_GUESSED]
+    masked = [n for n in NEVER_GUESSED if n in recipe.names and n not in recipe.inputs]
+    yield from _reshaped(recipe)
+    for name in (*others, *masked):
+        yield recipe.with_input(name)
+        yield from _reshaped(recipe.with_input(name))
+    everything = recipe
+    for name in others:
+        everything = everything.with_input(name)
+    if len(others) > 1:
+        yield everything
+        yield from _reshaped(everything)
+
+
+def _reshaped(recipe: Recipe) -> Iterator[Recipe]:
+    for name, form in recipe.inputs.items():
+        for other in range(len(MAKERS[name])):
+            if other != form:
+                yield recipe.with_input(name, other)

@@ -1,0 +1,201 @@
+"""The original of a stand-in, built on the meta device, where a trillion parameters cost neither memory nor time.
+
+It says which classes of module a stand-in has to hold; and where its config leaves open what its class needs, the
+error names the field.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+from transformers import configuration_utils
+
+from gacheck.errors import ModelError
+from gacheck.measure.models.dropout import switch_off_dropout_in
+from gacheck.measure.models.inputs import forward_names
+from gacheck.measure.models.parts import all_configs, modeling_source
+from gacheck.measure.models.shrinking import TOKEN_ID, UNK, shrink
+from gacheck.measure.models.sizes import HEAD_WIDTH, OPEN, SIZES
+from gacheck.measure.models.tokenizer import VOCABULARY
+from gacheck.measure.user_code import what_happened
+
+_MOST_OPEN = 12
+"""Fields of one config that are filled; a class that needs more is for checkpoints alone."""
+
+_NUMBER = 4
+"""Where a field's name says nothing of its size."""
+_ROTARY = {"rope_type": "default", "rope_theta": 10_000.0}
+_ANOTHER = "name a small checkpoint of this architecture instead, or attach to a training of yours"
+
+
+class Original:
+    """What a stand-in stands for.
+
+    Args:
+        config: Its own; open fields are filled in it where the class needs them.
+        build: Makes the model of it.
+    """
+
+    def __init__(self, config: Any, build: Callable[[Any], torch.nn.Module]) -> None:
+        switch_off_dropout_in(config)  # as in the stand-in
+        self._name = config.model_type
+        self._refusal: BaseException | None = None
+        self._classes: frozenset[str] = frozenset()
+        try:
+            self._classes = module_classes(build_original(config, build))
+        except Exception as error:
+            self._refusal = error
+            with suppress(Exception):  # as deep, but of other sizes
+                self._classes = module_classes(build_original(shrink(config, VOCABULARY, every_layer=True), build))
+
+    def check(self, model: torch.nn.Module) -> None:
+        """Refuse a stand-in that lacks a class of module.
+
+        Raises:
+            ModelError: It does.
+        """
+        lacking = sorted(self._classes - module_classes(model))
+        if lacking:
+            raise ModelError(
+                f"The tiny {self._name} lacks {', '.join(lacking)}.",
+                why="The original has them, so a verdict about the stand-in would say less than it seems to.",
+                fix=_ANOTHER,
+            )
+
+    def explain(self, error: ModelError) -> ModelError:
+        """Say of a stand-in that cannot be built whether its original can."""
+        if self._refusal is None:
+            return error
+        return ModelError(
+            f"{self._name} cannot be built from its own config, nor from that of a tiny one.",
+            why=f"{what_happened(self._refusal)} The tiny one: {error.why or error.what}",
+            fix=_ANOTHER,
+        )
+
+
+def module_classes(model: torch.nn.Module) -> frozenset[str]:
+    """Return the names of the classes that a model is made of; what hands its input on is no part of it."""
+    return frozenset(type(each).__name__ for each in model.modules() if type(each) is not torch.nn.Identity)
+
+
+def build_original(config: Any, build: Callable[[Any], torch.nn.Module]) -> torch.nn.Module:
+    """Build a model on the meta device; fill what its config leaves open, in place, where the class needs it.
+
+    Args:
+        config: Of the original.
+        build: Makes the model of it.
+
+    Raises:
+        Exception: Whatever the class raises that no open field explains.
+    """
+    for _ in range(_MOST_OPEN):
+        try:
+            with torch.device("meta"):
+                return build(config)
+        except Exception as error:
+            if not (_fill_rotary(config, error) or _fill_open(config, error)):
+                raise
+    with torch.device("meta"):
+        return build(config)
+
+
+def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:
+    """Build a model; fill what its config leaves open, in place, where its forward needs it.
+
+    The model that is returned is a fresh one: a forward of few tokens may have changed what it is made of.
+
+    Args:
+        build: Makes the model.
+        config: That it is made of.
+    """
+    model = build()
+    tokens = torch.ones(1, 4, dtype=torch.long)
+    text = {"input_ids": tokens, "attention_mask": tokens, "labels": tokens}
+    given = {name: value for name, value in text.items() if name in forward_names(type(model))}
+    for _ in range(_MOST_OPEN):
+        try:
+            with torch.no_grad():
+                model(**given)
+            return build()
+        except Exception as error:  # most models are fed otherwise: only an open field is of interest here
+            if not (_fill_open(config, error) or _fill_token(config, error)):
+                return build()
+            model = build()
+    return model
+
+
+def _fill_open(config: Any, error: Exception) -> bool:
+    """Fill the first field without a value that a line of the traceback names, innermost line first."""
+    for line in _lines(error):
+        for part in all_configs(config):
+            for word in dict.fromkeys(re.findall(r"\w+", line)):
+                name = part.attribute_map.get(word, word)
+                value = _value(part, name) if vars(part).get(name, 0) is None else None
+                if value is not None:
+                    setattr(part, name, value)
+                    return True
+    return False
+
+
+def _lines(error: Exception) -> Iterator[str]:
+    """Walk through what was said, and the lines that raised it, innermost first, with what attributes were set to."""
+    yield str(error)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        first, last = frame.lineno or 1, getattr(frame, "end_lineno", None) or frame.lineno or 1
+        lines = linecache.getlines(frame.filename)
+        line, before = " ".join(lines[first - 1 : last]), "".join(lines[: first - 1])
+        set_to = (re.findall(rf"self\.{name} = (.+)", before)[-1:] for name in re.findall(r"self\.(\w+)", line))
+        yield " ".join([line, *(each for found in set_to for each in found)])
+
+
+def _value(config: Any, name: str) -> Any:
+    """Return what a field may hold, by its name and its annotation; None where neither says."""
+    annotated = (vars(each).get("__annotations__", {}).get(name) for each in type(config).__mro__)
+    kind = str(next((each for each in annotated if each is not None), ""))
+    if kind.startswith("dict"):
+        return {}
+    if "types" in name:
+        return _kinds_of_layers(config, name)
+    if kind.startswith("list"):
+        return []
+    if HEAD_WIDTH.fullmatch(name):
+        return config.hidden_size // config.num_attention_heads
+    named = OPEN.get(name) or next((largest for pattern, largest in SIZES if re.fullmatch(pattern, name)), None)
+    return _NUMBER if named is None and kind.startswith("int") else named
+
+
+def _kinds_of_layers(config: Any, name: str) -> list[str] | None:
+    """Return kinds for all layers in turn: the one that the models compare with, and the first beside it."""
+    asked = re.search(rf"""{name}\[\w+\] [!=]= ["'](\w+)["']""", modeling_source(type(config)))
+    known = [value for key, value in vars(configuration_utils).items() if re.fullmatch(r"ALLOWED_\w+_LAYER_TYPES", key)]
+    if asked is None:
+        return None
+    kinds = [(asked[1], next(each for each in group if each != asked[1])) for group in known if asked[1] in group]
+    return [kinds[0][layer % 2] for layer in range(config.num_hidden_layers)] if kinds else None
+
+
+def _fill_token(config: Any, error: Exception) -> bool:
+    """Give a config the special token that a forward asks it for, as configs that lie beside weights have it."""
+    found = re.search(r"'(\w+)' object has no attribute '(\w+)'", str(error))
+    owner, name = found.groups() if found is not None else ("", "")
+    part = next((each for each in all_configs(config) if type(each).__name__ == owner), None)
+    if part is None or not TOKEN_ID.fullmatch(name):
+        return False
+    setattr(part, name, UNK)
+    return True
+
+
+def _fill_rotary(config: Any, error: Exception) -> bool:
+    """Give every kind of layer rotary fields of its own, where the class looks for those of a kind and finds none."""
+    for part in all_configs(config):
+        rope, kinds = getattr(part, "rope_parameters", None), getattr(part, "layer_types", None) or ()
+        if isinstance(error, KeyError) and error.args[0] in kinds and rope is not None and error.args[0] not in rope:
+            part.rope_parameters = {kind: {**_ROTARY, **rope} for kind in dict.fromkeys(kinds)}
+            return True
+    return False

@@ -1,0 +1,118 @@
+"""What a row consists of is found where nothing says so: by other shapes, by further inputs, by what comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import PretrainedConfig
+from transformers.modeling_outputs import ModelOutput
+
+from gacheck.config import ExperimentConfig
+from gacheck.errors import ModelError
+from gacheck.measure.heads.rows import make_head_rows
+
+
+class Config(PretrainedConfig):
+    model_type = "searched"
+    vocab_size = 20
+    num_mel_bins = 6
+    image_size = 8
+
+
+class Head(nn.Module):
+    """A head whose loss is of no interest."""
+
+    main_input_name = "input_ids"
+    config = Config()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def loss(self) -> ModelOutput:
+        return ModelOutput(loss=self.weight.sum())
+
+
+class Silent(Head):
+    """One that cannot do without an image, and does not say so."""
+
+    def forward(self, input_ids: Any = None, pixel_values: Any = None, labels: Any = None) -> ModelOutput:
+        assert pixel_values.shape[1:] == (3, 8, 8)
+        return self.loss()
+
+
+class Listening(Head):
+    """One that takes spectrograms whose bins come first."""
+
+    main_input_name = "input_features"
+
+    def forward(self, input_features: Any = None, labels: Any = None) -> ModelOutput:
+        if input_features.shape[1] != 6:
+            raise RuntimeError("expected 6 bins")
+        return self.loss()
+
+
+class PerFrame(Head):
+    """One that answers with three classes for every second sample, and wants them as rows of zeros and a one."""
+
+    main_input_name = "input_values"
+
+    def forward(self, input_values: Any = None, labels: Any = None) -> ModelOutput:
+        logits = torch.zeros(len(input_values), input_values.shape[1] // 2, 3)
+        if labels is None:
+            return ModelOutput(logits=logits)
+        assert labels.shape == logits.shape
+        return self.loss()
+
+
+class Comparing(Head):
+    """One whose loss takes labels of any shape, as long as they can be made to fit."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        answer = input_ids.float() * self.weight
+        return (
+            ModelOutput(logits=answer)
+            if labels is None
+            else ModelOutput(loss=nn.functional.mse_loss(answer, labels.float()))
+        )
+
+
+class Untaught(Head):
+    """One that is for inference alone."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        raise NotImplementedError("Training is not implemented yet")
+
+
+def row_of(model: Any, task: str) -> dict[str, Any]:
+    return dict(make_head_rows(model, task, ExperimentConfig(max_steps=1))[0].train[0])
+
+
+def test_an_input_that_no_error_names_is_tried() -> None:
+    assert row_of(Silent(), "")["pixel_values"].shape == (3, 8, 8)
+
+
+def test_an_input_is_tried_in_other_shapes() -> None:
+    assert row_of(Listening(), "audio-classification")["input_features"].shape[0] == 6
+
+
+def test_labels_have_the_shape_of_what_comes_out() -> None:
+    row = row_of(PerFrame(), "audio-frame-classification")
+
+    assert row["labels"].shape == (len(row["input_values"]) // 2, 3)
+    assert set(row["labels"].sum(-1).tolist()) == {1}
+
+
+def test_labels_that_would_be_stretched_are_none() -> None:
+    # One number a row fits no rows of tokens, but torch would stretch it, and warn.
+    row = row_of(Comparing(), "")
+
+    assert row["labels"].shape == row["input_ids"].shape
+
+
+def test_what_cannot_be_trained_says_so() -> None:
+    with pytest.raises(ModelError, match="has no loss for it: Training is not implemented yet"):
+        row_of(Untaught(), "sequence-classification")
