@@ -14,12 +14,14 @@ import pytest
 from gacheck.cli import main
 from gacheck.record.journal import load_record
 from gacheck.record.kinds import AnyTrainingRecord
+from gacheck.reporters.comparison.document import render_document
 from gacheck.reporters.document import Environment
 from gacheck.reporters.json_report import render_json
 from gacheck.rules.facts import PACKAGES
 from gacheck.words.analysis import analyse
 from tests.makers import load_maker
 from tests.reporters.cases import RECORDS
+from tests.reporters.comparison_cases import COMPARISONS
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "gacheck" / "schemas"
@@ -36,7 +38,7 @@ def validator(name: str) -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
-OF_RECORD, OF_ANALYSIS = validator("record"), validator("analysis")
+OF_RECORD, OF_ANALYSIS, OF_COMPARISON = map(validator, ("record", "analysis", "comparison"))
 
 
 def stored(record: AnyTrainingRecord) -> Any:
@@ -62,6 +64,13 @@ def test_an_analysis_is_as_its_schema_says(name: str) -> None:
     document = json.loads(render_json(analyse({**RECORDS, **EARLIER}[name])))
 
     assert [error.message for error in OF_ANALYSIS.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_comparison_is_as_its_schema_says(name: str) -> None:
+    document = json.loads(render_document(COMPARISONS[name]))
+
+    assert [error.message for error in OF_COMPARISON.iter_errors(document)] == []
 
 
 def test_numbers_that_are_not_finite_are_words_in_a_record_and_null_in_the_analysis() -> None:

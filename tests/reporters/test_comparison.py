@@ -1,11 +1,9 @@
-"""A comparison, shown: narrow enough, deaf to hostile names, JSON as its schema says, Markdown that is a table."""
+"""A comparison, shown: narrow enough, deaf to hostile names, Markdown that is a table."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import jsonschema
 import pytest
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
@@ -16,8 +14,6 @@ from gacheck.reporters.comparison.markdown import render_markdown
 from gacheck.reporters.comparison.text import render_text
 from gacheck.reporters.reporter import PAGE, View
 from tests.reporters.comparison_cases import COMPARISONS
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "gacheck/schemas/comparison.json").read_text(encoding="utf-8"))
 
 
 def test_the_formats() -> None:
@@ -113,11 +109,9 @@ def test_the_last_line_has_the_colour_of_its_result(name: str, word: str) -> Non
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_the_json_is_as_its_schema_says(name: str) -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+def test_the_json_holds_every_change(name: str) -> None:
     document = json.loads(render_document(COMPARISONS[name]), parse_constant=pytest.fail)
 
-    assert [error.message for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(document)] == []
     assert len(document["rows"]) == len(COMPARISONS[name].changes) == sum(document["counts"].values())
     assert document["result"] == COMPARISONS[name].result
 
