@@ -80,7 +80,8 @@ class Alignment:
 def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignment:
     """Pair the logits with the labels that they are scored on: a class a row as rows of one position.
 
-    Logits and labels of unequal length are aligned at their ends: prompt tuning puts positions in front.
+    Logits and labels of unequal length are aligned at their ends: prompt tuning puts positions in front, and shifted,
+    the last of these scores the first label. Where the loss does not score that, `without_unscored_first` takes it out.
     """
     logits, labels = by_position(logits), labels.to(logits.device)
     labels = labels if labels.dim() > 1 else labels.unsqueeze(1)
@@ -97,6 +98,38 @@ def align(logits: torch.Tensor, labels: torch.Tensor, *, shifts: bool) -> Alignm
     # Some mark what is not scored by another negative number.
     positions = wanted >= 0
     return Alignment(positions, wanted[positions])
+
+
+def without_unscored_first(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the labels, ignoring the first where logits stand in front of it that the loss does not score it on.
+
+    Prompt tuning scores it on them; a model that puts its image there (GIT) cuts them off before it shifts.
+
+    Args:
+        loss: Of a model whose logits these are.
+        logits: (rows, positions, vocabulary).
+        labels: (rows, tokens).
+    """
+    front = by_position(logits).shape[1] - labels.shape[-1] if labels.dim() > 1 else 0
+    if front < 1 or not bool((labels[:, 0] >= 0).any()):
+        return labels
+    cut = labels.clone()
+    cut[:, 0] = IGNORE_INDEX
+    seen = _gradient_at(loss, logits)
+    if seen is not None:
+        return labels if bool(seen[:, front - 1].any()) else cut
+    found = [token_nats(logits.detach(), align(logits, each, shifts=True)).mean() for each in (labels, cut)]
+    error, error_cut = (abs(float(loss.detach()) - float(each)) for each in found)
+    return labels if error <= error_cut else cut
+
+
+def _gradient_at(loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
+    """Return the loss's gradient at the logits, whose graph is kept; None where none can be seen."""
+    edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
+    if not edges or not loss.requires_grad:
+        return None
+    gradients = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=True)
+    return next((gradient for gradient in gradients if gradient is not None), None)
 
 
 def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
@@ -175,9 +208,7 @@ def find_alignment(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tenso
         logits: (rows, positions, vocabulary) or (rows, classes), of that graph.
         labels: (rows, tokens).
     """
-    edges = [torch.autograd.graph.GradientEdge(node, output) for node, output in gradient_nodes(logits)]
-    gradients = torch.autograd.grad(loss, edges, allow_unused=True, retain_graph=True) if edges else ()
-    seen = next((gradient for gradient in gradients if gradient is not None), None)
+    seen = _gradient_at(loss, logits)
     if seen is None:
         return FoundAlignment(shifts=True, is_clear=False)
     shares, signed = {}, {}
@@ -255,22 +286,19 @@ class LogitsReader:
     It reads; nothing of the training changes.
 
     Attributes:
-        sum_nats: S.
-        num_targets: That were scored.
         noise_nats: By how much rounding may change S.
-        directions: p_y − 1 of every target y, (targets,).
         trouble: Why the gradient could not be read.
     """
 
     def __init__(self, labels: torch.Tensor, *, shifts: bool) -> None:
         self.labels = labels
         self.shifts = shifts
-        self.sum_nats: float | None = None
-        self.num_targets: int | None = None
         self.noise_nats = 0.0
-        self.directions: torch.Tensor | None = None
         self.trouble: Exception | None = None
         self._alignment: Alignment | None = None
+        self._nats: torch.Tensor | None = None
+        # Targets that are scored, (targets,): all, until backward passes by those on logits in front of the labels.
+        self._scored: torch.Tensor | None = None
         self._gradients: dict[int, torch.Tensor] = {}
 
     def read(self, logits: torch.Tensor, *, blur: float = 0.0) -> None:
@@ -281,14 +309,28 @@ class LogitsReader:
             blur: Relative error that they may have.
         """
         self._alignment = align(logits, self.labels, shifts=self.shifts)
-        nats = token_nats(logits.detach(), self._alignment)
-        self.sum_nats, self.num_targets = float(nats.sum()), len(nats)
+        self._nats = token_nats(logits.detach(), self._alignment)
+        self._scored = torch.ones_like(self._nats, dtype=torch.bool)
         largest = by_position(logits.detach()).abs().amax(-1)[self._alignment.positions].double().sum()
         self.noise_nats = float(largest) * (torch.finfo(torch.float32).eps / 2 + blur)
-        self.directions = torch.exp(-nats) - 1  # p_y − 1
         self._gradients = {}
         for number, (node, output) in enumerate(gradient_nodes(logits)):
             node.register_prehook(self._receiver(number, output))
+
+    @property
+    def sum_nats(self) -> float | None:
+        """S; None where no logits were read."""
+        return None if self._nats is None else float(self._nats[self._scored].sum())
+
+    @property
+    def num_targets(self) -> int | None:
+        """Targets that were scored; None where no logits were read."""
+        return None if self._scored is None else int(self._scored.sum())
+
+    @property
+    def directions(self) -> torch.Tensor | None:
+        """p_y − 1 of every target y, (targets,)."""
+        return None if self._nats is None else torch.exp(-self._nats[self._scored]) - 1
 
     def _receiver(self, number: int, output: int) -> Callable[[tuple[torch.Tensor, ...]], None]:
         def receive(gradients: tuple[torch.Tensor | None, ...]) -> None:
@@ -305,10 +347,14 @@ class LogitsReader:
         return receive
 
     def _at_targets(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Take ∂L/∂logit_y of every target out of the logits' gradient."""
+        """Take ∂L/∂logit_y of every target out of the logits' gradient; see which of them were scored."""
         assert self._alignment is not None
+        gradient = by_position(gradient)
         rows, positions = self._alignment.positions.nonzero(as_tuple=True)
-        return by_position(gradient)[rows, positions, self._alignment.targets]
+        front = gradient.shape[1] - (self.labels.shape[1] if self.labels.dim() > 1 else 1)
+        if front > 0 and not bool(gradient[:, front - 1].any()):
+            self._scored = positions >= front
+        return gradient[rows, positions, self._alignment.targets]
 
     def weight(self, scale: float = 1.0) -> TargetWeight | None:
         """Return the weight in backward; None if no gradient passed through the logits.
@@ -316,12 +362,12 @@ class LogitsReader:
         Args:
             scale: Factor by which mixed precision scaled the loss before backward.
         """
-        if not self._gradients or self.directions is None or not len(self.directions):
+        directions = self.directions
+        if not self._gradients or directions is None or not len(directions):
             return None
         # What reaches a float32 copy of the logits goes on to the original, rounded; that has it all.
         copied, original = (
-            self._gradients[min(self._gradients)].double(),
-            self._gradients[max(self._gradients)].double(),
+            self._gradients[each][self._scored].double() for each in (min(self._gradients), max(self._gradients))
         )
         is_whole = float((copied - original).norm()) <= SAME_AS_ITS_COPY * float(original.norm())
-        return fit_weight((copied if is_whole else original) / scale, self.directions)
+        return fit_weight((copied if is_whole else original) / scale, directions)

@@ -25,6 +25,7 @@ from gacheck.watch.cross_entropy import (
     find_logits,
     measure,
     resolution,
+    without_unscored_first,
 )
 from gacheck.watch.description import known_shift, runs_own_code
 from gacheck.watch.loss_location import ScalarTrace
@@ -226,6 +227,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
             return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
         if collated and _scores_the_unshifted(loss, logits, batch):
             labels, collated = batch[CAUSAL_LM.labels], False
+        labels = without_unscored_first(loss, logits, labels)
         possible = alignments(labels, collated=collated, shifts=known)
         plain = replace(_cross_entropy(logits, labels, possible, loss, blur, kept.read), is_collated=collated)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
@@ -461,6 +463,7 @@ def model_alignment(trainer: Any, inputs: Mapping[str, Any]) -> bool | None:
         labels, loss, logits = batch.get(CAUSAL_LM.labels), find_loss(outputs), find_logits(outputs)
         if labels is None or loss is None or logits is None or not loss.requires_grad:
             return None
+        labels = without_unscored_first(loss, logits, labels)
         possible = alignments(labels, collated=False, shifts=None)
         found = _cross_entropy(logits, labels, possible, loss, 0.0)
         return found.shifts if found.is_aligned else None

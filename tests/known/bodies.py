@@ -55,6 +55,11 @@ def llama_by_heart() -> Any:
     return model
 
 
+def llama_that_sees() -> Any:
+    """Put an image before its rows."""
+    return llama(models.SeesForCausalLM)
+
+
 def warming_up() -> Any:
     """Count forwards, and warm a coefficient up with them."""
     return llama(models.WarmsUpForCausalLM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.known import bodies, rows, trainers
 from tests.known.cases import Right
+from tests.known.parts import token_mean
 from tests.known.training import Training
 from tests.trials import models, right_steps
 from tests.trials.batches import Pads, Pairs
@@ -60,5 +61,6 @@ RIGHT: tuple[Right, ...] = (
     Right("4-d attention mask", Training(collator=Pads(square=True))),
     Right("float64 weights", Training(model=bodies.llama_in_float64), bounds=BOUNDS["float64 weights"]),
     Right("under LoRA", Training(model=bodies.under_lora)),
+    Right("image in front of its tokens", Training(model=bodies.llama_that_sees), token_mean()),
     Right("image-text class fed text alone", Training(model=bodies.mistral3)),
 )

@@ -14,6 +14,7 @@ PENALTY = 0.05
 EXPERTS = 4
 BALANCE = 0.5
 WARM_UP_CALLS = 20
+IMAGE_POSITIONS = 3
 
 
 def summed_nats(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -95,6 +96,35 @@ class NextTokenModel(LlamaForCausalLM):  # type: ignore[misc]
         count = kwargs.get("num_items_in_batch")
         nats = cross_entropy(scored.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
         return CausalLMOutput(loss=nats / (labels.ne(-100).sum() if count is None else count), logits=logits)
+
+
+class SeesForCausalLM(OwnForCausalLM):
+    """Puts an image before the tokens, and cuts its logits off before it shifts, as GIT does."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.image = torch.nn.Parameter(torch.randn(IMAGE_POSITIONS, config.hidden_size))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return logits of the image too, and with labels the loss."""
+        tokens = self.get_input_embeddings()(input_ids)
+        image = self.image.to(tokens.dtype).expand(len(tokens), -1, -1)
+        if attention_mask is not None:
+            attention_mask = torch.cat([attention_mask.new_ones(image.shape[:2]), attention_mask], 1)
+        logits = LlamaForCausalLM.forward(
+            self, inputs_embeds=torch.cat([image, tokens], 1), attention_mask=attention_mask
+        ).logits
+        if labels is None:
+            return CausalLMOutput(logits=logits)
+        loss = self.loss_of(logits[:, IMAGE_POSITIONS:], labels, kwargs.get("num_items_in_batch"))
+        return CausalLMOutput(loss=loss, logits=logits)
 
 
 class WarmsUpForCausalLM(OwnForCausalLM):

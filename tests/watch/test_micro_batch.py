@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gacheck.watch.cross_entropy import PIECE, align, measure, resolution, sum_nats
+from gacheck.watch.cross_entropy import PIECE, align, measure, resolution, sum_nats, without_unscored_first
 from gacheck.watch.micro_batch import MicroBatchReader, scored_labels
 from tests.watch.toys import Spied
 
@@ -83,6 +83,34 @@ def test_a_forward_of_its_own_where_there_are_no_logits(more: dict[str, Any]) ->
     assert watch.readers[True].sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
     # No gradient passes through logits of a forward of their own.
     assert watch.readers[True].weight() is None
+
+
+@pytest.mark.parametrize("scores_first", [True, False])
+def test_logits_in_front_of_the_labels_score_the_first_where_the_loss_does(scores_first: bool) -> None:
+    """Five logits for four labels, as of a virtual token, or of an image that is cut off before the labels shift."""
+
+    class Fronted(Fused):
+        def forward(
+            self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+        ) -> SimpleNamespace:
+            logits = self.head(self.embedding(torch.cat([input_ids[:, :1], input_ids], 1)))
+            scored, wanted = (logits[:, :-1], LABELS) if scores_first else (logits[:, 1:-1], LABELS[:, 1:])
+            loss = functional.cross_entropy(scored.reshape(-1, 3), wanted.reshape(-1), reduction="sum") / 10
+            return SimpleNamespace(loss=loss, logits=logits)
+
+    model = Fronted()
+    watch = MicroBatchReader(model, INPUTS, True)
+    loss = step(model, watch)
+    reader, seen = watch.readers[True], model(INPUTS["input_ids"])
+
+    assert reader.num_targets == int((LABELS if scores_first else LABELS[:, 1:]).ne(-100).sum())
+    assert reader.sum_nats == pytest.approx(float(loss.detach()) * 10, rel=1e-6)
+    weight = reader.weight()
+    assert weight is not None
+    assert (weight.weight, weight.spread) == (pytest.approx(0.1), pytest.approx(0.0, abs=1e-6))
+    for loss in (seen.loss, seen.loss.detach()):
+        mean = without_unscored_first(loss * 10 / reader.num_targets, seen.logits, LABELS)
+        assert (mean[:, 0].eq(-100).all(), torch.equal(mean[:, 1:], LABELS[:, 1:])) == (not scores_first, True)
 
 
 def test_dropout_would_show_in_another_forward() -> None:

@@ -51,7 +51,7 @@ SHIFT_IS_CLEAR = 0.01
 
 @dataclass(frozen=True)
 class Scored:
-    """One forward: the logits, and the model's own mean loss."""
+    """One forward: the logits at the tokens, and the model's own mean loss."""
 
     logits: torch.Tensor
     own_mean: torch.Tensor | None
@@ -163,7 +163,7 @@ class Oracle:
                 logits = find_logits(self._model(**{k: v for k, v in batch.items() if k != "labels"}))
         if logits is None:
             raise ValueError(f"{type(self._model).__name__} returns no logits of shape (rows, tokens, vocabulary)")
-        return Scored(logits, find_loss(outputs))
+        return Scored(_at_tokens(logits, batch["labels"]), find_loss(outputs))
 
     def _fit(self, batches: Sequence[Batch], scores: Sequence[Scored], *, shifts: bool) -> float:
         """Return the largest relative error of the model's own loss against cross-entropy, shifted or not."""
@@ -322,10 +322,15 @@ class Oracle:
             logits = find_logits(outputs)
             if logits is None:
                 return own_sum
-            total = sum_nats(logits, batch["labels"], shifts=shifts)
+            total = sum_nats(_at_tokens(logits, batch["labels"]), batch["labels"], shifts=shifts)
         noise = 2 * resolution(own.dtype)
         plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
         return total if plain else own_sum
+
+
+def _at_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Leave out logits in front of the tokens, as of an image: counted are the labels that are shifted among them."""
+    return logits[:, -labels.shape[1] :]
 
 
 def _first_rows(trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
