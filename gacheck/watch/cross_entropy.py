@@ -26,6 +26,9 @@ NEARLY_ALL = 0.9
 # By how much the gradient of half-precision logits differs from that of their float32 copy, by rounding.
 SAME_AS_ITS_COPY = 0.02
 
+# A logit this far below the largest, in nats, is a probability that float32 rounds to 0: e^-104 < 2^-150.
+NO_SHARE = 104.0
+
 # Most elements of the logits that are copied at a time.
 PIECE = 2**24
 
@@ -51,6 +54,11 @@ def find_logits(outputs: Any, dims: int = 3) -> torch.Tensor | None:
     candidates = [named] if named is not None else list(outputs) if isinstance(outputs, tuple) else []
     tensors = (each for each in candidates if isinstance(each, torch.Tensor))
     return next((each for each in tensors if each.dim() == dims and each.is_floating_point()), None)
+
+
+def may_score(logits: torch.Tensor, labels: torch.Tensor) -> bool:
+    """Whether the labels are classes that the logits know, of the same rows."""
+    return len(logits) == len(labels) and (not labels.numel() or int(labels.max()) < logits.shape[-1])
 
 
 def by_position(scores: torch.Tensor) -> torch.Tensor:
@@ -148,6 +156,19 @@ def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.
                 yield row[places], wanted
 
 
+def _largest(scored: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the size of every target's largest logit that has a share in its loss, (targets,).
+
+    What a model masks, often by the smallest number of the dtype, has none: no rounding of it is seen.
+    """
+    high, low = scored.amax(1), scored.amin(1)
+    if bool((high - low <= NO_SHARE).all()):
+        return torch.maximum(high.abs(), low.abs())
+    has_share = scored >= (high - NO_SHARE)[:, None]
+    has_share[torch.arange(len(targets)), targets] = True
+    return torch.where(has_share, scored.abs(), 0).amax(1)
+
+
 def measure(logits: torch.Tensor, alignment: Alignment, *, blur: float = 0.0) -> tuple[list[float], float]:
     """Return the summed negative log-likelihood of every row, and by how much rounding may change S, nats.
 
@@ -166,7 +187,7 @@ def measure(logits: torch.Tensor, alignment: Alignment, *, blur: float = 0.0) ->
     for scored, targets in _scored(logits.detach(), alignment):
         exact.append(cross_entropy(scored.to(wide), targets, reduction="none"))
         rounded += float(cross_entropy(scored.float(), targets, reduction="sum"))
-        largest += float(scored.abs().amax(1).to(wide).sum())
+        largest += float(_largest(scored, targets).to(wide).sum())
     nats = torch.cat(exact) if exact else logits.new_zeros(0, dtype=wide)
     sums = [float(row.sum()) for row in torch.split(nats, alignment.counts)]
     unit = torch.finfo(torch.float32).eps / 2
@@ -311,8 +332,9 @@ class LogitsReader:
         self._alignment = align(logits, self.labels, shifts=self.shifts)
         self._nats = token_nats(logits.detach(), self._alignment)
         self._scored = torch.ones_like(self._nats, dtype=torch.bool)
-        largest = by_position(logits.detach()).abs().amax(-1)[self._alignment.positions].double().sum()
-        self.noise_nats = float(largest) * (torch.finfo(torch.float32).eps / 2 + blur)
+        pieces = _scored(logits.detach(), self._alignment)
+        largest = sum(float(_largest(scored, targets).double().sum()) for scored, targets in pieces)
+        self.noise_nats = largest * (torch.finfo(torch.float32).eps / 2 + blur)
         self._gradients = {}
         for number, (node, output) in enumerate(gradient_nodes(logits)):
             node.register_prehook(self._receiver(number, output))

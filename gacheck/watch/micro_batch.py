@@ -11,7 +11,7 @@ import torch
 from gacheck.rules.task import CAUSAL_LM, TASKS
 from gacheck.watch.backward import BackwardRoots, watching_backward
 from gacheck.watch.batches import Batch
-from gacheck.watch.cross_entropy import LogitsReader, find_logits, resolution
+from gacheck.watch.cross_entropy import LogitsReader, find_logits, may_score, resolution
 from gacheck.watch.restoring import RandomState, undisturbed
 
 
@@ -71,8 +71,8 @@ class MicroBatchReader:
                 logits = self._replay()
                 # A forward of its own may have multiplied its matrices in another order than the fused loss.
                 blur = 0.0 if logits is None else resolution(logits.dtype)
-            if logits is not None:
-                for reader in self.readers.values():
+            for reader in self.readers.values():
+                if logits is not None and may_score(logits, reader.labels):
                     reader.read(logits, blur=blur)
         except Exception as error:  # the training goes on, whatever becomes of the watching
             self.trouble = error

@@ -23,6 +23,7 @@ from gacheck.watch.cross_entropy import (
     by_position,
     find_alignment,
     find_logits,
+    may_score,
     measure,
     resolution,
     without_unscored_first,
@@ -223,7 +224,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         counted = float(count) if is_own and count is not None else None
         logits, blur = _logits(trainer, kept.logits, batch, start, dims) if labels is not None else (None, 0.0)
         mean = float(loss.detach())
-        if labels is None or logits is None or not _may_score(logits, labels):
+        if labels is None or logits is None or not may_score(logits, labels):
             return Replay(mean, None, False, False, 0.0, counted, None, _gradient(loss, sketcher, scale))
         if collated and _scores_the_unshifted(loss, logits, batch):
             labels, collated = batch[CAUSAL_LM.labels], False
@@ -281,11 +282,6 @@ def _gradient(
     with sketcher.received(scale) as sketch:
         _take_gradients(loss * scale, retain_graph=keep_graph)
     return sketch
-
-
-def _may_score(logits: torch.Tensor, labels: torch.Tensor) -> bool:
-    """Whether the labels are classes that the logits know, of the same rows."""
-    return len(logits) == len(labels) and (not labels.numel() or int(labels.max()) < logits.shape[-1])
 
 
 def _scores_the_unshifted(loss: torch.Tensor, logits: torch.Tensor, batch: Mapping[str, Any]) -> bool:

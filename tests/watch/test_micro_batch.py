@@ -287,6 +287,37 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, most: int, shift
     assert float(sum_nats(logits, LABELS, shifts=shifts)) == pytest.approx(float(whole), rel=1e-14)
 
 
+def test_classes_that_are_masked_have_no_share_in_the_noise() -> None:
+    logits = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0))
+    masked = torch.cat([logits, torch.full((2, 4, 1), torch.finfo(torch.float32).min)], -1)
+    (sums, noise), (of_masked, with_masked) = (
+        measure(each, align(each, LABELS, shifts=True)) for each in (logits, masked)
+    )
+    assert (of_masked, with_masked) == (sums, noise)
+
+    # A target that is masked all the same has its share.
+    wanted = LABELS.where(LABELS == -100, 3)
+    assert measure(masked, align(masked, wanted, shifts=True))[1] > 1e30
+
+
+def test_logits_of_other_rows_than_the_labels_are_not_read() -> None:
+    """As of a codec's channels, that a model makes rows of."""
+
+    class Channels(Fused):
+        def forward(
+            self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+        ) -> SimpleNamespace:
+            logits = self.head(self.embedding(torch.cat([input_ids, input_ids])))
+            return SimpleNamespace(loss=logits.square().mean(), logits=logits)
+
+    model = Channels()
+    watch = MicroBatchReader(model, INPUTS, None)
+    step(model, watch)
+
+    assert watch.trouble is None
+    assert [each.sum_nats for each in watch.readers.values()] == [None, None]
+
+
 def test_a_vocabulary_larger_than_a_piece_is_read_position_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gacheck.watch.cross_entropy.PIECE", 2)
     logits = torch.full((2, 4, 3), 0.7)

@@ -144,7 +144,8 @@ class PassRunner:
         trainer.add_callback(_Progress(step_done))
         probe = Probe(
             trainer,
-            shifts=oracle.shifts,
+            # Of rows that nothing is known of beforehand, every pass finds it out, as a training that is watched does.
+            shifts=oracle.shifts if oracle.rows else None,
             observed_steps=TAIL_STEPS if spec.tail else OBSERVED_STEPS,
             gradients=self._config.gradients,
         )
