@@ -33,7 +33,7 @@ def releases(
             fix="leave one out",
         )
     if available:
-        here = {each.release for each in cached()}
+        here = {each.release for each in cached() if is_current(each.folder)}
         write_out("".join(f"{each}{'  in the cache' if each in here else ''}\n" for each in index.available()))
     elif remove is not None:
         _remove(remove)
@@ -53,8 +53,8 @@ def _list() -> None:
 
 def _line(each: Cached, num_bytes: int) -> str:
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.made))
-    outdated = "" if is_current(each.folder) else "  for another environment: made anew when it is used"
-    return f"{each.release:<9}{num_bytes / MEGABYTE:>6.0f} MB  {made}{outdated}\n"
+    others = "" if is_current(each.folder) else "  for another Python environment"
+    return f"{each.release:<9}{num_bytes / MEGABYTE:>6.0f} MB  {made}{others}\n"
 
 
 def _remove(release: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from gacheck.releases.shared import stamp
 
 STAMP = "gacheck-stamp.json"
 PREFIX = "transformers-"
+KEY_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,33 @@ def cache_folder() -> Path:
 
 
 def folder_of(release: str) -> Path:
-    """Return where the environment of a release is, or would be."""
-    return cache_folder() / f"{PREFIX}{release}"
+    """Return where the environment of a release is, or would be, for what is installed here.
+
+    Each has its own: who has gacheck in two places does not take away here what is in use there.
+    """
+    made_for = hashlib.sha256(stamp().encode()).hexdigest()[:KEY_LENGTH]
+    return cache_folder() / made_for / f"{PREFIX}{release}"
 
 
 def cached() -> list[Cached]:
-    """Return the environments that are complete, oldest release first."""
-    stamps = [(release, folder_of(release) / STAMP) for release in kept()]
+    """Return the environments that are complete, oldest release first; also those that others use."""
+    stamps = [(release, folder / STAMP) for release in kept() for folder in folders_of(release)]
     return [Cached(release, stamp.parent, stamp.stat().st_mtime) for release, stamp in stamps if stamp.exists()]
 
 
 def kept() -> list[str]:
     """Return all releases of which there is anything, complete or not, oldest first."""
-    found = (each.name.removeprefix(PREFIX) for each in cache_folder().glob(f"{PREFIX}*"))
+    found = {each.name.removeprefix(PREFIX) for each in folders_of("*")}
     return sorted((each for each in found if is_release(each)), key=numbers_of)
 
 
+def folders_of(release: str) -> list[Path]:
+    """Return where there is anything of a release, whoever uses it."""
+    return sorted(cache_folder().glob(f"*/{PREFIX}{release}"))
+
+
 def is_current(folder: Path) -> bool:
-    """Whether an environment is complete, and made for what is installed here now."""
+    """Whether an environment is complete, and made for what is installed here."""
     try:
         return (folder / STAMP).read_text(encoding="utf-8") == stamp()
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.record.environment import installed_version
 from gacheck.releases import index, installer
-from gacheck.releases.cache import STAMP, folder_of, is_current, usable
+from gacheck.releases.cache import STAMP, folder_of, folders_of, is_current, usable
 from gacheck.releases.shared import stamp
 
 
@@ -48,15 +48,14 @@ def python_of(release: str, say: Callable[[str], None]) -> Path:
 
 
 def remove(release: str) -> bool:
-    """Remove an environment, complete or not; say whether there was one."""
-    folder = folder_of(release)
-    if not folder.exists():
-        return False
-    with _locked(folder, release, lambda text: None):
-        # First what makes it complete: one that is half removed is then made anew.
-        (folder / STAMP).unlink(missing_ok=True)
-        shutil.rmtree(folder)
-    return True
+    """Remove the environments of a release, complete or not, whoever uses them; say whether there was one."""
+    folders = folders_of(release)
+    for folder in folders:
+        with _locked(folder, release, lambda text: None):
+            # First what makes it complete: one that is half removed is then made anew.
+            (folder / STAMP).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+    return bool(folders)
 
 
 def _locked(folder: Path, release: str, say: Callable[[str], None]) -> FileLock:
@@ -71,7 +70,7 @@ def _locked(folder: Path, release: str, say: Callable[[str], None]) -> FileLock:
 
 
 def _make(folder: Path, release: str, say: Callable[[str], None]) -> None:
-    # Whatever lies there was interrupted, or was made for another torch.
+    # Whatever lies there was interrupted.
     shutil.rmtree(folder, ignore_errors=True)
     say(f"transformers {release}: installing")
     started = time.monotonic()

@@ -16,12 +16,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache.cache_folder()
 
 
-def put(release: str, *, stamp: str | None = None) -> Path:
+def put(release: str, *, whose: str | None = None) -> None:
     folder = cache.folder_of(release)
+    if whose is not None:
+        folder = folder.parents[1] / whose / folder.name
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(b"x" * 2_000_000)
-    (folder / cache.STAMP).write_text(shared.stamp() if stamp is None else stamp)
-    return folder
+    (folder / cache.STAMP).write_text(whose or shared.stamp())
 
 
 def run(*arguments: str) -> int:
@@ -37,14 +38,14 @@ def test_none(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
 
 def test_size_and_time_of_each(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     put("4.57.6")
-    put("4.50.3", stamp="of another torch")
-    (folder / "transformers-4.46.3").mkdir()
+    put("4.50.3", whose="another")
+    (folder / "another" / "transformers-4.46.3").mkdir()
 
     assert run() == 0
 
     older, newer, total = capsys.readouterr().out.splitlines()
     assert older.startswith("4.50.3        2 MB  20")
-    assert older.endswith("for another environment: made anew when it is used")
+    assert older.endswith("  for another Python environment")
     assert newer.startswith("4.57.6        2 MB  20")
     assert "another" not in newer
     assert total == f"2 in {folder}, 4 MB"
@@ -62,7 +63,8 @@ def test_one_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_all_are_removed_also_what_was_interrupted(folder: Path) -> None:
     put("4.57.6")
-    (folder / "transformers-4.46.3").mkdir()
+    put("4.57.6", whose="another")
+    (folder / "another" / "transformers-4.46.3").mkdir()
 
     assert run("--remove", "all") == 0
 

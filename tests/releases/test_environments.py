@@ -51,7 +51,8 @@ def test_an_environment_is_made_once(installations: Installations, tmp_path: Pat
 
     first = environments.python_of("4.50.3", said.append)
 
-    assert first == tmp_path / "gacheck" / "releases" / "transformers-4.50.3" / "bin" / "python"
+    assert first == cache.folder_of("4.50.3") / "bin" / "python"
+    assert first.is_relative_to(tmp_path / "gacheck" / "releases")
     assert first.read_text() == "4.50.3"
     assert [text.rpartition(" in ")[0] or text for text in said] == [
         "transformers 4.50.3: installing",
@@ -82,17 +83,23 @@ def test_an_interrupted_installation_is_made_anew(installations: Installations) 
 @pytest.mark.parametrize(
     "change", [{"python": "3.99"}, {"gacheck": "99"}, {"packages": {"torch": "99"}}], ids=["python", "gacheck", "torch"]
 )
-def test_it_is_made_anew_for_another(
+def test_each_has_its_own(
     installations: Installations, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
 ) -> None:
-    python_of("4.50.3")
+    first = python_of("4.50.3")
     there = shared.read_environment().model_copy(update=change)
 
-    monkeypatch.setattr(shared, "read_environment", lambda: there)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(shared, "read_environment", lambda: there)
+        assert [cache.is_current(each.folder) for each in cache.cached()] == [False]
+        assert python_of("4.50.3") != first
 
-    assert not cache.is_current(cache.folder_of("4.50.3"))
-    python_of("4.50.3")
-    assert installations.made == ["4.50.3"] * 2
+    assert first.exists()
+    assert python_of("4.50.3") == first
+    assert (installations.made, cache.kept()) == (["4.50.3"] * 2, ["4.50.3"])
+    assert sorted(cache.is_current(each.folder) for each in cache.cached()) == [False, True]
+    environments.remove("4.50.3")
+    assert cache.kept() == []
 
 
 def test_two_that_ask_at_once_share_one(installations: Installations, monkeypatch: pytest.MonkeyPatch) -> None:
