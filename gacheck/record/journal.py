@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from gacheck.errors import ConfigError, RecordError, ResourceError
+from gacheck.record.checksum import KEY, Integrity, integrity_of, sealed
 from gacheck.record.earlier import from_version_1
 from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION, Record
@@ -18,6 +20,8 @@ from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyRecord
 
 RECORD_NAME = "record.json"
+
+_Record = TypeVar("_Record", bound=Record)
 
 
 def save_record(record: Record, folder: Path) -> Path:
@@ -35,7 +39,7 @@ def save_record(record: Record, folder: Path) -> Path:
             os.umask(umask)
             Path(temporary).chmod(0o666 & ~umask)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(record.model_dump_json(indent=1) + "\n")
+                file.write(sealed(record.model_dump_json(indent=1)))
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
@@ -58,7 +62,7 @@ def load_record(path: Path) -> AnyRecord:
         RecordError: It is missing, damaged, foreign or newer than this gacheck.
     """
     path = path / RECORD_NAME if path.is_dir() else path
-    content = _content(path)
+    content, integrity = _content(path)
     version = content.get("schema_version")
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise RecordError(
@@ -80,6 +84,7 @@ def load_record(path: Path) -> AnyRecord:
             f"{path} is damaged: {error} is missing or no fact.", why="An earlier gacheck wrote it.", fix=_AGAIN
         ) from None
     assert isinstance(record, AnyRecord)
+    record.mark(integrity)
     return record
 
 
@@ -87,12 +92,12 @@ def load_run(folder: Path) -> RunRecord:
     """Read the record of a run, to go on with it.
 
     Raises:
-        RecordError: It cannot be read.
+        RecordError: It cannot be read, or is not as it was written.
         ConfigError: It is of another kind.
     """
     record = load_record(folder)
     if isinstance(record, RunRecord):
-        return record
+        return _as_written(record, folder)
     raise _of_another_kind(folder, record, "run")
 
 
@@ -100,13 +105,27 @@ def load_survey(folder: Path) -> SurveyRecord:
     """Read the record of a survey, to go on with it.
 
     Raises:
-        RecordError: It cannot be read.
+        RecordError: It cannot be read, or is not as it was written.
         ConfigError: It is of another kind.
     """
     record = load_record(folder)
     if isinstance(record, SurveyRecord):
-        return record
+        return _as_written(record, folder)
     raise _of_another_kind(folder, record, "survey")
+
+
+def _as_written(record: _Record, folder: Path) -> _Record:
+    if record.integrity is Integrity.WHOLE:
+        return record
+    if record.integrity is Integrity.EDITED:
+        problem = "was edited since it was measured"
+    else:
+        problem = "has no checksum: an earlier gacheck wrote it, or it was edited"
+    raise RecordError(
+        f"{folder / RECORD_NAME} {problem}.",
+        why="What is measured now would stand beside numbers that nobody may have measured.",
+        fix="choose another --out, or replace it with --force",
+    )
 
 
 def _of_another_kind(folder: Path, record: AnyRecord, wanted: str) -> ConfigError:
@@ -122,13 +141,28 @@ _NAMES = {"run": "a run", "attach": "an attached training", "survey": "a survey"
 _AGAIN = "name another run, or measure again with  gacheck run"
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> tuple[dict[str, Any], Integrity]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        written = path.read_bytes()
+        content = json.loads(written.decode(), object_pairs_hook=_once)
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=_AGAIN) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=_AGAIN) from None
     if not isinstance(content, dict) or content.get("kind") not in KINDS:
         raise RecordError(f"{path} is no record of gacheck.", why="It names no kind that is known.", fix=_AGAIN)
+    content.pop(KEY, None)
+    return content, integrity_of(written)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys, each of which may stand there once.
+
+    Raises:
+        ValueError: One stands twice.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
     return content
