@@ -5,6 +5,7 @@ Exit code 1 is a verdict's alone: a command returns it through `typer.Exit`, and
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +18,16 @@ from gacheck import __version__
 from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_out
-from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
+from gacheck.errors import (
+    ConfigError,
+    CrashError,
+    EndedError,
+    GacheckError,
+    ResourceError,
+    UsageError,
+    UserCodeError,
+    one_line,
+)
 from gacheck.frames import is_an_options, name_objects, place_of, raised_in_user_code
 
 INTERRUPTED = 130
@@ -173,6 +183,8 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
         return _fail(_ended(error), error)
     except MemoryError as error:
         return _fail(_out_of_memory(error), error)
+    except OSError as error:
+        return _fail(_too_long(error) if error.errno == errno.ENAMETOOLONG else _crash(error), error)
     except BaseException as error:  # not `Exception`: whatever came through would end with code 1
         return _fail(_crash(error), error)
     return 0
@@ -191,6 +203,14 @@ def _ended(error: SystemExit) -> GacheckError:
         f"Code that gacheck ran ended the process: sys.exit({error.code!r}){place_of(error)}.",
         why="There is no verdict; its exit code would have passed for one.",
         fix='take the call out of what is imported or trained, or put it below  if __name__ == "__main__":',
+    )
+
+
+def _too_long(error: OSError) -> GacheckError:
+    return ConfigError(
+        f"No file can have the name {error.filename!r}: it is too long.",
+        why="An option or an argument is taken for a file, or may be one.",
+        fix="check what was typed or pasted there",
     )
 
 

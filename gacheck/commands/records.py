@@ -46,8 +46,14 @@ def find_record(run: Path | None, command: str = "gacheck report ") -> Path:
 def _named(run: Path, command: str) -> Path:
     """Return the record's file in a folder, or the file that is named itself."""
     path = run / RECORD_NAME if run.is_dir() else run
-    if path.exists():
+    if path.is_file():
         return path
+    if path.exists():
+        raise RecordError(
+            f"{path} is no file.",
+            why="A pipe or a device may never come to an end.",
+            fix="name a run's folder or its record.json",
+        )
     inner = sorted(each.parent for each in (run if run.is_dir() else RUNS).glob(f"*/{RECORD_NAME}"))
     names = {each.name: each for each in inner}
     close = [names[name] for name in difflib.get_close_matches(run.name, names, n=1)]
