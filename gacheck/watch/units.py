@@ -76,6 +76,7 @@ def find_unit(
     *,
     shifts: bool,
     is_counted: bool = False,
+    declared: bool = False,
 ) -> Unit | None:
     """Find out what the own loss is a mean over, or that it is a sum; None where nothing fits, or more than one does.
 
@@ -87,6 +88,7 @@ def find_unit(
         together: Rows that have a loss by themselves. The two of a pair stand at the same place of the batch's halves.
         shifts: Whether the loss shifts the labels.
         is_counted: Whether the training hands its code a count.
+        declared: Whether the model's config says that a loss of its heads is a sum, which need not be this one.
 
     Raises:
         ValueError: So few rows together have no loss; code that is asked for one may raise anything else.
@@ -111,8 +113,10 @@ def find_unit(
         if not any(map(math.isfinite, alone)):
             raise ValueError("no part has a loss by itself")
         found = _fitting(whole, alone, _counts(batch, parts, shifts=shifts), has_tokens=_has_tokens(batch))
-        if found == "sum" and abs(loss_of(*parts, *parts) / whole / 2 - 1) > UNIT_FITS:
-            return None  # of the same rows twice a sum is twice as much
+        if found == "sum" or (found is None and declared):
+            # Of the same rows twice a sum is twice as much, also where a row's loss changes with the rows beside it.
+            is_sum = abs(loss_of(*parts, *parts) / whole / 2 - 1) <= UNIT_FITS
+            return None if not is_sum else "declared sum" if declared else "sum"
         return found
 
 
