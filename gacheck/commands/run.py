@@ -18,7 +18,7 @@ from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
 from gacheck.record.command import run_command
-from gacheck.record.journal import RECORD_NAME, load_run, save_record
+from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
@@ -74,6 +74,8 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
         )
     make_folder(folder)
     earlier = load_run(folder) if existing and settings.resume else None
+    if earlier is not None:
+        check_as_written(earlier, folder)
     if earlier is not None and earlier.config != settings.experiment():
         from gacheck.measure.experiment import check_same_experiment
 

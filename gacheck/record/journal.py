@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,8 +20,6 @@ from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyRecord
 
 RECORD_NAME = "record.json"
-
-_Record = TypeVar("_Record", bound=Record)
 
 
 def save_record(record: Record, folder: Path) -> Path:
@@ -89,34 +87,39 @@ def load_record(path: Path) -> AnyRecord:
 
 
 def load_run(folder: Path) -> RunRecord:
-    """Read the record of a run, to go on with it.
+    """Read the record of a run.
 
     Raises:
-        RecordError: It cannot be read, or is not as it was written.
+        RecordError: It cannot be read.
         ConfigError: It is of another kind.
     """
     record = load_record(folder)
     if isinstance(record, RunRecord):
-        return _as_written(record, folder)
+        return record
     raise _of_another_kind(folder, record, "run")
 
 
 def load_survey(folder: Path) -> SurveyRecord:
-    """Read the record of a survey, to go on with it.
+    """Read the record of a survey.
 
     Raises:
-        RecordError: It cannot be read, or is not as it was written.
+        RecordError: It cannot be read.
         ConfigError: It is of another kind.
     """
     record = load_record(folder)
     if isinstance(record, SurveyRecord):
-        return _as_written(record, folder)
+        return record
     raise _of_another_kind(folder, record, "survey")
 
 
-def _as_written(record: _Record, folder: Path) -> _Record:
+def check_as_written(record: Record, folder: Path) -> None:
+    """Refuse to go on with a record that is not as it was written, or of which that cannot be told.
+
+    Raises:
+        RecordError: It is not.
+    """
     if record.integrity is Integrity.WHOLE:
-        return record
+        return
     if record.integrity is Integrity.EDITED:
         problem = "was edited since it was measured"
     else:

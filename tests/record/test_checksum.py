@@ -14,7 +14,7 @@ import pytest
 from gacheck.cli import main
 from gacheck.errors import RecordError
 from gacheck.record.checksum import Integrity
-from gacheck.record.journal import RECORD_NAME, load_record, load_run, save_record
+from gacheck.record.journal import RECORD_NAME, check_as_written, load_record, save_record
 from gacheck.record.kinds import AnyRecord
 from gacheck.reporters import reporters
 from gacheck.reporters.reporter import View
@@ -75,7 +75,7 @@ def test_an_edited_record_is_shown_with_a_note_and_not_resumed(path: Path) -> No
         shown = reporters("run")[name].render(read_record(edited), View()).decode()
         assert "edited since it was measured" in " ".join(shown.split())
     with pytest.raises(RecordError, match="was edited since") as caught:
-        load_run(path.parent)
+        check_as_written(edited, path.parent)
     assert "--force" in caught.value.fix
 
 
@@ -86,7 +86,7 @@ def test_without_a_checksum_nothing_can_be_told(path: Path) -> None:
 
     assert "no checksum" in analyse(load_record(path)).verdict.words.notes[0]  # type: ignore[arg-type]
     with pytest.raises(RecordError, match="has no checksum"):
-        load_run(path)
+        check_as_written(load_record(path), path.parent)
 
 
 def test_a_key_may_stand_once(path: Path) -> None:
