@@ -41,7 +41,10 @@ EXIT_CODES = (
     ("2", "The command line, the configuration, the input or your own code is wrong."),
     ("3", "Inconclusive. From `gacheck attach`: no Trainer was seen."),
     ("4", "gacheck could not run: memory, disk, download, or a fault of its own."),
-    (str(INTERRUPTED), "Interrupted."),
+    (
+        str(INTERRUPTED),
+        "Interrupted; by SIGTERM 143, by SIGHUP 129. What was measured is kept, and `--resume` goes on.",
+    ),
 )
 DEFAULT = re.compile(r"\s*\(default: (.*)\)$")
 JSON_TYPES: dict[Any, str] = {

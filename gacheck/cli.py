@@ -29,8 +29,11 @@ from gacheck.errors import (
     one_line,
 )
 from gacheck.frames import is_an_options, name_objects, place_of, raised_in_user_code
+from gacheck.signals import Stopped, as_interrupts
 
 INTERRUPTED = 130
+# As a shell says it: this and the signal's number.
+SIGNALLED = 128
 
 # Of an exception's own message, which may quote a whole tensor.
 MESSAGE = 500
@@ -128,7 +131,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_stderr()
     name_objects({})  # of a command before this one in the same process
     typed = sys.argv[1:] if arguments is None else arguments
-    with tracebacks.on_request():
+    with tracebacks.on_request(), as_interrupts():
         code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
         # What others left in the buffer fails now, while there is someone to say so.
         code = _exit_code_of(flush_out, typed) or code
@@ -171,6 +174,8 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
         action()
     except typer.Exit as end:
         return end.exit_code
+    except Stopped as stopped:
+        return SIGNALLED + stopped.number
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except _WRONG_USAGE as error:
