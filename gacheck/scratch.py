@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,27 +20,28 @@ LOCK = ".in-use"
 def scratch_folder() -> Iterator[Path]:
     """Make a folder that is removed after the block; remove those that killed processes have left."""
     _remove_left_over()
-    folder, lock = _claim()
-    try:
-        yield folder
-    finally:
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        yield _claim(stack)
 
 
-def _claim() -> tuple[Path, FileLock]:
-    """Make a folder and lock it; another process may take it for a left-over one between the two."""
+def _claim(stack: ExitStack) -> Path:
+    """Make a folder and lock it, until the stack is closed; another may take it for a left-over one between the two."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.gettempdir()) / f"{PREFIX}{secrets.token_hex(4)}"
+        # Before it is there: an interrupt may come at any moment, also while it is removed.
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
         lock = FileLock(folder / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
         except (NotImplementedError, OSError):
-            return folder, lock  # a file system without locks: the others leave it alone
+            return folder  # a file system without locks: the others leave it alone
+        stack.callback(lock.release)
         if folder.exists():
-            return folder, lock
+            return folder
 
 
 def _remove_left_over() -> None:

@@ -42,7 +42,17 @@ def as_interrupts() -> Iterator[None]:
     ending = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in ending:
         signal.signal(number, _stop)
-    hook, sys.unraisablehook = sys.unraisablehook, _again
+    hook = sys.unraisablehook
+
+    def again(ignored: sys.UnraisableHookArgs) -> None:
+        """Send a signal once more that came where Python ignores what is raised, as while an object is deleted."""
+        if isinstance(ignored.exc_value, KeyboardInterrupt):
+            number = getattr(ignored.exc_value, "number", signal.SIGINT)
+            threading.Timer(SECONDS, os.kill, (os.getpid(), number)).start()
+        else:
+            hook(ignored)
+
+    sys.unraisablehook = again
     try:
         yield
     finally:
@@ -53,12 +63,3 @@ def as_interrupts() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
-
-
-def _again(ignored: sys.UnraisableHookArgs) -> None:
-    """Send a signal once more that came where Python ignores what is raised, as while an object is deleted."""
-    if isinstance(ignored.exc_value, KeyboardInterrupt):
-        number = getattr(ignored.exc_value, "number", signal.SIGINT)
-        threading.Timer(SECONDS, os.kill, (os.getpid(), number)).start()
-    else:
-        sys.__unraisablehook__(ignored)

@@ -67,7 +67,7 @@ ALLOWED: dict[str, Group] = {
             "gacheck.reporters",
             "gacheck.words",
         },
-        "typer rich pydantic",
+        "typer rich pydantic filelock",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
     "gacheck.pytest_plugin": group(

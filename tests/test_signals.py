@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from gacheck.cli import main
+from gacheck.commands.folders import HOLDER, only_writer
+from gacheck.commands.folders import LOCK as LOCK_OF_A_RUN
 from gacheck.record.journal import load_run
 from gacheck.scratch import LOCK, PREFIX, scratch_folder
 from gacheck.signals import Stopped, as_interrupts
@@ -52,6 +54,26 @@ def test_a_signal_ends_a_run_in_words_and_leaves_nothing_but_the_record(tmp_path
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["record.json"]
     assert not list((tmp_path / "tmp").glob(f"{PREFIX}*"))
     assert load_run(tmp_path / "run").missing
+
+
+def test_one_run_writes_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    resume = ["run", "tiny:llama", "--max-steps", "50", "--out", "run", "--resume"]
+    with running(tmp_path) as process:
+        with pytest.raises(SystemExit) as ended:
+            main(resume)
+        assert ended.value.code == 2
+        left = {path.name for path in (tmp_path / "run").iterdir()}
+        said = (tmp_path / "run" / HOLDER).read_text()
+        process.kill()
+        process.wait()
+
+    assert (left, said) == ({"record.json", LOCK_OF_A_RUN, HOLDER}, str(process.pid))
+    # Nothing that a run that was killed has left keeps another from writing.
+    (tmp_path / "run" / ".gacheck-left").touch()
+    with only_writer(tmp_path / "run"):
+        assert not (tmp_path / "run" / ".gacheck-left").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["record.json"]
 
 
 def test_what_a_killed_run_leaves_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from gacheck.commands.folders import check_free, holds_record, make_folder, new_folder
+from gacheck.commands.folders import check_free, holds_record, make_folder, new_folder, only_writer
 from gacheck.commands.measuring import check_packages
 from gacheck.commands.output import require_stdout, view_of, write_err, write_out
 from gacheck.commands.survey_progress import SurveyProgress
@@ -74,7 +74,8 @@ def survey(
             record = earlier
         make_folder(folder)
         try:
-            record = _judge(record, folder, asked, progress, quiet=quiet)
+            with only_writer(folder):
+                record = _judge(record, folder, asked, progress, quiet=quiet)
         except KeyboardInterrupt:
             progress.stage("")
             write_err(f"Interrupted. What was judged is kept; go on with:\n  {_resume_command(folder)}\n")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION, Record
 from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyRecord
+from gacheck.record.writing import write_whole
 
 RECORD_NAME = "record.json"
 
@@ -30,20 +29,7 @@ def save_record(record: Record, folder: Path) -> Path:
     """
     path = folder / RECORD_NAME
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".record-", suffix=".json")
-        try:
-            # mkstemp makes files that the owner alone can read; a record is no secret.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(sealed(record.model_dump_json(indent=1)))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, sealed(record.model_dump_json(indent=1)).encode())
     except OSError as error:
         raise ResourceError(
             f"The record could not be saved in {folder}: {error.strerror}.",
