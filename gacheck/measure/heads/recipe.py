@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -12,20 +12,18 @@ from typing import Any
 import torch
 from accelerate.utils import recursively_apply, send_to_device
 
+from gacheck.measure.heads.collator import HeadCollator
 from gacheck.measure.heads.inputs import MAKERS, NEVER_GUESSED
 from gacheck.measure.heads.labels import Kind, kinds_of
 from gacheck.measure.heads.maker import Maker, Row
-from gacheck.measure.models.inputs import forward_names
+from gacheck.measure.models.inputs import demanded_length, forward_names
 from gacheck.packages import missing_package
-from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
 
 ROWS = 5
 """In a batch that is tried: no other size is likely to be as large, and be taken for it."""
 
 MOST_VARIED = 100
-
-Collate = Callable[[Sequence[Row]], Batch]
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,13 @@ class Recipe:
         inputs: Names of what it is given, each with which of its forms.
         labels: Makes its labels; those alone are kept that the forward names.
         names: All arguments of the forward.
+        length: That every row is padded to, where a model takes no other.
     """
 
     inputs: Mapping[str, int]
     labels: Kind
     names: frozenset[str]
+    length: int | None = None
 
     def row(self, maker: Maker) -> Row:
         """Make a row.
@@ -72,7 +72,7 @@ class NotTrained(Exception):
     """The class says itself that it cannot be trained."""
 
 
-def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate, *, widely: bool = True) -> Recipe:
+def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator, *, widely: bool = True) -> Recipe:
     """Find what a head's rows have to consist of.
 
     Each kind of labels is tried with the plain inputs, then with these in other forms and with others besides.
@@ -107,7 +107,7 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: Collate, *, wide
 class _Search:
     """Tries recipes, and remembers why they did not fit."""
 
-    def __init__(self, model: Any, make: Callable[[], Maker], collate: Collate) -> None:
+    def __init__(self, model: Any, make: Callable[[], Maker], collate: HeadCollator) -> None:
         self._model, self._make, self._collate = model, make, collate
         self._device = next(model.parameters()).device
         self.refusals: list[str] = []
@@ -125,9 +125,10 @@ class _Search:
                     self.not_trained = str(error)
                 self.refusals.append(f"{type(error).__name__}: {error}")
                 demanded = _demanded(error, recipe)
-                if demanded is None:
+                length = demanded_length(error, max(self._make().longest, 1 + (recipe.length or 0)))
+                if demanded is None and length is None:
                     return None
-                recipe = recipe.with_input(demanded)
+                recipe = replace(recipe, length=length) if demanded is None else recipe.with_input(demanded)
                 continue
             if loss is not None:
                 return recipe
@@ -137,7 +138,7 @@ class _Search:
     @torch.no_grad()
     def _loss(self, recipe: Recipe) -> torch.Tensor | None:
         maker = self._make()
-        batch = self._collate([recipe.row(maker) for _ in range(ROWS)])
+        batch = replace(self._collate, length=recipe.length)([recipe.row(maker) for _ in range(ROWS)])
         with warnings.catch_warnings():
             # Labels of one shape, held against an answer of another.
             warnings.filterwarnings("error", "Using a target size", UserWarning)

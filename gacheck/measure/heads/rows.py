@@ -1,11 +1,11 @@
-"""Rows for a head, made up: its inputs and labels, and how they are put together in a batch."""
+"""Rows for a head, made up: its inputs and labels."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,8 @@ from accelerate.utils import recursively_apply, send_to_device
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
-from gacheck.measure.heads.images import find_image, is_joined
+from gacheck.measure.heads.collator import HeadCollator
+from gacheck.measure.heads.images import find_image
 from gacheck.measure.heads.maker import SHORTEST, Image, Maker, Row
 from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe, find_recipe
 from gacheck.measure.models.inputs import forward_names
@@ -23,56 +24,10 @@ from gacheck.measure.models.parts import text_config
 from gacheck.measure.text.rows import Rows
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
-from gacheck.watch.batches import Batch
 
 IMAGE_AND_TEXT = "image-text-to-text"
 WITH_IMAGES = frozenset({IMAGE_AND_TEXT, "multimodal-lm", "pre-training", ""})
 """Tasks of what may be given an image and a text with places for it."""
-
-LISTED = frozenset({"class_labels", "mask_labels"})
-"""What is handed on as a list of tensors, one of each row."""
-
-
-@dataclass(frozen=True)
-class HeadCollator:
-    """Stack rows; what is of unequal length is padded on the right. Patches of images stand one after another.
-
-    Attributes:
-        pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
-        decoder_inputs: Makes `decoder_input_ids` of labels, where a model reads them; as DataCollatorForSeq2Seq does,
-            since the Trainer may take the labels away.
-    """
-
-    pad_token_id: int
-    decoder_inputs: Callable[..., torch.Tensor] | None = None
-
-    def __call__(self, rows: Sequence[Row]) -> Batch:
-        """Return tensors with the rows as their first dimension."""
-        batch = {name: self._column(name, [row[name] for row in rows], rows[0]) for name in rows[0]}
-        labels = batch.get("labels")
-        if self.decoder_inputs is not None and is_text(labels):
-            batch.setdefault("decoder_input_ids", self.decoder_inputs(labels=labels))
-        return batch
-
-    def _column(self, name: str, values: list[Any], row: Row) -> Any:
-        if name in LISTED or isinstance(values[0], Mapping):
-            return values
-        if isinstance(values[0], bool):
-            return values[0]  # a switch, for all rows alike
-        return torch.cat(values) if is_joined(name, row) else self._stacked(name, values)
-
-    def _stacked(self, name: str, values: Sequence[torch.Tensor]) -> torch.Tensor:
-        fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
-        shape = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
-        stacked = values[0].new_full((len(values), *shape), fill.get(name, 0))
-        for place, value in zip(stacked, values, strict=True):
-            place[tuple(map(slice, value.shape))] = value
-        return stacked
-
-
-def is_text(labels: Any) -> bool:
-    """Whether they are tokens, (rows, tokens)."""
-    return isinstance(labels, torch.Tensor) and labels.dim() == 2 and not labels.is_floating_point()
 
 
 def make_head_rows(
@@ -129,7 +84,7 @@ def make_head_rows(
         max_length=max(lengths),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
     )
-    return Rows(rows, [], facts), collate
+    return Rows(rows, [], facts), replace(collate, length=recipe.length)
 
 
 def _with_image_or_without(

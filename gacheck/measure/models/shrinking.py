@@ -75,7 +75,8 @@ class _Whole:
 def _shrink(config: PretrainedConfig, whole: _Whole) -> PretrainedConfig:
     fields = _fields(config)
     small = _shrink_fields(fields, _scale(config, fields, whole))
-    small |= _offsets(fields) | sectioned(type(config), small) | _small_sub_configs(config, whole)
+    small |= _offsets(fields) | _sparse_blocks(fields) | sectioned(type(config), small)
+    small |= _small_sub_configs(config, whole)
     derived = _derived(type(config))
     given = {name: value for name, value in _arguments(type(config), fields, small) if name not in derived}
     tiny = _valid(config, fields, given)
@@ -228,6 +229,11 @@ def _offsets(fields: dict[str, Any]) -> dict[str, int]:
     """Put the codes of images and sounds one range after another, as they were among the tokens before."""
     old = {name: value for name, value in fields.items() if name.endswith("_token_offset") and isinstance(value, int)}
     return {name: CODES * place for place, name in enumerate(sorted(old, key=lambda name: old[name]), start=1)}
+
+
+def _sparse_blocks(fields: dict[str, Any]) -> dict[str, int]:
+    """Make blocks of attention so small that short rows have several: a row of few is attended to as a whole."""
+    return dict.fromkeys(("block_size", "num_random_blocks"), 1) if "num_random_blocks" in fields else {}
 
 
 def _small_sub_configs(config: PretrainedConfig, whole: _Whole) -> dict[str, Any]:
