@@ -234,8 +234,9 @@ def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfi
         return rows, _collator(model, tokenizer, rows), task
     except Exception:
         if config.dataset is None and not config.packing and not config.not_transformers_own:
-            with suppress(ModelError):
-                return *make_head_rows(model, IMAGE_AND_TEXT, config), IMAGE_AND_TEXT
+            for other in (IMAGE_AND_TEXT, ""):  # the second: whatever it may be that it takes
+                with suppress(ModelError):
+                    return *make_head_rows(model, other, config), other
         raise
 
 

@@ -138,6 +138,7 @@ MAKERS: Mapping[str, tuple[Form, ...]] = {
     "input_features": sounds.SPECTROGRAMS,
     "input_values": sounds.WAVES,
     "inputs": (_text, whole_image, *sounds.WAVES[:1]),
+    "state": (lambda maker, row: maker.normal(maker.count("max_state_dim", "state_dim", otherwise=4)),),
     "past_values": series.PASTS,
     "past_time_features": (series.past_times,),
     "past_observed_mask": (_like("past_values", 1),),

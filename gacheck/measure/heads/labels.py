@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -170,11 +170,18 @@ def no_labels(maker: Maker, row: Row) -> Labels:
     return {}
 
 
+def actions(maker: Maker, row: Row) -> Labels:
+    """What is to be done at each step, and the noise from which it is to be found, drawn beforehand."""
+    shape = maker.count("chunk_size", otherwise=8), maker.count("max_action_dim", "act_dim", otherwise=4)
+    share = torch.rand((), generator=maker.generator)
+    return {"actions": maker.normal(*shape), "noise": maker.normal(*shape), "timestep": share}
+
+
 Kind = Callable[[Maker, Row], Labels]
 
 OF_TASK: dict[str, tuple[Kind, ...]] = {
     "causal-lm": (same_tokens,),
-    "image-text-to-text": (same_tokens, other_tokens),
+    "image-text-to-text": (same_tokens, other_tokens, actions),
     "multimodal-lm": (same_tokens,),
     "masked-lm": (masked_tokens,),
     "pre-training": (
@@ -247,12 +254,21 @@ OTHERWISE: tuple[Kind, ...] = (
 """What is tried of a head of any other task."""
 
 
-def kinds_of(maker: Maker) -> tuple[Kind, ...]:
-    """Return what to try, in order."""
+def kinds_of(maker: Maker, names: Collection[str] = ()) -> tuple[Kind, ...]:
+    """Return what to try, in order.
+
+    Args:
+        maker: Of the head.
+        names: What its forward takes.
+    """
     problem = getattr(maker.config, "problem_type", None)
     is_sequence = maker.task == "sequence-classification"
     if problem == "regression" or (problem is None and is_sequence and num_labels(maker) == 1):
         return (number,)
     if problem == "multi_label_classification":
         return (several_classes,)
-    return OF_TASK.get(maker.task or "", OTHERWISE)
+    kinds = OF_TASK.get(maker.task or "", OTHERWISE)
+    if kinds[:2] == (other_tokens, same_tokens) and "decoder_input_ids" not in names:
+        # What it writes goes on from what it reads. Other tokens may happen to be as many.
+        return (same_tokens, other_tokens, *kinds[2:])
+    return kinds

@@ -88,7 +88,7 @@ def find_recipe(model: Any, make: Callable[[], Maker], collate: HeadCollator, *,
         NotTrained: It says that it has none.
     """
     names = forward_names(type(model))
-    plain = [Recipe(_main_inputs(model, names), kind, names) for kind in kinds_of(make())]
+    plain = [Recipe(_main_inputs(model, names), kind, names) for kind in kinds_of(make(), names)]
     search = _Search(model, make, collate)
     for recipe in plain:
         if found := search.fitting(recipe):
@@ -166,14 +166,21 @@ def _variations(recipe: Recipe) -> Iterator[Recipe]:
     masked = [n for n in NEVER_GUESSED if n in recipe.names and n not in recipe.inputs]
     yield from _reshaped(recipe)
     for name in (*others, *masked):
-        yield recipe.with_input(name)
-        yield from _reshaped(recipe.with_input(name))
+        yield from _and_reshaped(recipe.with_input(name))
     everything = recipe
     for name in others:
         everything = everything.with_input(name)
     if len(others) > 1:
-        yield everything
-        yield from _reshaped(everything)
+        if "input_ids" in others and "attention_mask" in masked:
+            yield from _and_reshaped(everything.with_input("attention_mask"))
+        yield from _and_reshaped(everything)
+    if recipe.inputs:  # some make their inputs of their labels
+        yield replace(recipe, inputs={})
+
+
+def _and_reshaped(recipe: Recipe) -> Iterator[Recipe]:
+    yield recipe
+    yield from _reshaped(recipe)
 
 
 def _reshaped(recipe: Recipe) -> Iterator[Recipe]:

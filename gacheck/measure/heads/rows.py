@@ -56,7 +56,8 @@ def make_head_rows(
 
     def maker(image: Image | None) -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
-        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image, first.dtype, ask)
+        longest, answers = max(SHORTEST, config.max_length // 2), _num_answers(model)
+        return Maker(model.config, task, generator, longest, image, first.dtype, ask, answers)
 
     try:
         recipe, image = _with_image_or_without(model, maker, partial(find_recipe, collate=collate, widely=widely))
@@ -97,6 +98,13 @@ def _with_image_or_without(
         with suppress(NoRecipe):
             return find(model, partial(make, image)), image
     return find(model, plain), None
+
+
+def _num_answers(model: Any) -> int | None:
+    """Return how many tokens a model can answer with; None where it does not say."""
+    with suppress(Exception):  # many have no such embeddings, and say so in their own ways
+        return int(model.get_output_embeddings().weight.shape[0])
+    return None
 
 
 def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:

@@ -26,6 +26,7 @@ from gacheck.measure.models.building import (
     build,
     cannot_be_built,
     check_head,
+    check_language_model,
     find_head,
     language_model,
     named_class,
@@ -56,7 +57,10 @@ class StandIn:
             self._folder = find_folder(config.model, config.revision, config)
             model_config, saved = read_config(self._folder, config)
         else:
-            model_config, saved = _named(config.model.removeprefix(STAND_IN_PREFIX))
+            name = config.model.removeprefix(STAND_IN_PREFIX)
+            if config.task is None and config.model_class is None:
+                check_language_model(name)
+            model_config, saved = _named(name)
         is_text = is_causal(find_head(model_config, config, saved).task)
         if not config.tiny and not is_text and getattr(model_config, "is_decoder", False):
             # What encodes looks ahead, unless it is to generate.

@@ -116,3 +116,66 @@ def test_labels_that_would_be_stretched_are_none() -> None:
 def test_what_cannot_be_trained_says_so() -> None:
     with pytest.raises(ModelError, match="has no loss for it: Training is not implemented yet"):
         row_of(Untaught(), "sequence-classification")
+
+
+class Coded(Head):
+    """One that makes its inputs of its labels, which are of several codebooks."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        assert input_ids is None
+        assert labels.dim() == 3
+        return self.loss()
+
+
+class Moving(Head):
+    """One that learns what to do in a state."""
+
+    main_input_name = "state"
+
+    def forward(
+        self,
+        state: Any,
+        noise: Any = None,
+        timestep: Any = None,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        pixel_values: Any = None,
+        actions: Any = None,
+    ) -> ModelOutput:
+        if input_ids.shape != attention_mask.shape or pixel_values.dim() != 5:
+            raise AttributeError("it says nothing of use")
+        assert noise.shape == actions.shape
+        assert timestep.shape == (len(state),)
+        return self.loss()
+
+
+def test_inputs_are_left_out_where_labels_make_them() -> None:
+    assert set(row_of(Coded(), "")) == {"labels"}
+
+
+def test_what_learns_to_act_is_given_its_noise_beforehand() -> None:
+    assert {"state", "actions", "noise", "timestep", "attention_mask"} <= set(row_of(Moving(), "image-text-to-text"))
+
+
+class Continuing(Head):
+    """One that writes on, without a decoder: its labels are the tokens that it reads."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        return self.loss()
+
+
+def test_what_has_no_decoder_goes_on_from_what_it_reads() -> None:
+    row = row_of(Continuing(), "seq2seq-lm")
+    assert row["labels"].equal(row["input_ids"])
+
+
+class Fewer(Continuing):
+    """One that cannot answer with its last tokens."""
+
+    def get_output_embeddings(self) -> Any:
+        return nn.Linear(2, 6)
+
+
+def test_labels_are_what_it_can_answer_with() -> None:
+    rows = make_head_rows(Fewer(), "seq2seq-lm", ExperimentConfig(max_steps=1))[0].train
+    assert max(int(row["labels"].max()) for row in rows) < 6
