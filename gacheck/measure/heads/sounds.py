@@ -45,6 +45,12 @@ def _stacked_spectrogram(times: int, maker: Maker, row: Row) -> torch.Tensor:
     return maker.normal(FRAMES // times, times * int(maker.field(*BINS) or 80))
 
 
+def _spectrogram_of_a_text(maker: Maker, row: Row) -> torch.Tensor:
+    """One with as many frames for every token of a text; its bins come first."""
+    frames = maker.count("audio_length_per_tok", otherwise=8) * len(row["input_ids"])
+    return maker.normal(int(maker.field(*BINS) or 80), frames)
+
+
 def _mono_spectrogram(maker: Maker, row: Row) -> torch.Tensor:
     return _spectrogram(maker, row)[None]
 
@@ -54,6 +60,7 @@ SPECTROGRAMS: tuple[Form, ...] = (
     _mono_spectrogram,
     *(partial(_stacked_spectrogram, times) for times in (2, 4)),
     *(partial(_other_spectrogram, which, first) for which in range(3) for first in (True, False)),
+    _spectrogram_of_a_text,
 )
 
 

@@ -75,7 +75,7 @@ class _Whole:
 def _shrink(config: PretrainedConfig, whole: _Whole) -> PretrainedConfig:
     fields = _fields(config)
     small = _shrink_fields(fields, _scale(config, fields, whole))
-    small |= _offsets(fields) | _sparse_blocks(fields) | sectioned(type(config), small)
+    small |= _offsets(fields) | _sparse_blocks(fields) | _stages(fields) | sectioned(type(config), small)
     small |= _small_sub_configs(config, whole)
     derived = _derived(type(config))
     given = {name: value for name, value in _arguments(type(config), fields, small) if name not in derived}
@@ -234,6 +234,18 @@ def _offsets(fields: dict[str, Any]) -> dict[str, int]:
 def _sparse_blocks(fields: dict[str, Any]) -> dict[str, int]:
     """Make blocks of attention so small that short rows have several: a row of few is attended to as a whole."""
     return dict.fromkeys(("block_size", "num_random_blocks"), 1) if "num_random_blocks" in fields else {}
+
+
+def _stages(fields: dict[str, Any]) -> dict[str, int]:
+    """Make the first stage so narrow that the last is as wide as all else, where each is twice as wide."""
+    stages = next((len(fields[name]) for name in ("depths", "downsampling_ratios") if fields.get(name)), 0)
+    width = fields.get("hidden_size")
+    return {
+        name: max(1, WIDTH >> times)
+        for name, value in fields.items()
+        for times in (stages - 1, stages)
+        if stages > 1 and name.endswith("_hidden_size") and isinstance(value, int) and value << times == width
+    }
 
 
 def _small_sub_configs(config: PretrainedConfig, whole: _Whole) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ModelError, PackageError
-from gacheck.measure.heads.recipe import NotTrained
+from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe
 from gacheck.measure.heads.rows import make_head_rows
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.building import (
@@ -69,6 +69,7 @@ class StandIn:
         is_own = config.model_class is not None or bool(config.config_override)
         self._original = None if is_own else Original(model_config, lambda each: _model(find_head(each, config, saved)))
         self._before, self._saved = model_config, saved
+        self._hint: Recipe | None = None
         with self._errors():
             self._model_config = _shrunk(model_config, VOCABULARY)
         prepare_config(self._model_config, config)
@@ -106,8 +107,17 @@ class StandIn:
         if self._original is not None:
             self._original.check(model)
         if not is_causal(head.task):
-            make_head_rows(model.train(), head.task, self._config, widely=not again)
+            self._try_rows(model.train(), head.task, widely=not again)
         return model
+
+    def _try_rows(self, model: Any, task: str, *, widely: bool) -> None:
+        """Make rows; of those with which the model came furthest the next try begins."""
+        try:
+            make_head_rows(model, task, self._config, widely=widely, hint=self._hint)
+        except ModelError as error:
+            if widely and isinstance(error.__cause__, NoRecipe):
+                self._hint = error.__cause__.recipe
+            raise
 
     def _is_hopeless(self, error: Exception) -> bool:
         """Whether no size of the config is to blame, or it is the user's."""
