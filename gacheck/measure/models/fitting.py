@@ -37,7 +37,8 @@ def fit(original: Any, tiny: Any, make: Callable[..., Made], hopeless: Callable[
     Args:
         original: The config that was reduced.
         tiny: What became of it; stays as it is.
-        make: Raises where the config does not fit; is told where it is asked again.
+        make: Raises where the config does not fit; is told where it is asked again, and where it is to go on from
+            what came furthest.
         hopeless: Whether no other size can change an error.
 
     Raises:
@@ -51,6 +52,7 @@ def fit(original: Any, tiny: Any, make: Callable[..., Made], hopeless: Callable[
         again = _Tries(original, partial(make, again=True), hopeless)
         made: Made | None = again.search(tiny, error, _told)
         if made is None and _furthest(error) is not _told(error):
+            again.make = partial(make, again=True, hinted=True)
             made = again.made(_with_wider_heads(tiny)) or again.search(tiny, error, _furthest)
         if made is None:
             raise again.hopeless or error from None
@@ -78,13 +80,13 @@ class _Tries:
     """
 
     def __init__(self, original: Any, make: Callable[[Any], Any], is_hopeless: Callable[[Exception], bool]) -> None:
-        self._original, self._make, self._is_hopeless = original, make, is_hopeless
+        self._original, self.make, self._is_hopeless = original, make, is_hopeless
         self.hopeless: Exception | None = None
 
     def made(self, config: Any) -> Any:
         """Make what a config is of; None where it does not fit."""
         try:
-            return self._make(config)
+            return self.make(config)
         except Exception as error:
             self._remember(error)
             return None
@@ -109,7 +111,7 @@ class _Tries:
                 continue
             changed = _given_back(self._original, config, paths)
             try:
-                return self._make(changed)
+                return self.make(changed)
             except Exception as error:
                 self._remember(error)
                 why = blamed(error)

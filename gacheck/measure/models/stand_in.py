@@ -100,20 +100,20 @@ class StandIn:
         )
         return model, facts
 
-    def _made(self, model_config: Any, *, again: bool = False) -> Any:
+    def _made(self, model_config: Any, *, again: bool = False, hinted: bool = False) -> Any:
         """Build the model of a config; where it is no language model, it has to take rows, too."""
         head = find_head(model_config, self._config, self._saved)
         model = complete_by_forward(lambda: build(head, self._config), head.config)
         if self._original is not None:
             self._original.check(model)
         if not is_causal(head.task):
-            self._try_rows(model.train(), head.task, widely=not again)
+            self._try_rows(model.train(), head.task, widely=not again, hint=self._hint if hinted else None)
         return model
 
-    def _try_rows(self, model: Any, task: str, *, widely: bool) -> None:
-        """Make rows; of those with which the model came furthest the next try begins."""
+    def _try_rows(self, model: Any, task: str, *, widely: bool, hint: Recipe | None) -> None:
+        """Make rows; those with which the model came furthest are kept as a hint."""
         try:
-            make_head_rows(model, task, self._config, widely=widely, hint=self._hint)
+            make_head_rows(model, task, self._config, widely=widely, hint=hint)
         except ModelError as error:
             if widely and isinstance(error.__cause__, NoRecipe):
                 self._hint = error.__cause__.recipe
