@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from gacheck.measure.heads import series, sounds
+from gacheck.measure.heads.codes import codes_of_steps, words_and_codes
 from gacheck.measure.heads.maker import CHOICES, Form, Maker, Row
 from gacheck.measure.heads.pixels import (
     flattened_patches,
@@ -69,7 +70,8 @@ def _like(name: str, value: int) -> Form:
 def _is_there(maker: Maker, row: Row) -> torch.Tensor:
     """Ones: for every token, or for every step of a sound or a series."""
     if "input_ids" in row:
-        return torch.ones_like(row["input_ids"])
+        has_codes = row["input_ids"].dim() > 1 and maker.task != "multiple-choice"
+        return torch.ones_like(row["input_ids"][..., 0] if has_codes else row["input_ids"])
     if "input_values" in row:
         return torch.ones(row["input_values"].shape[-1], dtype=torch.long)
     return torch.ones(len(next(iter(row.values()))), dtype=torch.long)
@@ -137,7 +139,7 @@ def _zero(*shape: int) -> Form:
 
 
 MAKERS: Mapping[str, tuple[Form, ...]] = {
-    "input_ids": (_text,),
+    "input_ids": (_text, codes_of_steps, words_and_codes),
     "inputs_embeds": (_embeddings,),
     "token_type_ids": (_is_of_an_image,),
     "mm_token_type_ids": (_is_of_an_image,),

@@ -14,6 +14,7 @@ from gacheck.measure.heads.answers import (
     one_of_each,
     replaced_tokens,
 )
+from gacheck.measure.heads.codes import codes_after_text, dialogue, latents_after_text, sound_after_text, words_of_steps
 from gacheck.measure.heads.inputs import ENTITIES, QUESTIONS, of_images
 from gacheck.measure.heads.maker import CHOICES, Maker, Row
 from gacheck.measure.heads.pixels import (
@@ -197,7 +198,7 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     ),
     "masked-image-modeling": (masked_patches, named_patches, no_labels),
     "seq2seq-lm": (other_tokens, same_tokens),
-    "speech-seq2seq": (other_tokens, same_tokens, codes_of_a_step),
+    "speech-seq2seq": (other_tokens, same_tokens, codes_of_a_step, words_of_steps),
     "sequence-classification": (one_class,),
     "token-classification": (class_per_token, links),
     "question-answering": (span, answer_or_none, several_classes, one_class),
@@ -222,7 +223,7 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "instance-segmentation": (masks, boxes, masked_boxes),
     "visual-question-answering": (several_classes, one_class, same_tokens),
     "text-to-spectrogram": (spectrogram_to_say, spoken_tokens),
-    "text-to-waveform": (same_tokens, codes, spoken_tokens),
+    "text-to-waveform": (same_tokens, codes, spoken_tokens, codes_after_text, latents_after_text, sound_after_text),
     "time-series-prediction": (how_it_goes_on,),
 }
 """What the auto classes' heads are taught; where several are listed, the first with which there is a loss."""
@@ -249,6 +250,7 @@ OTHERWISE: tuple[Kind, ...] = (
     three_numbers,
     chances_of_each,
     numbers_of_each,
+    dialogue,
     no_labels,
 )
 """What is tried of a head of any other task."""

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 
+from gacheck.measure.heads.codes import codebooks
 from gacheck.measure.heads.maker import Form, Maker, Row
 
 FRAMES = 64
@@ -108,13 +109,9 @@ def spoken_tokens(maker: Maker, row: Row) -> Row:
 
 def codes(maker: Maker, row: Row) -> Row:
     """The codes of a sound: at each step one of every codebook."""
-    return {"labels": maker.tokens(maker.length(), _codebooks(maker))}
+    return {"labels": maker.tokens(maker.length(), codebooks(maker))}
 
 
 def codes_of_a_step(maker: Maker, row: Row) -> Row:
     """The codes of a single step."""
-    return {"labels": maker.tokens(_codebooks(maker))}
-
-
-def _codebooks(maker: Maker) -> int:
-    return maker.count("num_codebooks", "num_channels", otherwise=4)
+    return {"labels": maker.tokens(codebooks(maker))}

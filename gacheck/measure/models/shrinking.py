@@ -39,7 +39,17 @@ TOKEN_ID = re.compile(r".*_token_(id|index)|(pad|eos|bos|unk|mask)_(index|id)")
 OPTIONAL = re.compile(r"use_(cache|\w+_kernels)")
 """What training has no use for, and some layers or machines refuse."""
 # How the names of special tokens begin; those of other modalities become <unk>, which byte-level text never has.
-ROLES = {"pad": PAD, "eos": EOS, "eod": EOS, "sep": EOS, "forced_eos": EOS, "bos": BOS, "cls": BOS, "decoder": BOS}
+ROLES = {
+    "audio_bos": BOS,
+    "pad": PAD,
+    "eos": EOS,
+    "eod": EOS,
+    "sep": EOS,
+    "forced_eos": EOS,
+    "bos": BOS,
+    "cls": BOS,
+    "decoder": BOS,
+}
 
 
 def shrink(config: PretrainedConfig, vocab_size: int, *, every_layer: bool = False) -> PretrainedConfig:
