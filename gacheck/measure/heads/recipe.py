@@ -16,6 +16,7 @@ from gacheck.measure.heads.collator import HeadCollator
 from gacheck.measure.heads.inputs import IN_PLACE_OF_OTHERS, MAKERS, NEVER_GUESSED
 from gacheck.measure.heads.labels import Kind, kinds_of
 from gacheck.measure.heads.maker import Maker, Row
+from gacheck.measure.heads.tasks import takes_labels
 from gacheck.measure.heads.untrained import progress, why_untrained
 from gacheck.measure.models.inputs import demanded_length, forward_names
 from gacheck.packages import missing_package
@@ -25,6 +26,14 @@ ROWS = 5
 """In a batch that is tried: no other size is likely to be as large, and be taken for it."""
 
 MOST_VARIED = 100
+
+NO_LOSS = "its forward returned no loss"
+
+# How a forward is run, or what is computed from a row's inputs.
+_OF_NO_ROW = re.compile(
+    r"self|kwargs|args|input|cache|past_.*|use_.*|output_.*|return_.*|interpolate_.*|logits_to_keep|head_mask|"
+    r"(.*_)?(position_ids|embeds|outputs|attention_mask|head_mask)"
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,9 @@ def find_recipe(
     untrained = why_untrained(type(model))
     if untrained is not None:
         raise NotTrained(untrained)
+    ran = next((each for each in search.refusals if each.startswith(NO_LOSS)), None)
+    if ran is not None and not takes_labels(names):
+        raise NoRecipe(ran, None, None)
     # What labels of some kind would need, and this head has not, is no demand of its own.
     told = [each for each in search.refusals if not each.startswith(("KeyError", "LookupError", "NoSuchLabels"))]
     raise NoRecipe((told or search.refusals)[0], search.furthest, search.furthest_recipe)
@@ -161,7 +173,7 @@ class _Search:
                 continue
             if loss is not None:
                 return recipe
-            self.refusals.append("its forward returned no loss")
+            self.refusals.append(NO_LOSS + _unmade(recipe))
             return None
 
     @torch.no_grad()
@@ -173,6 +185,13 @@ class _Search:
             warnings.filterwarnings("error", "Using a target size", UserWarning)
             loss = find_loss(self._model(**send_to_device(batch, self._device)))
         return loss if loss is not None and bool(torch.isfinite(loss)) else None
+
+
+def _unmade(recipe: Recipe) -> str:
+    """Say which arguments of a forward are none that rows have here, in case its loss needs them."""
+    names = sorted(name for name in recipe.names - MAKERS.keys() if not _OF_NO_ROW.fullmatch(name))
+    names = [name for name in names if not takes_labels((name,))]
+    return f" without {', '.join(names)}" if names else ""
 
 
 def _main_inputs(model: Any, taken: frozenset[str]) -> dict[str, int]:

@@ -38,6 +38,7 @@ PAD, EOS, BOS, UNK = range(4)
 TOKEN_ID = re.compile(r".*_token_(id|index)|(pad|eos|bos|unk|mask)_(index|id)")
 OPTIONAL = re.compile(r"use_(cache|\w+_kernels)")
 """What training has no use for, and some layers or machines refuse."""
+_EQUAL = re.compile(r"`([\w.]+)` \(\d+\) must (?:be )?equal (?:to )?.*?\((\d+)\)")
 # How the names of special tokens begin; those of other modalities become <unk>, which byte-level text never has.
 ROLES = {
     "audio_bos": BOS,
@@ -103,10 +104,26 @@ def _valid(config: PretrainedConfig, fields: dict[str, Any], given: dict[str, An
     try:
         return type(config)(**given)
     except Exception as error:
+        if _made_equal(given, error):
+            return type(config)(**given)
         named = {name: fields[name] for name in given if re.search(rf"\b{name}\b", str(error))}
         if not named or any(isinstance(value, (dict, PretrainedConfig)) for value in named.values()):
             raise
         return type(config)(**{**given, **named})
+
+
+def _made_equal(given: dict[str, Any], error: Exception) -> bool:
+    """Set the field of which a class says what it has to be equal to, in place: `part.size` (128) must equal … (16)."""
+    found = _EQUAL.search(str(error))
+    if found is None:
+        return False
+    *within, name = found[1].split(".")
+    for part in within:
+        given = given.get(part) or {}
+    is_there = name in given
+    if is_there:
+        given[name] = int(found[2])
+    return is_there
 
 
 def _fields(config: PretrainedConfig) -> dict[str, Any]:

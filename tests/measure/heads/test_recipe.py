@@ -179,3 +179,97 @@ class Fewer(Continuing):
 def test_labels_are_what_it_can_answer_with() -> None:
     rows = make_head_rows(Fewer(), "seq2seq-lm", ExperimentConfig(max_steps=1))[0].train
     assert max(int(row["labels"].max()) for row in rows) < 6
+
+
+def own_loss(logits: Any, vocab_size: int) -> ModelOutput:
+    """Compute a loss over a vocabulary."""
+    return ModelOutput(loss=logits.sum() / vocab_size)
+
+
+class Wrong(Head):
+    """One that calls its own loss wrongly."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        return own_loss(input_ids)  # type: ignore[call-arg]
+
+
+class Without(Head):
+    """One whose loss is None."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        loss = None
+        return ModelOutput(loss=loss, logits=input_ids)
+
+
+class Refusing(Head):
+    """One that says that it is not trained, where it is given what it demands, which nobody can make."""
+
+    def forward(self, step: int, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        if labels is not None:
+            raise NotImplementedError("Training is for others")
+        return ModelOutput(logits=input_ids)
+
+
+class Told(Head):
+    """One whose loss is about more than it is given here."""
+
+    def forward(self, input_ids: Any = None, chosen_places: Any = None) -> ModelOutput:
+        return ModelOutput(logits=input_ids) if chosen_places is None else self.loss()
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "told"),
+    [
+        (Wrong, "", "Its own code in transformers .* fails, whatever it is given: TypeError"),
+        (Without, "", "its forward sets the loss to None"),
+        (Refusing, "", "has no loss for it: Training is for others"),
+        (Told, "pre-training", "returned no loss without chosen_places"),
+    ],
+)
+def test_the_true_reason_is_told(model: type[Head], task: str, told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        row_of(model(), task)
+
+
+class Spoken(Head):
+    """One that is given a text with places for a sound, and the sound."""
+
+    config = Config(audio_token_id=3, sampling_rate=40, frame_rate=10)
+
+    def forward(
+        self, input_ids: Any = None, input_values: Any = None, input_values_cutoffs: Any = None, labels: Any = None
+    ) -> ModelOutput:
+        assert (input_ids.eq(3).sum(1) * 4).equal(input_values_cutoffs[:, 0])
+        assert (labels.eq(3) == input_ids.eq(3)).all()
+        return self.loss()
+
+
+class Stepwise(Head):
+    """One that reads a word and codes at each step, and answers with words."""
+
+    config = Config(num_codebooks=3, codebook_size=12)
+
+    def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None) -> ModelOutput:
+        assert input_ids.shape[2] == 4
+        assert attention_mask.shape == labels.shape == input_ids.shape[:2]
+        assert int(input_ids.max()) < 12
+        return self.loss()
+
+
+class Latent(Head):
+    """One that learns a sound in numbers that follow a text."""
+
+    config = Config(audio_latent_token_id=3, audio_bos_token_id=2, latent_dim=5)
+
+    def forward(self, input_ids: Any = None, labels: Any = None, labels_mask: Any = None) -> ModelOutput:
+        assert labels.shape[2] == 5
+        assert input_ids.eq(3).sum(1).equal(labels_mask.sum(1))
+        assert input_ids.eq(2).sum(1).eq(1).all()
+        return self.loss()
+
+
+@pytest.mark.parametrize(
+    ("model", "task"), [(Spoken, "text-to-waveform"), (Stepwise, "speech-seq2seq"), (Latent, "text-to-waveform")]
+)
+def test_sounds_follow_a_text_or_go_beside_it(model: type[Head], task: str) -> None:
+    assert "labels" in row_of(model(), task)
