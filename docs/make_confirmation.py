@@ -96,10 +96,9 @@ def save(item: SurveyItem, folder: Path) -> None:
     """Save a model and 16 of its rows as the survey trained them."""
     import torch
 
-    from gacheck.measure.session import Session
-    from gacheck.measure.survey.judging import config_of
+    from gacheck.measure.survey.judging import session_of
 
-    model, rows, collate = Session(config_of(item)).material
+    model, rows, collate = session_of(item)[1].material
     model.save_pretrained(folder / "model")
     size = ROWS // MICRO_BATCHES
     first = [rows[number] for number in range(ROWS)]

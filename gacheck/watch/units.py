@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from gacheck.watch.restoring import RandomState
 UNIT_FITS = 1e-3
 CLEARLY_WORSE = 5.0
 LEAST_DIFFERENCE = 1e-5
+SLOPE_FITS = 0.01
 MOST_ROWS_APART = 4
 
 # Some code divides by it what it has summed.
@@ -102,12 +103,15 @@ def find_unit(
             return None
         start = RandomState.now(trainer.model)
 
-        def loss_of(*chosen: tuple[int, ...]) -> float:
+        def own_mean_of(*chosen: tuple[int, ...]) -> torch.Tensor:
             numbers = [number for place in zip(*chosen) for number in place]
             vars(trainer.args)[BATCH_SIZE] = len(chosen)
             count = count_for(trainer, rows_of(given, numbers), shifts=shifts) if is_counted else None
             start.restore()  # whatever is left to chance is to be the same each time
-            return float(own_mean(trainer, rows_of(batch, numbers), shifts=shifts, count=count).mean())
+            return own_mean(trainer, rows_of(batch, numbers), shifts=shifts, count=count).mean()
+
+        def loss_of(*chosen: tuple[int, ...]) -> float:
+            return float(own_mean_of(*chosen))
 
         whole, alone = loss_of(*parts), [loss_of(part) for part in parts]
         if not any(map(math.isfinite, alone)):
@@ -116,8 +120,35 @@ def find_unit(
         if found == "sum" or (found is None and declared):
             # Of the same rows twice a sum is twice as much, also where a row's loss changes with the rows beside it.
             is_sum = abs(loss_of(*parts, *parts) / whole / 2 - 1) <= UNIT_FITS
+            is_sum = is_sum and (found is None or _slopes_add_up(trainer.model, own_mean_of, parts))
             return None if not is_sum else "declared sum" if declared else "sum"
         return found
+
+
+def _slopes_add_up(
+    model: torch.nn.Module, own_mean_of: Callable[..., torch.Tensor], parts: Sequence[tuple[int, ...]]
+) -> bool:
+    """Whether the gradient adds up as the loss does: that may hold a constant for each pair of rows.
+
+    True where that cannot be asked.
+    """
+    weights = [each for each in model.parameters() if each.requires_grad]
+
+    def slope(*chosen: tuple[int, ...]) -> list[torch.Tensor]:
+        with torch.enable_grad():
+            return list(torch.autograd.grad(own_mean_of(*chosen), weights, materialize_grads=True))
+
+    try:
+        whole = slope(*parts)
+        along = sum(_product(slope(part), whole) for part in parts)
+    except (RuntimeError, TypeError):
+        return True
+    size = _product(whole, whole)
+    return abs(along - size) <= SLOPE_FITS * size
+
+
+def _product(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
+    return sum(float((a * b).sum()) for a, b in zip(one, other))
 
 
 def _counts(batch: Mapping[str, Any], parts: Sequence[tuple[int, ...]], *, shifts: bool) -> list[int]:

@@ -40,6 +40,7 @@ SIZES = (
     (r".*heads(_per_layer)?|n_head", HEADS),
     (r".*_rank", HEAD_DIM),  # of latent projections
     (r"o_groups", 2),
+    (r".*_chunk_length|axial_pos_shape", 16),  # a row is as long as the axes' product
     # experts
     (r"n_group|num_expert_groups?", 2),
     (r"topk_group|(.*_)?(n|num)_shared_experts", 1),
