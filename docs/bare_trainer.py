@@ -162,12 +162,14 @@ def answer(folder: Path) -> dict[str, Any]:
     model = load_model(folder)
     batches = torch.load(folder / "batches.pt", weights_only=True)
     parts = [(*alone(model, batch), batch) for batch in batches["micro"]]
-    in_one, *_ = alone(model, batches["whole"])
-    total = sum(each for each, *_ in parts)
+    in_one, slope, *_ = alone(model, batches["whole"])
+    total, slopes = sum(each for each, *_ in parts), sum(each for _, each, *_ in parts)
     model.zero_grad()
     targets = [count_targets(batch, logits, loss) for loss, _, logits, batch in parts]
-    # What a loss in one batch is nearer to: the sum of its parts, or their mean.
-    told: dict[str, Any] = {"expected": {}, "adds_up": abs(in_one - total) < abs(in_one - total / len(parts))}
+    # What a loss in one batch is nearer to, and its gradient: the sum of its parts, or their mean.
+    adds_up = abs(in_one - total) < abs(in_one - total / len(parts))
+    adds_up = adds_up and difference(slope, slopes) < difference(slope, slopes / len(parts))
+    told: dict[str, Any] = {"expected": {}, "adds_up": adds_up}
     try:
         whole = train(model, [batches["whole"]])
         flag, loss, gradient = train(model, batches["micro"])
