@@ -169,12 +169,13 @@ def answer(folder: Path) -> dict[str, Any]:
     model = load_model(folder)
     batches = torch.load(folder / "batches.pt", weights_only=True)
     parts = [(*alone(model, batch), batch) for batch in batches["micro"]]
-    in_one, _, outputs = alone(model, batches["whole"])
-    total = sum(each for each, *_ in parts)
+    in_one, slope, outputs = alone(model, batches["whole"])
+    total, slopes = sum(each for each, *_ in parts), sum(each for _, each, *_ in parts)
     model.zero_grad()
     targets = [count_targets(batch, getattr(given, "logits", None), loss) for loss, _, given, batch in parts]
-    # What a loss in one batch is nearer to: the sum of its parts, or their mean.
+    # What a loss in one batch is nearer to, and its gradient: the sum of its parts, or their mean.
     adds_up = abs(in_one - total) < abs(in_one - total / len(parts))
+    adds_up = adds_up and difference(slope, slopes) < difference(slope, slopes / len(parts))
     together = holds_rows_together(outputs, batches["whole"]) and holds_rows_together(*parts[0][2:])
     told: dict[str, Any] = {"expected": {}, "adds_up": adds_up and not together}
     try:

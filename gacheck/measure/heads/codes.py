@@ -25,13 +25,25 @@ def codebooks(maker: Maker) -> int:
     return maker.count("num_codebooks", "num_channels", otherwise=4)
 
 
+def _check_codes(maker: Maker) -> None:
+    """Refuse what knows of no codebooks.
+
+    Raises:
+        LookupError: It is so.
+    """
+    if maker.field("num_codebooks") is None:
+        raise LookupError("no field counts codebooks")
+
+
 def codes_of_steps(maker: Maker, row: Row) -> torch.Tensor:
     """At each step a code of every codebook."""
+    _check_codes(maker)
     return _codes(maker, maker.length(), codebooks(maker))
 
 
 def words_and_codes(maker: Maker, row: Row) -> torch.Tensor:
     """The same, and a word before them."""
+    _check_codes(maker)
     return _codes(maker, maker.length(), 1 + codebooks(maker))
 
 

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -20,12 +20,14 @@ from gacheck.measure.heads.tasks import takes_labels
 from gacheck.measure.heads.untrained import progress, why_untrained
 from gacheck.measure.models.inputs import demanded_length, forward_names
 from gacheck.packages import missing_package
+from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
 
 ROWS = 5
 """In a batch that is tried: no other size is likely to be as large, and be taken for it."""
 
 MOST_VARIED = 100
+"""Recipes of which rows can be made."""
 
 NO_LOSS = "its forward returned no loss"
 
@@ -124,7 +126,8 @@ def find_recipe(
     if search.not_trained:
         raise NotTrained(search.not_trained)
     varied = (other for each in plain for other in _variations(each)) if widely else ()
-    for recipe in islice(varied, MOST_VARIED):
+    search.num_asked = 0
+    for recipe in takewhile(lambda _: search.num_asked < MOST_VARIED, varied):
         if found := search.fitting(recipe):
             return found
     untrained = why_untrained(type(model))
@@ -146,19 +149,23 @@ class _Search:
         self._device = next(model.parameters()).device
         self.refusals: list[str] = []
         self.not_taken: set[Kind] = set()
+        self.num_asked = 0
         self.not_trained = ""
         self.furthest: Exception | None = None
         self.furthest_recipe: Recipe | None = None
 
     def fitting(self, recipe: Recipe) -> Recipe | None:
         """Return a recipe with whatever an error demands besides; None where it gives no loss."""
+        asked = False
         while True:
             try:
-                loss = self._loss(recipe)
+                batch = self._batch(recipe)
+                self.num_asked, asked = self.num_asked + (not asked), True
+                loss = self._loss(batch)
             except Exception as error:
                 if missing_package(error) is not None:
                     raise
-                if isinstance(error, NoSuchLabels):
+                if isinstance(error, NoSuchLabels) or _is_of_no_use(error, recipe):
                     self.not_taken.add(recipe.labels)
                 if isinstance(error, NotImplementedError):
                     self.not_trained = str(error)
@@ -177,14 +184,25 @@ class _Search:
             return None
 
     @torch.no_grad()
-    def _loss(self, recipe: Recipe) -> torch.Tensor | None:
+    def _batch(self, recipe: Recipe) -> Batch:
         maker = self._make()
-        batch = replace(self._collate, length=recipe.length)([recipe.row(maker) for _ in range(ROWS)])
+        return replace(self._collate, length=recipe.length)([recipe.row(maker) for _ in range(ROWS)])
+
+    @torch.no_grad()
+    def _loss(self, batch: Batch) -> torch.Tensor | None:
         with warnings.catch_warnings():
             # Labels of one shape, held against an answer of another.
             warnings.filterwarnings("error", "Using a target size", UserWarning)
             loss = find_loss(self._model(**send_to_device(batch, self._device)))
         return loss if loss is not None and bool(torch.isfinite(loss)) else None
+
+
+def _is_of_no_use(error: Exception, recipe: Recipe) -> bool:
+    """Whether labels are made of an input that a forward takes in no form."""
+    if not isinstance(error, KeyError):
+        return False
+    kind = "_".join(str(error.args[0]).split("_")[:2])
+    return not any(name.startswith(kind) for name in recipe.names)
 
 
 def _unmade(recipe: Recipe) -> str:

@@ -67,6 +67,7 @@ SIZES = (
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
+    (r"spec_size", WIDTH),  # both sides of a spectrogram that is folded to an image
     (r"num_filters", 4),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
     (r"max_source_positions", WIDTH),  # two frames of a spectrogram make one
