@@ -63,15 +63,19 @@ def load_model(folder: Path) -> Any:
         for name, value in list(vars(module).items()):
             if isinstance(value, float) and ("drop" in name or isinstance(module, torch.nn.Dropout)):
                 setattr(module, name, 0.0)
-    model.register_forward_pre_hook(lambda *given: seed())
+    kept = [value for module in model.modules() for value in vars(module).values()]
+    generators = [each for each in kept if isinstance(each, torch.Generator)]
+    model.register_forward_pre_hook(lambda *given: seed(generators))
     return model
 
 
-def seed() -> None:
-    """Begin all draws anew."""
+def seed(generators: Sequence[torch.Generator]) -> None:
+    """Begin all draws anew, also those from generators that a model keeps."""
     random.seed(0)
     numpy.random.seed(0)
     torch.manual_seed(0)
+    for generator in generators:
+        generator.manual_seed(0)
 
 
 def train(model: Any, batches: Sequence[Batch]) -> tuple[bool, float, torch.Tensor]:

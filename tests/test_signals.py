@@ -23,13 +23,21 @@ from gacheck.scratch import LOCK, PREFIX, scratch_folder
 from gacheck.signals import Stopped, as_interrupts
 
 
+def heed_all() -> None:
+    """Ignore no signal: who runs the tests, by nohup or in the background, may."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Start a run, and wait until it has saved its first pass."""
     command = [sys.executable, "-m", "gacheck", "run", "tiny:llama", "--max-steps", "50", "--out", "run"]
     environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
     (folder / "tmp").mkdir(exist_ok=True)
-    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_all
+    ) as process:
         try:
             until = time.monotonic() + 120
             while not (folder / "run" / "record.json").exists():
@@ -94,6 +102,7 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next(tmp_path: Path, monkeyp
 
 def test_a_signal_that_is_ignored_or_handled_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    others = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with as_interrupts():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -103,6 +112,7 @@ def test_a_signal_that_is_ignored_or_handled_stays_so() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, others)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -116,8 +126,12 @@ def test_a_signal_that_comes_while_an_object_is_deleted_is_not_lost(number: sign
         for _ in range(100):
             time.sleep(0.05)
 
-    with as_interrupts(), pytest.raises(KeyboardInterrupt):
-        delete_and_wait()
+    before = signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        with as_interrupts(), pytest.raises(KeyboardInterrupt):
+            delete_and_wait()
+    finally:
+        signal.signal(number, before)
 
 
 def test_the_program_runs_in_a_thread_too(capsys: pytest.CaptureFixture[str]) -> None:
