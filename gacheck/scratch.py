@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,7 +20,7 @@ LOCK = ".in-use"
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Make a folder that is removed after the block; remove those that killed processes have left."""
-    _remove_left_over()
+    _remove_left_over(Path(tempfile.gettempdir()))
     with ExitStack() as stack:
         yield _claim(stack)
 
@@ -44,8 +45,9 @@ def _claim(stack: ExitStack) -> Path:
             return folder
 
 
-def _remove_left_over() -> None:
-    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
+@cache  # once a process: every pass of a run has a folder of its own
+def _remove_left_over(place: Path) -> None:
+    for lock in place.glob(f"{PREFIX}*/{LOCK}"):
         # Another user's cannot be opened, one that is in use cannot be locked; another program's has no such file.
         with suppress(NotImplementedError, OSError), FileLock(lock, timeout=0):
             shutil.rmtree(lock.parent, ignore_errors=True)

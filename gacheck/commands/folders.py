@@ -73,9 +73,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        with suppress(OSError):
-            raise _in_use(folder, holder.read_text(encoding="utf-8")) from None
-        raise _in_use(folder, "?") from None
+        raise _in_use(folder) from None
     except (NotImplementedError, OSError):
         yield  # a file system without locks
         return
@@ -90,7 +88,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _in_use(folder: Path, process: str) -> ConfigError:
+def _in_use(folder: Path) -> ConfigError:
+    try:
+        process = (folder / HOLDER).read_text(encoding="utf-8")
+    except OSError:
+        process = "?"
     return ConfigError(
         f"Another gacheck, process {process}, is writing in {folder}.",
         why="One would replace what the other has measured.",
