@@ -18,6 +18,7 @@ from gacheck.commands.progress import RunProgress
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
 from gacheck.record.command import run_command
+from gacheck.record.environment import read_environment
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
@@ -47,8 +48,7 @@ def run(
     try:
         with only_writer(folder):
             earlier = _earlier(settings, folder)
-            finished = earlier is not None and earlier.complete
-            record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+            record = _measure(settings, folder, earlier)
             analysis = analyse(record)
             _show(analysis, settings, folder)
     except BaseException:
@@ -94,11 +94,10 @@ def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
         return None
     earlier = load_run(folder)
     check_as_written(earlier, folder)
-    if earlier.config != settings.experiment():
-        from gacheck.measure.experiment import check_same_experiment
+    from gacheck.measure.resuming import check_same_experiment
 
-        now = earlier.model_copy(update={"config": settings.experiment()})
-        check_same_experiment(earlier, now)
+    # What can be told without loading anything.
+    check_same_experiment(earlier, {"config": settings.experiment(), "environment": read_environment()})
     return earlier
 
 
@@ -106,16 +105,21 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
     with RunProgress(quiet=settings.quiet) as progress:
         progress.stage("loading torch and transformers")
         with loading():
-            from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
+            from gacheck.measure.experiment import begin_record, run_passes
+            from gacheck.measure.resuming import check_same_experiment
             from gacheck.measure.session import Session, quiet_libraries
 
         quiet_libraries()
         progress.stage(f"loading {settings.model}")
         session = Session(settings.experiment())
-        progress.stage("computing the right answer")
-        record = begin_record(settings.experiment(), session)
-        if earlier is not None:
-            check_same_experiment(earlier, record)
+        fingerprints = session.fingerprints()
+        if earlier is None:
+            progress.stage("computing the right answer")
+            record = begin_record(settings.experiment(), session)
+            record = record.model_copy(update={"fingerprints": fingerprints})
+        else:
+            parts = {"data": session.data, "model": session.model, "hardware": session.hardware}
+            check_same_experiment(earlier, {**parts, "fingerprints": fingerprints})
             record = earlier
         oracle = record.oracle
         progress.passes(len(record.missing), settings.max_steps)

@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
+from gacheck.errors import GacheckError, ModelError, ResourceError, UserCodeError, one_line
 from gacheck.frames import FIX_IT
-from gacheck.misuse import flag_of
 from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import DataFacts, RunRecord
+from gacheck.record.run import DataFacts, Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
 from gacheck.words.reasons import is_of_memory
@@ -27,6 +26,9 @@ class Experiment(Protocol):
     data: DataFacts
     hardware: HardwareFacts
     learning_rate: float
+
+    def fingerprints(self) -> Fingerprints:
+        """Take the fingerprints of weights and code, before the first pass."""
 
     def ask_oracle(self) -> OracleRecord:
         """Compute the right answer."""
@@ -140,23 +142,3 @@ def what_to_look_at(config: ExperimentConfig) -> str:
     return (
         "check that it is a causal language model for this transformers release; --traceback shows where it was raised"
     )
-
-
-def check_same_experiment(earlier: RunRecord, now: RunRecord) -> None:
-    """Refuse to go on with a record under other conditions.
-
-    Raises:
-        ConfigError: Options, data, model, hardware or versions differ.
-    """
-    for name in ("config", "data", "model", "hardware", "environment"):
-        before, after = getattr(earlier, name).model_dump(), getattr(now, name).model_dump()
-        differing = [key for key in after if before.get(key) != after[key]]
-        if differing:
-            key = differing[0]
-            what = flag_of(key) if name == "config" else f"{name}.{key}"
-            change = f"{what} was {before.get(key)!r}, now it is {after[key]!r}"
-            raise ConfigError(
-                f"The earlier run cannot be resumed: its {change}.",
-                why="Passes under different conditions cannot be compared.",
-                fix="repeat the earlier options, or start anew with another --out or with --force",
-            )

@@ -21,6 +21,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
 from gacheck.measure.experiment import what_to_look_at
+from gacheck.measure.fingerprints import fingerprints_of
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.inputs import demanded_length, demanded_zeros
@@ -35,6 +36,7 @@ from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.record.run import Fingerprints
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
@@ -134,6 +136,10 @@ class Session:
         # An attribute of the instance: restoring the model takes it away again.
         base_model(model).accepts_loss_kwargs = wanted.is_on
         return self.auto_loss_kwargs() is wanted
+
+    def fingerprints(self) -> Fingerprints:
+        """Take the fingerprints of weights and code, before the first pass."""
+        return fingerprints_of(self.material.model, self._config)
 
     def ask_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""

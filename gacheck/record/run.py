@@ -22,6 +22,17 @@ class DataFacts(Raw):
     """SHA-256 over the fingerprints of all rows, in order."""
 
 
+class Fingerprints(Raw):
+    """What a run is of, each as a SHA-256: `--resume` goes on only where all are the same."""
+
+    weights: str
+    """Names, shapes, types and bytes of the model's parameters and buffers, before the first pass."""
+    config: str
+    """The model's config, without what only says where it came from."""
+    code: dict[str, str]
+    """Of every module of the user's own that was loaded, its source file's."""
+
+
 class RunRecord(TrainingRecord):
     """A run: all its passes, and what is needed to read them."""
 
@@ -29,6 +40,8 @@ class RunRecord(TrainingRecord):
     config: ExperimentConfig
     learning_rate: float
     data: DataFacts
+    fingerprints: Fingerprints | None = None
+    """None where nobody can go on with it: of a check in code, of a survey's row."""
     tail_passes: tuple[PassRecord, ...] = ()
     """Passes of one step with fewer than k micro-batches; empty unless asked for."""
 
