@@ -20,6 +20,7 @@ from gacheck.errors import ConfigError, ResourceError
 from gacheck.record.command import run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
+from gacheck.record.redacting import redacted
 from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
@@ -97,7 +98,7 @@ def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
     from gacheck.measure.resuming import check_same_experiment
 
     # What can be told without loading anything.
-    check_same_experiment(earlier, {"config": settings.experiment(), "environment": read_environment()})
+    check_same_experiment(earlier, {"config": redacted(settings.experiment()), "environment": read_environment()})
     return earlier
 
 
@@ -118,7 +119,7 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             record = begin_record(settings.experiment(), session)
             record = record.model_copy(update={"fingerprints": fingerprints})
         else:
-            parts = {"data": session.data, "model": session.model, "hardware": session.hardware}
+            parts = {"data": redacted(session.data), "model": redacted(session.model), "hardware": session.hardware}
             check_same_experiment(earlier, {**parts, "fingerprints": fingerprints})
             record = earlier
         oracle = record.oracle

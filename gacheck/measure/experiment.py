@@ -13,6 +13,7 @@ from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.record.redacting import redacted
 from gacheck.record.run import DataFacts, Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
@@ -48,16 +49,18 @@ def begin_record(config: ExperimentConfig, experiment: Experiment, command: Comm
         experiment: Loaded by them.
         command: What repeats it; by default `gacheck run` with these options.
     """
-    return RunRecord(
-        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=command or run_command(config),
-        config=config,
-        learning_rate=experiment.learning_rate,
-        environment=read_environment(),
-        hardware=experiment.hardware,
-        model=experiment.model,
-        data=experiment.data,
-        oracle=experiment.ask_oracle(),
+    return redacted(
+        RunRecord(
+            created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=command or run_command(config),
+            config=config,
+            learning_rate=experiment.learning_rate,
+            environment=read_environment(),
+            hardware=experiment.hardware,
+            model=experiment.model,
+            data=experiment.data,
+            oracle=experiment.ask_oracle(),
+        )
     )
 
 
@@ -67,7 +70,7 @@ def measure_auto(config: ExperimentConfig, experiment: Experiment, command: Comm
     record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), experiment, command)
     oracle = record.oracle
     for flags in ((auto,), (auto, auto.other)):
-        record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
+        record = record.model_copy(update={"config": record.config.model_copy(update={"loss_kwargs": flags})})
         record = run_passes(record, lambda spec: experiment.run_pass(spec, oracle, lambda: None), lambda saved: None)
         if analyse(record).ok:
             break
@@ -90,7 +93,7 @@ def run_passes(
     save(record)
     for spec in record.missing:
         passes = "tail_passes" if spec.tail else "passes"
-        record = record.model_copy(update={passes: (*getattr(record, passes), run_pass(spec))})
+        record = record.model_copy(update={passes: (*getattr(record, passes), redacted(run_pass(spec)))})
         save(record)
         end_if_hopeless(record)
     return record

@@ -13,6 +13,7 @@ from multiprocessing import forkserver
 from pebble import ProcessExpired, ProcessPool
 
 from gacheck.errors import one_line
+from gacheck.record.redacting import redacted
 from gacheck.record.survey import SurveyItem, SurveyRow
 
 WORKER = "gacheck.measure.survey.judging"
@@ -84,7 +85,7 @@ def judge_all(
                 running[pool.schedule(judge, args=[item], timeout=limits.seconds)] = item
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                yield _row(running.pop(future), future, limits)
+                yield redacted(_row(running.pop(future), future, limits))
     finally:
         pool.stop()  # type: ignore[no-untyped-call]  # pebble has types but here
         pool.join()
