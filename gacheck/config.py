@@ -309,6 +309,12 @@ class RunConfig(ExperimentConfig):
     )
     verbose: bool = option(False, "print the table also where all is well", panel=OUTPUT, short="-v")
     quiet: bool = option(False, "no progress; print the verdict alone", panel=OUTPUT)
+    isolate: bool = option(
+        False, "train in a child: a model that crashes, exits or eats memory is a failed pass", panel=RARE
+    )
+    memory_limit: float | None = option(
+        None, "GiB that the child may take beyond the libraries; goes with isolate (default: what is free)", panel=RARE
+    )
     strict: bool = option(False, "a warning fails too: exit 1", panel=OUTPUT)
     exit_zero: bool = option(False, "exit 0 whatever the verdict", panel=OUTPUT)
 
@@ -316,6 +322,14 @@ class RunConfig(ExperimentConfig):
     def _check_output(self) -> Self:
         if self.force and self.resume:
             raise _exclude_each_other("force", "resume", "One replaces the record in the folder, the other goes on.")
+        if self.memory_limit is not None and not self.isolate:
+            raise Misuse(
+                "{memory_limit} goes with {isolate}.",
+                why="The limit is of the child that the passes run in.",
+                fix=f"write  {{isolate}} {{memory_limit={self.memory_limit:g}}}",
+            )
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise _out_of_range("memory_limit", self.memory_limit, "be above 0", "4")
         if (self.resume or self.force) and self.out is None:
             name = "resume" if self.resume else "force"
             raise Misuse(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,6 +26,9 @@ from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
 from gacheck.words.reasons import is_of_memory
+
+if TYPE_CHECKING:
+    from gacheck.measure.experiment import Experiment
 
 
 @options_of(RunConfig.model_fields)
@@ -103,27 +107,12 @@ def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
 
 
 def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
-    with RunProgress(quiet=settings.quiet) as progress:
-        progress.stage("loading torch and transformers")
-        with loading():
-            from gacheck.measure.experiment import begin_record, run_passes
-            from gacheck.measure.resuming import check_same_experiment
-            from gacheck.measure.session import Session, quiet_libraries
-
-        quiet_libraries()
-        progress.stage(f"loading {settings.model}")
-        session = Session(settings.experiment())
-        fingerprints = session.fingerprints()
-        if earlier is None:
-            progress.stage("computing the right answer")
-            record = begin_record(settings.experiment(), session)
-            record = record.model_copy(update={"fingerprints": fingerprints})
-        else:
-            parts = {"data": redacted(session.data), "model": redacted(session.model), "hardware": session.hardware}
-            check_same_experiment(earlier, {**parts, "fingerprints": fingerprints})
-            record = earlier
+    with RunProgress(quiet=settings.quiet) as progress, _session(settings, progress) as session:
+        record = _begun(settings, session, earlier, progress)
         oracle = record.oracle
         progress.passes(len(record.missing), settings.max_steps)
+        from gacheck.measure.experiment import run_passes
+
         try:
             return run_passes(
                 record,
@@ -134,6 +123,43 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             progress.stage("")
             write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise
+
+
+@contextmanager
+def _session(settings: RunConfig, progress: RunProgress) -> Iterator[Experiment]:
+    """Load the model: here, or in a child that may die of it."""
+    progress.stage("loading torch and transformers")
+    with loading():
+        from gacheck.measure.isolation.session import IsolatedSession
+        from gacheck.measure.session import Session, quiet_libraries
+
+    quiet_libraries()
+    progress.stage(f"loading {settings.model}")
+    config = settings.experiment()
+    if settings.isolate:
+        with IsolatedSession(config, memory_gib=settings.memory_limit) as isolated:
+            yield isolated
+    else:
+        yield Session(config)
+
+
+def _begun(settings: RunConfig, session: Experiment, earlier: RunRecord | None, progress: RunProgress) -> RunRecord:
+    """Return the record to go on with: the earlier one if it is of the same, or a new one without passes.
+
+    Raises:
+        ConfigError: The earlier one is of something else.
+    """
+    from gacheck.measure.experiment import begin_record
+    from gacheck.measure.resuming import check_same_experiment
+
+    fingerprints = session.fingerprints()
+    if earlier is not None:
+        parts = {"data": redacted(session.data), "model": redacted(session.model), "hardware": session.hardware}
+        check_same_experiment(earlier, {**parts, "fingerprints": fingerprints})
+        return earlier
+    progress.stage("computing the right answer")
+    record = begin_record(settings.experiment(), session)
+    return record.model_copy(update={"fingerprints": fingerprints})
 
 
 def _resume_command(settings: RunConfig, folder: Path) -> str:

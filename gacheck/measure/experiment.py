@@ -9,6 +9,7 @@ from typing import Protocol
 from gacheck.config import ExperimentConfig
 from gacheck.errors import GacheckError, ModelError, ResourceError, UserCodeError, one_line
 from gacheck.frames import FIX_IT
+from gacheck.measure.isolation.processes import ENDED, SHOW_WHERE
 from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
@@ -126,6 +127,12 @@ def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> Gachec
             f"The memory did not suffice for {record.passes[-1].id}: {one_line(error.message or error.kind)}",
             why=f"{ids}, and nothing could be measured.",
             fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
+        )
+    if error.kind == ENDED:
+        return ModelError(
+            f"{record.model.class_name} cannot be trained so: {error.message}.",
+            why=f"{ids}, and so would the others.",
+            fix=SHOW_WHERE,
         )
     if any(f" {said} " in error.message for said in (f"raised {error.kind}:", f"raised {error.kind}", "called")):
         why = f"It is code of your own. {ids}, and so would the others."
