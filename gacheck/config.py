@@ -274,7 +274,7 @@ class ExperimentConfig(BaseModel):
     def effective_rows(self) -> int:
         """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
         multiple = math.lcm(*self.gradient_accumulation_steps)
-        return self.effective_batch_size or multiple * math.ceil(LEAST_ROWS / multiple)
+        return self.effective_batch_size or multiple * -(-LEAST_ROWS // multiple)
 
     @property
     def not_transformers_own(self) -> tuple[str, ...]:
@@ -419,7 +419,7 @@ def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
 
 
 def _indivisible(rows: int, bad: list[int], multiple: int) -> Misuse:
-    works = multiple * math.ceil(rows / multiple)
+    works = multiple * -(-rows // multiple)
     return Misuse(
         f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}.",
         why="A step of k micro-batches, each of the same number of rows, has a multiple of k rows.",
