@@ -91,7 +91,7 @@ class PassRunner:
         self._oracle = oracle
         self._device = next(model.parameters()).device
         self._make_trainer = make_trainer
-        self._snapshot = Snapshot(model)
+        self._snapshot = Snapshot(model, on_disk=config.low_memory)
 
     def chosen_flag(self) -> Flag:
         """Return the flag that the Trainer chooses itself."""
