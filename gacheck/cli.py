@@ -16,6 +16,7 @@ import typer
 from gacheck import __version__
 from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
+from gacheck.commands.ranks import let_the_first_speak
 from gacheck.commands.output import flush_out, show_error, write_out
 from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
 from gacheck.frames import is_an_options, name_objects, place_of, raised_in_user_code
@@ -181,6 +182,7 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
 def _fail(error: GacheckError, cause: BaseException) -> int:
     if tracebacks.are_asked_for():
         tracebacks.show(cause)
+    let_the_first_speak()
     show_error(error)
     return error.exit_code
 

@@ -145,6 +145,9 @@ class ExperimentConfig(BaseModel):
     )
     max_steps: int = option(8, "optimizer steps per pass")
     max_length: int = option(128, "longest row, in tokens")
+    processes: int = option(
+        1, "processes that train together, DDP: started here, or by torchrun or accelerate launch", panel=RARE
+    )
     learning_rate: float | None = option(None, "(default: 1e-3 for random weights, 5e-5 otherwise)")
     optim: str = option("adamw_torch", "the Trainer's optim", panel=RARE)
     max_grad_norm: float = option(1.0, "clip the gradient norm at this; 0 never clips", panel=RARE)
@@ -227,7 +230,7 @@ class ExperimentConfig(BaseModel):
             )
 
     def _check_ranges(self) -> None:
-        least = {"effective_batch_size": 1, "per_device_train_batch_size": 1, "max_steps": 1, "max_length": 8}
+        least = {"processes": 1, "effective_batch_size": 1, "per_device_train_batch_size": 1, "max_steps": 1, "max_length": 8}
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -249,9 +252,9 @@ class ExperimentConfig(BaseModel):
             )
         ks = self.gradient_accumulation_steps
         if self.per_device_train_batch_size is None:
-            bad = [k for k in ks if self.effective_rows % k]
+            bad = [k for k in ks if self.effective_rows % (k * self.processes)]
             if bad:
-                raise _indivisible(self.effective_rows, bad, math.lcm(*ks))
+                raise _indivisible(self.effective_rows, bad, self.processes, self._multiple)
             if self.effective_batch_size is None and self.effective_rows > MOST_ROWS:
                 raise Misuse(
                     f"{{{K}={','.join(map(str, ks))}}} needs {self.effective_rows} rows a step: "
@@ -267,14 +270,18 @@ class ExperimentConfig(BaseModel):
                 f"{{max_steps={self.max_steps}}} and {rows} rows a step are {self.num_rows} rows in a pass; "
                 f"the most is {MOST_ROWS_OF_A_PASS}.",
                 why="All rows are made before the first pass, and the first steps decide the verdict.",
-                fix=f"write, for example,  {{{works if rows <= MOST_ROWS_OF_A_PASS else f'{name}={math.lcm(*ks)}'}}}",
+                fix=f"write, for example,  {{{works if rows <= MOST_ROWS_OF_A_PASS else f'{name}={self._multiple}'}}}",
             )
 
     @property
     def effective_rows(self) -> int:
         """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
-        multiple = math.lcm(*self.gradient_accumulation_steps)
-        return self.effective_batch_size or multiple * math.ceil(LEAST_ROWS / multiple)
+        return self.effective_batch_size or self._multiple * math.ceil(LEAST_ROWS / self._multiple)
+
+    @property
+    def _multiple(self) -> int:
+        """Rows that can be divided among the processes at every k."""
+        return math.lcm(*self.gradient_accumulation_steps) * self.processes
 
     @property
     def not_transformers_own(self) -> tuple[str, ...]:
@@ -284,13 +291,13 @@ class ExperimentConfig(BaseModel):
 
     def rows_per_step(self, accumulation_steps: int) -> int:
         """Return the effective batch, in rows, of the pass at k = `accumulation_steps`."""
-        return self.micro_batch_size(accumulation_steps) * accumulation_steps
+        return self.micro_batch_size(accumulation_steps) * accumulation_steps * self.processes
 
     def micro_batch_size(self, accumulation_steps: int) -> int:
         """Return the rows of one micro-batch of the pass at k = `accumulation_steps`."""
         if self.per_device_train_batch_size is not None:
             return self.per_device_train_batch_size
-        return self.effective_rows // accumulation_steps
+        return self.effective_rows // (accumulation_steps * self.processes)
 
     @property
     def num_rows(self) -> int:
@@ -393,7 +400,7 @@ def _exclude_each_other(one: str, other: str, why: str) -> Misuse:
     return Misuse(f"{{{one}}} and {{{other}}} exclude each other.", why=why, fix=f"leave out {{{one}}} or {{{other}}}")
 
 
-_WORKS = {"effective_batch_size": "16", "max_steps": "8", "max_length": "128"}
+_WORKS = {"processes": "2", "effective_batch_size": "16", "max_steps": "8", "max_length": "128"}
 
 
 def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
@@ -404,10 +411,11 @@ def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
     )
 
 
-def _indivisible(rows: int, bad: list[int], multiple: int) -> Misuse:
+def _indivisible(rows: int, bad: list[int], processes: int, multiple: int) -> Misuse:
     works = multiple * math.ceil(rows / multiple)
     return Misuse(
-        f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}.",
+        f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}"
+        + (f" micro-batches in each of {processes} processes." if processes > 1 else "."),
         why="A step of k micro-batches, each of the same number of rows, has a multiple of k rows.",
         fix=f"write  {{effective_batch_size={works}}}, or any other multiple of {multiple}",
     )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from gacheck.commands.ranks import is_first, rank
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.reporters.reporter import MAX_WIDTH, View
 from gacheck.reporters.text import clean
@@ -156,5 +157,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def show_error(error: GacheckError) -> None:
     """Print an error on stderr. It may quote names from outside: each of its three parts stays one harmless line."""
-    name = "\x1b[1;31mgacheck:\x1b[0m" if view_of(sys.stderr).color else "gacheck:"
+    name = "gacheck:" if is_first() else f"gacheck, rank {rank()}:"
+    name = f"\x1b[1;31m{name}\x1b[0m" if view_of(sys.stderr).color else name
     write_err(f"{name} {clean(error.what)}\n  why  {clean(error.why)}\n  do   {clean(error.fix)}\n")

@@ -130,5 +130,6 @@ class RunProgress(LiveProgress):
 def _outcome(record: PassRecord) -> str:
     if record.status == "failed" or not record.steps:
         return record.status
-    reported = math.fsum(m.reported_loss_nats for m in record.steps[0].micro_batches)
+    micro_batches = record.steps[0].micro_batches
+    reported = math.fsum(m.reported_loss_nats for m in micro_batches) / len({m.process for m in micro_batches})
     return f"first-step loss {figure(reported)}"

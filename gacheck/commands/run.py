@@ -15,6 +15,7 @@ from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
 from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
+from gacheck.commands.ranks import is_first, num_started
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
 from gacheck.record.command import run_command
@@ -39,12 +40,20 @@ def run(
     3 inconclusive · 4 could not run · 130 interrupted.
     """
     flags["model"] = one_model(named, flags["model"], "run")
+    if num_started() > 1:
+        flags["processes"] = flags["processes"] or num_started()
     settings = load_config(config, flags)
     require_stdout()
     check_model_name(settings)
     check_packages()
+    if settings.processes > num_started():
+        raise typer.Exit(_start_all(settings))
+    if not is_first():
+        _measure(settings, None, None)
+        raise typer.Exit
     earlier, folder = _open_folder(settings)
-    finished = earlier is not None and earlier.complete
+    # The others cannot know: with them the first does what is missing, be it nothing.
+    finished = earlier is not None and earlier.complete and settings.processes == 1
     try:
         record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
     except BaseException:
@@ -82,8 +91,15 @@ def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
     return earlier, folder
 
 
-def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
-    with RunProgress(quiet=settings.quiet) as progress:
+def _start_all(settings: RunConfig) -> int:
+    with loading():
+        from gacheck.measure.launching import launch
+    return launch(sys.argv[1:], settings.processes)
+
+
+def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None) -> RunRecord:
+    """Do what is missing; without a folder, in a process that is not the first, in silence."""
+    with RunProgress(quiet=settings.quiet or folder is None) as progress:
         progress.stage("loading torch and transformers")
         with loading():
             from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
@@ -97,15 +113,18 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
         if earlier is not None:
             check_same_experiment(earlier, record)
             record = earlier
+        record = session.agree(record)
         oracle = record.oracle
         progress.passes(len(record.missing), settings.max_steps)
         try:
             return run_passes(
                 record,
                 lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.advance)),
-                lambda saved: save_record(saved, folder),
+                lambda saved: save_record(saved, folder) if folder is not None else None,
             )
         except KeyboardInterrupt:
+            if folder is None:
+                raise
             progress.stage("")
             write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise

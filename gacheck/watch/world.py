@@ -20,27 +20,34 @@ PATIENCE = timedelta(seconds=5)
 class World:
     """The processes of one training.
 
+    Args:
+        patience: How long an answer is waited for.
+
     Attributes:
         rank: Of this process; 0 speaks for all.
         size: How many there are.
+        silent: The ranks that did not answer.
     """
 
     _numbers: ClassVar[Any] = itertools.count()
     _somebody_is_silent: ClassVar[bool] = False
 
-    def __init__(self) -> None:
+    def __init__(self, patience: timedelta = PATIENCE) -> None:
         joined = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if joined else 0
         self.size = torch.distributed.get_world_size() if joined else 1
+        self.silent: tuple[int, ...] = ()
+        self._patience = patience
         self._number: int | None = None
         self._num_exchanges = 0
         self._store: Any = _default_store() if self.size > 1 else None
 
-    def exchange(self, facts: Any) -> list[Any] | None:
+    def exchange(self, facts: Any, patience: timedelta | None = None) -> list[Any] | None:
         """Post facts and return those of all processes, by rank; None where one of them does not answer.
 
         Args:
             facts: Anything that JSON can hold; floats may be infinite or NaN.
+            patience: How long the answers to this are waited for; by default as to all.
         """
         if self.size == 1:
             return [facts]
@@ -54,11 +61,18 @@ class World:
         keys = [f"gacheck/{self._number}/{self._num_exchanges}/{rank}" for rank in range(self.size)]
         try:
             self._store.set(keys[self.rank], json.dumps(facts))
-            self._store.wait(keys, PATIENCE)
+            self._store.wait(keys, patience or self._patience)
             return [json.loads(self._store.get(key)) for key in keys]
         except RuntimeError:  # the store's time-out and a lost connection alike
             World._somebody_is_silent = True
+            self.silent = tuple(rank for rank, key in enumerate(keys) if not self._has(key))
             return None
+
+    def _has(self, key: str) -> bool:
+        try:
+            return bool(self._store.check([key]))
+        except RuntimeError:  # nobody is known to have answered
+            return False
 
 
 def _default_store() -> Any:

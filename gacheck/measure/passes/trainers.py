@@ -14,6 +14,7 @@ from transformers.training_args import OptimizerNames
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
+from gacheck.measure.processes import TIME_LIMIT
 from gacheck.packages import missing_package, not_installed
 
 TrainerFactory = Callable[..., Trainer]
@@ -70,6 +71,7 @@ def training_arguments(
             max_grad_norm=config.max_grad_norm,
             label_smoothing_factor=config.label_smoothing_factor,
             seed=config.seed,
+            ddp_timeout=TIME_LIMIT.seconds,
             bf16=config.bf16,
             fp16=config.fp16,
             use_cpu=device.type == "cpu",
