@@ -16,8 +16,8 @@ import typer
 from gacheck import __version__
 from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
-from gacheck.commands.ranks import let_the_first_speak
 from gacheck.commands.output import flush_out, show_error, write_out
+from gacheck.commands.ranks import leave, let_the_first_speak
 from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
 from gacheck.frames import is_an_options, name_objects, place_of, raised_in_user_code
 
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
         # What others left in the buffer fails now, while there is someone to say so.
         code = _exit_code_of(flush_out, typed) or code
-    sys.exit(code)
+    leave(code)
 
 
 def _asks_for_completion(arguments: list[str]) -> bool:

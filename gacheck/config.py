@@ -230,7 +230,13 @@ class ExperimentConfig(BaseModel):
             )
 
     def _check_ranges(self) -> None:
-        least = {"processes": 1, "effective_batch_size": 1, "per_device_train_batch_size": 1, "max_steps": 1, "max_length": 8}
+        least = {
+            "processes": 1,
+            "effective_batch_size": 1,
+            "per_device_train_batch_size": 1,
+            "max_steps": 1,
+            "max_length": 8,
+        }
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:

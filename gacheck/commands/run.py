@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -101,6 +102,9 @@ def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None
     """Do what is missing; without a folder, in a process that is not the first, in silence."""
     with RunProgress(quiet=settings.quiet or folder is None) as progress:
         progress.stage("loading torch and transformers")
+        if settings.processes > 1:
+            # DDP's C++ code advises on the Trainer's own arguments.
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with loading():
             from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
             from gacheck.measure.session import Session, quiet_libraries

@@ -80,7 +80,9 @@ class Processes:
 
 
 _WHY_TOGETHER = "The processes of a training do each step together: without one of them nothing can be measured."
-_GO_ON = "look at what that rank says; what was measured before is kept: the same command with --out and --resume goes on"
+_GO_ON = (
+    "look at what that rank says; what was measured before is kept: the same command with --out and --resume goes on"
+)
 
 
 def _failure(rank: int, record: PassRecord) -> str:

@@ -7,6 +7,7 @@ What correct arithmetic still varies by (grouping, repetition, the dtype) is mea
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -119,7 +120,8 @@ class Oracle:
             own.append(list(batch_fingerprints(batch)))
             if sum(map(len, own)) * num_processes >= num_rows:
                 break
-        return [by_fingerprint[each] for batches in zip(*self._tell(own), strict=True) for b in batches for each in b]
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*self._tell(own), fillvalue=[]))
+        return [by_fingerprint[each] for batch in in_turn for each in batch]
 
     def _answer(
         self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
