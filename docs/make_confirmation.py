@@ -2,6 +2,7 @@
 
     make confirm                                       every verdict other than OK, and 30 that are OK, at random
     python docs/make_confirmation.py llama 'Qwen*'     of these types and classes alone, on stdout
+    python docs/make_confirmation.py --update git      of these alone, in the page in place of what it says of them
     python docs/make_confirmation.py --from RECORD     of another survey
 
 First each model and its rows are saved to a folder, by gacheck, as the survey trained them. Then `bare_trainer.py`, in
@@ -50,11 +51,11 @@ FAULTS = {
 """Code → what the step has to come to; of other codes, that it is not what is right."""
 
 HEAD = """
-Every verdict of [the survey](affected-models.md) other than OK, and 30 OKs drawn at random, against a Trainer with
-nothing of gacheck around it: `docs/bare_trainer.py` loads the saved model and 16 rows, trains them for one step at
-k = 1 and at k = 4, with dropout off and the flag as the Trainer chooses it, and computes by plain torch what the step
-comes to under each rule, loss and gradient. Ratio: of k = 4 to k = 1. A verdict is confirmed where the step is what it
-says, within {loss:g} of the loss and {gradient:g} of the gradient.
+Verdicts of [the survey](affected-models.md), of the releases that stand in the table every one other than OK and at
+least 30 OKs, against a Trainer with nothing of gacheck around it: `docs/bare_trainer.py` loads the saved model and 16
+rows, trains them for one step at k = 1 and at k = 4, with dropout off and the flag as the Trainer chooses it, and
+computes by plain torch what the step comes to under each rule, loss and gradient. Ratio: of k = 4 to k = 1. A verdict
+is confirmed where the step is what it says, within {loss:g} of the loss and {gradient:g} of the gradient.
 """
 NUMBERS = ("loss, k = 1", "loss, k = 4", "ratio", "ratio of gradients")
 COLUMNS = ("class", "task", "transformers", "verdict", "flag", *NUMBERS, "the step is", "agrees")
@@ -96,10 +97,9 @@ def save(item: SurveyItem, folder: Path) -> None:
     """Save a model and 16 of its rows as the survey trained them."""
     import torch
 
-    from gacheck.measure.session import Session
-    from gacheck.measure.survey.judging import config_of
+    from gacheck.measure.survey.judging import session_of
 
-    model, rows, collate = Session(config_of(item)).material
+    model, rows, collate = session_of(item)[1].material
     model.save_pretrained(folder / "model")
     size = ROWS // MICRO_BATCHES
     first = [rows[number] for number in range(ROWS)]
@@ -199,50 +199,61 @@ def _agrees(row: JudgedRow, bare: dict[str, Any], fits: tuple[str, ...]) -> bool
     return any(name in fits for name in wanted) and not right if wanted else not right
 
 
-def page(confirmations: Sequence[Confirmation], task: str | None = None) -> str:
+Cells = tuple[str, ...]
+"""A line of the table."""
+CODE, SAYS = COLUMNS.index("verdict"), COLUMNS.index("agrees")
+YES, NO, OPEN = "yes", "**no**", "open"
+
+
+def page(lines: Sequence[Cells], task: str | None = None) -> str:
     """Render docs/confirmation.md."""
     scope = f" Of the classes of {task} alone; the others have yet to be tried." if task else ""
-    asked = [each for each in confirmations if each.agrees is not None]
-    lines = [
+    says = Counter(line[SAYS] for line in lines)
+    rendered = [
         "<!-- Made by docs/make_confirmation.py: run  make confirm  instead of editing. -->",
         "",
         "# Does a bare Trainer say the same?",
         "",
         *textwrap.wrap(HEAD.strip().format(loss=SAME_LOSS, gradient=SAME_GRADIENT) + scope, 118),
         "",
-        f"**{sum(each.agrees is True for each in asked)} of {len(asked)} agree.** "
-        f"{len(confirmations) - len(asked)} more say nothing that could be confirmed.",
+        f"**{says[YES]} of {says[YES] + says[NO]} agree.** {says[OPEN]} more say nothing that could be confirmed.",
         "",
         "| verdict | confirmed | not | open |",
         "| --- | ---: | ---: | ---: |",
-        *_counts(confirmations),
+        *_counts(lines),
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"| {' | '.join('---:' if name in NUMBERS else '---' for name in COLUMNS)} |",
-        *(_line(each) for each in sorted(confirmations, key=_order)),
+        *(f"| {' | '.join(line)} |" for line in sorted(lines, key=_order)),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(rendered) + "\n"
 
 
-def _order(each: Confirmation) -> tuple[object, ...]:
+def lines_of(text: str) -> list[Cells]:
+    """Return the lines of the table of an earlier page."""
+    found = [tuple(line.strip("| ").split(" | ")) for line in text.splitlines() if line.startswith("| `")]
+    return [line for line in found if len(line) == len(COLUMNS)]
+
+
+def updated(earlier: Sequence[Cells], new: Sequence[Cells]) -> list[Cells]:
+    """Put lines in place of those of the same classes, tasks and releases."""
+    tried = {line[:CODE] for line in new}
+    return [line for line in earlier if line[:CODE] not in tried] + list(new)
+
+
+def _order(line: Cells) -> tuple[object, ...]:
     """Sort what does not agree before what is open, and that before what agrees."""
-    return (
-        {False: 0, None: 1, True: 2}[each.agrees],
-        each.row.code,
-        each.row.class_name or "",
-        each.row.item.transformers,
-    )
+    return [NO, OPEN, YES].index(line[SAYS]), line[CODE], line
 
 
-def _counts(confirmations: Sequence[Confirmation]) -> list[str]:
-    counted = Counter((each.row.code, each.agrees) for each in confirmations)
-    codes = sorted({each.row.code or "" for each in confirmations})
-    return [
-        f"| {code} | {' | '.join(str(counted[code, agrees]) for agrees in (True, False, None))} |" for code in codes
-    ]
+def _counts(lines: Sequence[Cells]) -> list[str]:
+    counted = Counter((line[CODE], line[SAYS]) for line in lines)
+    codes = sorted({line[CODE] for line in lines})
+    return [f"| {code} | {' | '.join(str(counted[code, says]) for says in (YES, NO, OPEN))} |" for code in codes]
 
 
-def _line(each: Confirmation) -> str:
+def line_of(each: Confirmation) -> Cells:
+    """Write a line of the table."""
     row, bare = each.row, each.bare
     if "loss" in bare:
         (first, loss), (norm, grown) = bare["loss"], bare["norm"]
@@ -250,10 +261,9 @@ def _line(each: Confirmation) -> str:
         figures = [flag, f"{first:.4f}", f"{loss:.4f}", _ratio(loss, first), _ratio(grown, norm)]
         step = ", ".join(each.fits) or "none of these"
     else:
-        figures, step = ["", "", "", "", ""], f"`{str(bare.get('error') or bare.get('failed'))[:90].replace('|', '/')}`"
-    says = {True: "yes", False: "**no**", None: "open"}[each.agrees]
-    cells = [f"`{row.class_name}`", row.item.task or "–", row.item.transformers, str(row.code), *figures, step, says]
-    return f"| {' | '.join(cells)} |"
+        figures, step = ["–"] * 5, f"`{str(bare.get('error') or bare.get('failed'))[:90].replace('|', '/')}`"
+    says = {True: YES, False: NO, None: OPEN}[each.agrees]
+    return (f"`{row.class_name}`", row.item.task or "–", row.item.transformers, str(row.code), *figures, step, says)
 
 
 def _ratio(value: float, of: float) -> str:
@@ -268,6 +278,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="these types and classes alone, on stdout")
     parser.add_argument("--from", dest="record", type=Path, default=cache(), help="a survey's folder, or its record")
     parser.add_argument("--task", help="the classes of this task alone")
+    parser.add_argument("--update", action="store_true", help="put what is tried into the page, and leave the rest")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--time-limit", type=float, default=120, help="seconds for each")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
@@ -279,10 +290,12 @@ def main() -> None:
     rows = chosen(read_survey(load_survey(path)), options.names, options.task)
     told = ask(rows, options.jobs, options.time_limit)
     confirmations = [confirm(row, bare) for row, bare in zip(rows, told, strict=True)]
-    if options.names:
-        print(page(confirmations))
+    lines = [line_of(each) for each in confirmations]
+    if options.names and not options.update:
+        print(page(lines))
     else:
-        PAGE.write_text(page(confirmations, options.task), encoding="utf-8")
+        lines = updated(lines_of(PAGE.read_text(encoding="utf-8")), lines) if options.update else lines
+        PAGE.write_text(page(lines, options.task), encoding="utf-8")
         print(PAGE)
     sys.exit(1 if any(each.agrees is False for each in confirmations) else 0)
 

@@ -41,7 +41,10 @@ EXIT_CODES = (
     ("2", "The command line, the configuration, the input or your own code is wrong."),
     ("3", "Inconclusive. From `gacheck attach`: no Trainer was seen."),
     ("4", "gacheck could not run: memory, disk, download, or a fault of its own."),
-    (str(INTERRUPTED), "Interrupted."),
+    (
+        str(INTERRUPTED),
+        "Interrupted; by SIGTERM 143, by SIGHUP 129. What was measured is kept, and `--resume` goes on.",
+    ),
 )
 DEFAULT = re.compile(r"\s*\(default: (.*)\)$")
 JSON_TYPES: dict[Any, str] = {
@@ -227,6 +230,9 @@ def record_page() -> str:
         "Schema version 1 is still read; a version newer than this gacheck's is refused. In version 1 "
         "`auto_loss_kwargs` and `chosen_loss_kwargs` were booleans, and an attached training was stored as a run, with "
         "options that nobody had given. Those options are dropped when it is read.",
+        "The last key, `checksum`, is the SHA-256 of all bytes before the comma in front of it. Reports say so where "
+        "it does not fit or is missing, and `--resume` refuses. It guards against accidents, not against somebody who "
+        "computes it anew.",
         "A field that has a default may be absent.",
     ]
     for model in models:

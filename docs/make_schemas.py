@@ -26,6 +26,7 @@ from pydantic.json_schema import GenerateJsonSchema
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from make_reference import attribute_docstrings, models_of, own_docstrings
 
+from gacheck.record.checksum import KEY
 from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION
 from gacheck.reporters import document, survey_document
@@ -53,6 +54,12 @@ def words(text: str | None) -> str:
 
 # record.json
 
+_CHECKSUM = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{64}$",
+    "description": "SHA-256 of all bytes before the comma in front of this key, which is the last.",
+}
+
 
 class _RecordSchema(GenerateJsonSchema):
     """Numbers that are not finite are stored as strings."""
@@ -72,7 +79,7 @@ def record_schema() -> Schema:
         _describe(parts[model.__name__], model)
     for kind, record in KINDS.items():
         part = parts[record.__name__]
-        part["properties"] |= {"kind": {"const": kind}, "schema_version": {"const": SCHEMA_VERSION}}
+        part["properties"] |= {"kind": {"const": kind}, "schema_version": {"const": SCHEMA_VERSION}, KEY: _CHECKSUM}
         # They have defaults in the program; a file says what it is.
         part["required"] = ["kind", "schema_version", *part["required"]]
     return {

@@ -5,6 +5,7 @@ Exit code 1 is a verdict's alone: a command returns it through `typer.Exit`, and
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -18,10 +19,22 @@ from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_out
 from gacheck.commands.ranks import leave, let_the_first_speak
-from gacheck.errors import CrashError, EndedError, GacheckError, ResourceError, UsageError, UserCodeError, one_line
+from gacheck.errors import (
+    ConfigError,
+    CrashError,
+    EndedError,
+    GacheckError,
+    ResourceError,
+    UsageError,
+    UserCodeError,
+    one_line,
+)
 from gacheck.frames import is_an_options, name_objects, place_of, raised_in_user_code
+from gacheck.signals import Stopped, as_interrupts
 
 INTERRUPTED = 130
+# As a shell says it: this and the signal's number.
+SIGNALLED = 128
 
 # Of an exception's own message, which may quote a whole tensor.
 MESSAGE = 500
@@ -119,7 +132,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_stderr()
     name_objects({})  # of a command before this one in the same process
     typed = sys.argv[1:] if arguments is None else arguments
-    with tracebacks.on_request():
+    with tracebacks.on_request(), as_interrupts():
         code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
         # What others left in the buffer fails now, while there is someone to say so.
         code = _exit_code_of(flush_out, typed) or code
@@ -162,6 +175,8 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
         action()
     except typer.Exit as end:
         return end.exit_code
+    except Stopped as stopped:
+        return SIGNALLED + stopped.number
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except _WRONG_USAGE as error:
@@ -174,6 +189,8 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
         return _fail(_ended(error), error)
     except MemoryError as error:
         return _fail(_out_of_memory(error), error)
+    except OSError as error:
+        return _fail(_too_long(error) if error.errno == errno.ENAMETOOLONG else _crash(error), error)
     except BaseException as error:  # not `Exception`: whatever came through would end with code 1
         return _fail(_crash(error), error)
     return 0
@@ -193,6 +210,14 @@ def _ended(error: SystemExit) -> GacheckError:
         f"Code that gacheck ran ended the process: sys.exit({error.code!r}){place_of(error)}.",
         why="There is no verdict; its exit code would have passed for one.",
         fix='take the call out of what is imported or trained, or put it below  if __name__ == "__main__":',
+    )
+
+
+def _too_long(error: OSError) -> GacheckError:
+    return ConfigError(
+        f"No file can have the name {error.filename!r}: it is too long.",
+        why="An option or an argument is taken for a file, or may be one.",
+        fix="check what was typed or pasted there",
     )
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gacheck.errors import ConfigError
 from gacheck.misuse import K, Misuse, Spelling, config_error, flag_of
-from gacheck.option_file import read_options
+from gacheck.option_file import read_options, read_yaml
 from gacheck.rules.facts import Flag
 
 # Of the effective batch that nobody chose: at least so many rows, and not more than one can mean.
@@ -44,7 +44,7 @@ def _split_commas(value: object) -> object:
 
 def _read_scalar(text: str) -> object:
     """Read a value as YAML does, and `1e-6`, which YAML 1.1 takes for a word, as the number that it is."""
-    value = yaml.safe_load(text)
+    value = read_yaml(text)
     if value == text:
         with contextlib.suppress(ValueError):
             return float(text)

@@ -22,6 +22,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+MOST_CHARACTERS = 2000
+"""Of a sentence of an error: a name or a library's message in it can have any length."""
+
+
+def _cut(text: str) -> str:
+    """Leave out the middle of a sentence that nobody would read to its end."""
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
+
 
 class GacheckError(Exception):
     """Base of all errors that are reported without a traceback.
@@ -35,10 +44,8 @@ class GacheckError(Exception):
     exit_code: int = 4
 
     def __init__(self, what: str, *, why: str, fix: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.fix = fix
+        super().__init__(_cut(what))
+        self.what, self.why, self.fix = map(_cut, (what, why, fix))
 
     def __str__(self) -> str:
         return f"{self.what}\n  why  {self.why}\n  do   {self.fix}"

@@ -6,14 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.events import AliasEvent
 
 from gacheck.errors import ConfigError, one_line
+
+MOST_BYTES = 1_000_000
+"""Of a file of options; a larger one is a slip of the pen."""
 
 _EXAMPLE = "write one option a line, such as  max_steps: 8"
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads as YAML does, but for a key that stands there twice: YAML would silently take the last."""
+    """Reads as YAML does, but for two things.
+
+    Of a key that stands there twice YAML would silently take the last. An alias can stand for as much again as all
+    before it, so that a page of them is more than any memory holds.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="an alias (*name) is not read here", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
@@ -25,12 +39,24 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class _Twice(Exception):
+class _Twice(yaml.YAMLError):
     """A key stands there twice."""
 
     def __init__(self, key: str, first: int, second: int) -> None:
         super().__init__(key)
         self.key, self.lines = key, (first, second)
+
+
+def read_yaml(text: str) -> Any:
+    """Read YAML from text.
+
+    Raises:
+        yaml.YAMLError: It is none, or a value in it is none that can be: the 45th of a month, ten thousand brackets.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(one_line(error)) from None
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -40,7 +66,7 @@ def read_options(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, or holds something else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+        content = read_yaml(_text(path))
     except OSError as error:
         raise _unreadable(path, error) from None
     except _Twice as error:
@@ -61,6 +87,18 @@ def read_options(path: Path) -> dict[str, Any]:
             fix=_EXAMPLE,
         )
     return {str(key): value for key, value in content.items()}
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ConfigError(
+            f"The configuration file {path} is larger than {MOST_BYTES / 1e6:.0f} MB.",
+            why="--config names a YAML file with the options of the run, a few lines.",
+            fix=f"name another file; {_EXAMPLE}",
+        )
+    return content.decode("utf-8-sig")
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:

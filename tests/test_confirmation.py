@@ -94,13 +94,25 @@ def test_all_that_is_not_ok_and_the_same_thirty_that_are() -> None:
 
 def test_the_page_lists_what_does_not_agree_first() -> None:
     said = [(row("token_mean"), bare(5.0, "mean over tokens")), (row("sum_of_means"), bare(5.0, "mean over tokens"))]
-    text = MAKER.page([MAKER.confirm(*each) for each in said])
+    text = MAKER.page([MAKER.line_of(MAKER.confirm(*each)) for each in said])
     rows = [line for line in text.splitlines() if line.startswith("| `")]
 
     assert "**1 of 2 agree.**" in text
     assert rows[0].endswith("| mean over tokens, k = 1 | **no** |")
     assert rows[1].endswith("| mean over tokens, k = 1 | yes |")
     assert "| SCALED_BY_ACCUMULATION | 0 | 1 | 0 |" in text
+
+
+def test_what_is_tried_anew_takes_the_place_of_what_was_said() -> None:
+    before, after = (
+        MAKER.line_of(MAKER.confirm(row("token_mean"), bare(*said)))
+        for said in ((20.4, "sum of means"), (5.0, "mean over tokens"))
+    )
+    other = ("`Another`", *before[1:])
+
+    assert MAKER.lines_of(MAKER.page([before, other])) == sorted([other, before])
+    assert MAKER.updated([other, before], [after]) == [other, after]
+    assert "**1 of 2 agree.**" in MAKER.page([other, after])
 
 
 def fate(thing: str) -> None:

@@ -53,11 +53,12 @@ TORCH = "torch transformers datasets accelerate tokenizers huggingface_hub peft"
 # stands in its row, all of it further down; its own group and the version it may always.
 ALLOWED: dict[str, Group] = {
     "gacheck.__main__": group({"gacheck.cli"}),
-    "gacheck.cli": group({"gacheck.commands", "gacheck.errors", "gacheck.frames"}, "typer"),
+    "gacheck.cli": group({"gacheck.commands", "gacheck.errors", "gacheck.frames", "gacheck.signals"}, "typer"),
     "gacheck.commands": group(
         BELOW_CORE
         | TELLING
         | {
+            "gacheck.scratch",
             "gacheck.attached",
             "gacheck.core",
             "gacheck.lint",
@@ -66,7 +67,7 @@ ALLOWED: dict[str, Group] = {
             "gacheck.reporters",
             "gacheck.words",
         },
-        "typer rich pydantic",
+        "typer rich pydantic filelock",
         late=frozenset({"gacheck.measure", "gacheck.reporters.picture"}),
     ),
     "gacheck.pytest_plugin": group(
@@ -98,7 +99,9 @@ ALLOWED: dict[str, Group] = {
         ),
         no_calls=WRITING,
     ),
-    "gacheck.measure": group(BELOW_CORE | TELLING | {"gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"),
+    "gacheck.measure": group(
+        BELOW_CORE | TELLING | {"gacheck.scratch", "gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"
+    ),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
     "gacheck.releases": group({"gacheck.core", "gacheck.errors", "gacheck.record"}, "filelock"),
     "gacheck.words": group(
@@ -115,6 +118,8 @@ ALLOWED: dict[str, Group] = {
     "gacheck.option_file": group({"gacheck.errors"}, "yaml"),
     "gacheck.misuse": group({"gacheck.errors"}, "pydantic"),
     "gacheck.packages": group({"gacheck.errors"}),
+    "gacheck.scratch": group(set(), "filelock"),
+    "gacheck.signals": group(),
     "gacheck.frames": group({"gacheck.errors"}),
     "gacheck.rules": group(no_stdlib=EFFECTS, no_calls=WRITING),
     "gacheck.errors": group(no_calls=WRITING),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -22,6 +21,7 @@ from gacheck.record.command import attach_command
 from gacheck.record.journal import RECORD_NAME
 from gacheck.reporters.terminal import render_headline, render_terminal, render_verdict
 from gacheck.rules.table import SEVERITY_RANK
+from gacheck.scratch import scratch_folder
 from gacheck.words.analysis import Analysis, analyse
 
 # Some faults begin with the second.
@@ -61,11 +61,11 @@ def attach(
     if out is not None:
         check_free(out, force=force)
         make_folder(out)
-    with tempfile.TemporaryDirectory(prefix="gacheck-attach-") as facts:
-        keeper = Keeper(Path(facts), attach_command(command, steps, STEPS), partial(_new_folder, out))
+    with scratch_folder() as facts:
+        keeper = Keeper(facts, attach_command(command, steps, STEPS), partial(_new_folder, out))
         try:
             meanwhile = keeper.keep if quiet else partial(_keep_and_announce, keeper, set())
-            code = run_watched(command, Path(facts), steps=steps, stop=stop_after_check, meanwhile=meanwhile)
+            code = run_watched(command, facts, steps=steps, stop=stop_after_check, meanwhile=meanwhile)
         finally:
             _leave_no_empty_folder(out, keeper)
         for saved in keeper.all:

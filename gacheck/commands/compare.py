@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from gacheck.commands.output import view_of, write_out
-from gacheck.commands.records import find_record
+from gacheck.commands.records import find_record, say_if_edited
 from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
 from gacheck.record.survey import EVERYTHING, SurveyRecord
@@ -74,6 +74,7 @@ def _side(name: str) -> Side:
     folder, release = _split(name)
     path = find_record(Path(folder), command="")
     record = load_record(path)
+    say_if_edited(path, record)
     try:
         analysis = read_record(record)
     except (ArithmeticError, LookupError, ValueError) as error:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gacheck.errors import ConfigError
 from gacheck.record.journal import RECORD_NAME
+from gacheck.record.writing import remove_left_over
 
 RUNS = Path("gacheck-runs")
 PICTURE_NAME = "loss.png"
+LOCK, HOLDER = ".lock", ".lock-holder"
 
 
 def holds_record(folder: Path) -> bool:
@@ -54,6 +60,44 @@ def make_folder(folder: Path) -> Path:
             fix="choose another with --out",
         )
     return folder
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Within the block, let no other process write in the folder; remove what one that was killed has left.
+
+    Raises:
+        ConfigError: Another is writing there.
+    """
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _in_use(folder) from None
+    except (NotImplementedError, OSError):
+        yield  # a file system without locks
+        return
+    try:
+        remove_left_over(folder)
+        holder.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        for path in (holder, folder / LOCK):
+            with suppress(OSError):
+                path.unlink()
+        lock.release()
+
+
+def _in_use(folder: Path) -> ConfigError:
+    try:
+        process = (folder / HOLDER).read_text(encoding="utf-8")
+    except OSError:
+        process = "?"
+    return ConfigError(
+        f"Another gacheck, process {process}, is writing in {folder}.",
+        why="One would replace what the other has measured.",
+        fix="wait until it has ended, or choose another --out",
+    )
 
 
 def new_folder(model: str) -> Path:

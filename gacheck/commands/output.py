@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from gacheck.commands.ranks import is_first, rank
 from gacheck.errors import GacheckError, ResourceError
+from gacheck.record.writing import write_whole
 from gacheck.reporters.reporter import MAX_WIDTH, View
 from gacheck.reporters.text import clean
 
@@ -140,13 +141,13 @@ def _drop(stream: TextIO) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file.
+    """Write a file, whole or not at all.
 
     Raises:
         ResourceError: The disk is full or the folder cannot be written.
     """
     try:
-        path.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
         raise ResourceError(
             f"{path} could not be written: {error.strerror}.",

@@ -6,8 +6,11 @@ import difflib
 from pathlib import Path
 
 from gacheck.commands.folders import RUNS
+from gacheck.commands.output import write_err
 from gacheck.errors import RecordError
 from gacheck.record.journal import RECORD_NAME
+from gacheck.record.kinds import AnyRecord
+from gacheck.words.notes import integrity_note
 
 
 def find_record(run: Path | None, command: str = "gacheck report ") -> Path:
@@ -43,8 +46,14 @@ def find_record(run: Path | None, command: str = "gacheck report ") -> Path:
 def _named(run: Path, command: str) -> Path:
     """Return the record's file in a folder, or the file that is named itself."""
     path = run / RECORD_NAME if run.is_dir() else run
-    if path.exists():
+    if path.is_file():
         return path
+    if path.exists():
+        raise RecordError(
+            f"{path} is no file.",
+            why="A pipe or a device may never come to an end.",
+            fix="name a run's folder or its record.json",
+        )
     inner = sorted(each.parent for each in (run if run.is_dir() else RUNS).glob(f"*/{RECORD_NAME}"))
     names = {each.name: each for each in inner}
     close = [names[name] for name in difflib.get_close_matches(run.name, names, n=1)]
@@ -54,3 +63,10 @@ def _named(run: Path, command: str) -> Path:
         why="What a run measured is in that file, in the run's folder.",
         fix=f"did you mean  {command}{example}?" if example else "measure one with  gacheck run",
     )
+
+
+def say_if_edited(path: Path, record: AnyRecord) -> None:
+    """Say on stderr that a record is not as it was written: a picture, say, has no place for it."""
+    note = integrity_note(record)
+    if note is not None:
+        write_err(f"gacheck: {path}: {note}\n")

@@ -11,7 +11,7 @@ import typer
 from gacheck.commands.folders import PICTURE_NAME, RUNS
 from gacheck.commands.output import exit_code, view_of, write_bytes, write_out
 from gacheck.commands.picture import matplotlib_needed
-from gacheck.commands.records import find_record
+from gacheck.commands.records import find_record, say_if_edited
 from gacheck.errors import ConfigError, RecordError
 from gacheck.record.journal import RECORD_NAME, load_record
 from gacheck.record.kinds import AnyRecord
@@ -70,6 +70,7 @@ def report(
         write_out(content)
     else:
         write_bytes(output, content)
+    say_if_edited(path, record)
     if not isinstance(analysis, Analysis):
         raise typer.Exit
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=strict, exit_zero=not verdict_code))

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder
+from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder, only_writer
 from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
 from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
@@ -20,7 +20,7 @@ from gacheck.commands.ranks import is_first, num_started
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, ResourceError
 from gacheck.record.command import run_command
-from gacheck.record.journal import RECORD_NAME, load_run, save_record
+from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
 from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
@@ -52,44 +52,64 @@ def run(
     if not is_first():
         _measure(settings, None, None)
         raise typer.Exit
-    earlier, folder = _open_folder(settings)
-    # The others cannot know: with them the first does what is missing, be it nothing.
-    finished = earlier is not None and earlier.complete and settings.processes == 1
+    folder = _open_folder(settings)
     try:
-        record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+        with only_writer(folder):
+            earlier = _earlier(settings, folder)
+            # The others cannot know: with them the first does what is missing, be it nothing.
+            finished = earlier is not None and earlier.complete and settings.processes == 1
+            record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+            analysis = analyse(record)
+            _show(analysis, settings, folder)
     except BaseException:
         with suppress(OSError):
             folder.rmdir()  # only an empty folder goes: a run that never began leaves nothing behind
             if settings.out is None:
                 RUNS.rmdir()
         raise
-    analysis = analyse(record)
-    _show(analysis, settings, folder)
     raise typer.Exit(exit_code(analysis.verdict.severity, strict=settings.strict, exit_zero=settings.exit_zero))
 
 
-def _open_folder(settings: RunConfig) -> tuple[RunRecord | None, Path]:
-    """Make the run's folder; return what an earlier run left there, if it is to be resumed.
+def _open_folder(settings: RunConfig) -> Path:
+    """Make the run's folder.
 
     Raises:
-        ConfigError: The folder cannot be written, or holds a record that no option says what to do with.
+        ConfigError: It cannot be written, or holds what no option allows to be overwritten.
     """
     folder = settings.out or new_folder(settings.model)
-    existing = holds_record(folder)
-    if existing and not settings.resume and not settings.force:
+    if holds_record(folder) and not settings.resume and not settings.force:
         raise ConfigError(
             f"{folder} holds a record already.",
             why="It would be overwritten.",
             fix="choose another --out, or add --resume to go on with it, or --force to replace it",
         )
     make_folder(folder)
-    earlier = load_run(folder) if existing and settings.resume else None
-    if earlier is not None and earlier.config != settings.experiment():
+    if (folder / PICTURE_NAME).exists() and not holds_record(folder) and not settings.force:
+        raise ConfigError(
+            f"{folder / PICTURE_NAME} is there already, without a record beside it.",
+            why="It may be something else, and would be overwritten.",
+            fix="choose another --out, or add --force to replace it",
+        )
+    return folder
+
+
+def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
+    """Return what an earlier run left in the folder, if it is to be resumed.
+
+    Raises:
+        ConfigError: It is of something else.
+        RecordError: It cannot be read, or is not as it was written.
+    """
+    if not settings.resume or not holds_record(folder):
+        return None
+    earlier = load_run(folder)
+    check_as_written(earlier, folder)
+    if earlier.config != settings.experiment():
         from gacheck.measure.experiment import check_same_experiment
 
         now = earlier.model_copy(update={"config": settings.experiment()})
         check_same_experiment(earlier, now)
-    return earlier, folder
+    return earlier
 
 
 def _start_all(settings: RunConfig) -> int:

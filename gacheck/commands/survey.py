@@ -10,14 +10,14 @@ from pathlib import Path
 
 import typer
 
-from gacheck.commands.folders import check_free, holds_record, make_folder, new_folder
+from gacheck.commands.folders import check_free, holds_record, make_folder, new_folder, only_writer
 from gacheck.commands.measuring import check_packages
 from gacheck.commands.output import require_stdout, view_of, write_err, write_out
 from gacheck.commands.survey_progress import SurveyProgress
 from gacheck.commands.surveying import ABSENT_OK, Asked, items_here, judge_elsewhere, judge_here
 from gacheck.errors import ConfigError
 from gacheck.record.environment import installed_version, read_environment
-from gacheck.record.journal import RECORD_NAME, load_survey, save_record
+from gacheck.record.journal import RECORD_NAME, check_as_written, load_survey, save_record
 from gacheck.record.survey import SurveyRecord, everything_of
 from gacheck.releases.index import resolve
 from gacheck.reporters.command import shell_line
@@ -74,7 +74,8 @@ def survey(
             record = earlier
         make_folder(folder)
         try:
-            record = _judge(record, folder, asked, progress, quiet=quiet)
+            with only_writer(folder):
+                record = _judge(record, folder, asked, progress, quiet=quiet)
         except KeyboardInterrupt:
             progress.stage("")
             write_err(f"Interrupted. What was judged is kept; go on with:\n  {_resume_command(folder)}\n")
@@ -88,9 +89,12 @@ def _earlier(folder: Path, *, resume: bool, force: bool) -> SurveyRecord | None:
 
     Raises:
         ConfigError: There is something, and no option says what to do with it.
+        RecordError: It is not as it was written.
     """
     if resume and holds_record(folder):
-        return load_survey(folder)
+        earlier = load_survey(folder)
+        check_as_written(earlier, folder)
+        return earlier
     if not resume:
         check_free(folder, force=force)
     return None

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from gacheck.frames import place_of, what_it_did
 from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
-from gacheck.measure.models.inputs import demanded_zeros
+from gacheck.measure.models.inputs import demanded_length, demanded_zeros
 from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
@@ -211,13 +212,22 @@ def _trainer_factory(config: ExperimentConfig, tokenizer: Any) -> TrainerFactory
     return make
 
 
-def _collator(model: Any, tokenizer: Any, row: dict[str, Any]) -> Collator:
-    """Return a collator that adds what the model demands besides text."""
+def _collator(model: Any, tokenizer: Any, rows: Rows) -> Collator:
+    """Return a collator that adds what the model demands besides text, and pads as far as it demands."""
     # Padding is masked out everywhere, so a tokenizer without a padding token is served by any other id.
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     device = next(model.parameters()).device
-    sample = {name: tensor.to(device) for name, tensor in Collator(pad)([row]).items()}
-    return Collator(pad, demanded_zeros(model, sample))
+    short = {name: values[:SHORTEST_ROW] for name, values in rows.train[0].items()}
+    collator = Collator(pad)
+    while True:
+        sample = {name: tensor.to(device) for name, tensor in collator([short]).items()}
+        try:
+            return replace(collator, zeros=demanded_zeros(model, sample))
+        except Exception as error:  # a model says it in its own way
+            length = demanded_length(error, max(rows.facts.max_length, 1 + collator.length))
+            if length is None:
+                raise
+            collator = replace(collator, length=length)
 
 
 def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfig, task: str) -> tuple[Rows, Any, str]:
@@ -234,13 +244,13 @@ def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfi
     """
     if rows is None:
         return *make_head_rows(model, task, config), task
-    short = {name: values[:SHORTEST_ROW] for name, values in rows.train[0].items()}
     try:
-        return rows, _collator(model, tokenizer, short), task
+        return rows, _collator(model, tokenizer, rows), task
     except Exception:
         if config.dataset is None and not config.packing and not config.not_transformers_own:
-            with suppress(ModelError):
-                return *make_head_rows(model, IMAGE_AND_TEXT, config), IMAGE_AND_TEXT
+            for other in (IMAGE_AND_TEXT, ""):  # the second: whatever it may be that it takes
+                with suppress(ModelError):
+                    return *make_head_rows(model, other, config), other
         raise
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from gacheck.errors import ConfigError, RecordError, ResourceError
+from gacheck.record.checksum import KEY, Integrity, integrity_of, sealed
 from gacheck.record.earlier import from_version_1
 from gacheck.record.kinds import KINDS, AnyRecord
 from gacheck.record.parts import SCHEMA_VERSION, Record
 from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyRecord
+from gacheck.record.writing import write_whole
 
 RECORD_NAME = "record.json"
 
@@ -28,20 +29,7 @@ def save_record(record: Record, folder: Path) -> Path:
     """
     path = folder / RECORD_NAME
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".record-", suffix=".json")
-        try:
-            # mkstemp makes files that the owner alone can read; a record is no secret.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(record.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, sealed(record.model_dump_json(indent=1)).encode())
     except OSError as error:
         raise ResourceError(
             f"The record could not be saved in {folder}: {error.strerror}.",
@@ -58,7 +46,7 @@ def load_record(path: Path) -> AnyRecord:
         RecordError: It is missing, damaged, foreign or newer than this gacheck.
     """
     path = path / RECORD_NAME if path.is_dir() else path
-    content = _content(path)
+    content, integrity = _content(path)
     version = content.get("schema_version")
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise RecordError(
@@ -80,11 +68,12 @@ def load_record(path: Path) -> AnyRecord:
             f"{path} is damaged: {error} is missing or no fact.", why="An earlier gacheck wrote it.", fix=_AGAIN
         ) from None
     assert isinstance(record, AnyRecord)
+    record.mark(integrity)
     return record
 
 
 def load_run(folder: Path) -> RunRecord:
-    """Read the record of a run, to go on with it.
+    """Read the record of a run.
 
     Raises:
         RecordError: It cannot be read.
@@ -97,7 +86,7 @@ def load_run(folder: Path) -> RunRecord:
 
 
 def load_survey(folder: Path) -> SurveyRecord:
-    """Read the record of a survey, to go on with it.
+    """Read the record of a survey.
 
     Raises:
         RecordError: It cannot be read.
@@ -107,6 +96,25 @@ def load_survey(folder: Path) -> SurveyRecord:
     if isinstance(record, SurveyRecord):
         return record
     raise _of_another_kind(folder, record, "survey")
+
+
+def check_as_written(record: Record, folder: Path) -> None:
+    """Refuse to go on with a record that is not as it was written, or of which that cannot be told.
+
+    Raises:
+        RecordError: It is not.
+    """
+    if record.integrity is Integrity.WHOLE:
+        return
+    if record.integrity is Integrity.EDITED:
+        problem = "was edited since it was measured"
+    else:
+        problem = "has no checksum: an earlier gacheck wrote it, or it was edited"
+    raise RecordError(
+        f"{folder / RECORD_NAME} {problem}.",
+        why="What is measured now would stand beside numbers that nobody may have measured.",
+        fix="choose another --out, or replace it with --force",
+    )
 
 
 def _of_another_kind(folder: Path, record: AnyRecord, wanted: str) -> ConfigError:
@@ -122,13 +130,28 @@ _NAMES = {"run": "a run", "attach": "an attached training", "survey": "a survey"
 _AGAIN = "name another run, or measure again with  gacheck run"
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> tuple[dict[str, Any], Integrity]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        written = path.read_bytes()
+        content = json.loads(written.decode(), object_pairs_hook=_once)
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}.", why="There is no record.", fix=_AGAIN) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: {error}.", why="It is not valid JSON.", fix=_AGAIN) from None
     if not isinstance(content, dict) or content.get("kind") not in KINDS:
         raise RecordError(f"{path} is no record of gacheck.", why="It names no kind that is known.", fix=_AGAIN)
+    content.pop(KEY, None)
+    return content, integrity_of(written)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys, each of which may stand there once.
+
+    Raises:
+        ValueError: One stands twice.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
     return content

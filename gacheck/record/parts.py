@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from gacheck.record.checksum import Integrity
 from gacheck.record.environment import Environment
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import (
@@ -199,6 +200,16 @@ class Record(Raw):
     command: tuple[str, ...]
     """What repeats it: a command, word by word, or a line of code where no command made it."""
     environment: Environment
+    _integrity: Integrity = PrivateAttr(Integrity.WHOLE)
+
+    @property
+    def integrity(self) -> Integrity:
+        """Whether the file that it was read from is as it was written; it is no part of the record."""
+        return self._integrity
+
+    def mark(self, integrity: Integrity) -> None:
+        """Note what was found when it was read."""
+        self._integrity = integrity
 
     @property
     def planned(self) -> tuple[Planned, ...]:

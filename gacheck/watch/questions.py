@@ -9,7 +9,7 @@ from typing import Any
 
 from gacheck.rules.facts import CodeLocation, EvaluationFacts, OwnLossFacts, Unit
 from gacheck.watch.batches import Prepared, num_rows
-from gacheck.watch.description import declares_sum, runs_own_code
+from gacheck.watch.description import declares_sum
 from gacheck.watch.evaluation import evaluate_twice, will_evaluate
 from gacheck.watch.replays import ask_location, returns_k_times
 from gacheck.watch.seen import Seen
@@ -115,9 +115,6 @@ class Questions:
         if others and all(each.is_mean_over_rows for each in others):
             return "rows"
         inputs, is_counted = [each.inputs for each in seen], any(each.is_counted for each in seen)
-        found = find_unit(self._trainer, inputs, together, shifts=shifts, is_counted=is_counted)
-        if found == "sum" and any(each.has_own_count for each in seen):
-            return "own count"
-        # What code of somebody's own makes of the model's sum the model's config does not say.
-        is_open = found == "sum" or (found is None and not runs_own_code(self._trainer))
-        return "declared sum" if is_open and declares_sum(self._trainer.model) else found
+        declared = declares_sum(self._trainer.model)
+        found = find_unit(self._trainer, inputs, together, shifts=shifts, is_counted=is_counted, declared=declared)
+        return "own count" if found == "sum" and any(each.has_own_count for each in seen) else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from gacheck.watch.restoring import RandomState
 UNIT_FITS = 1e-3
 CLEARLY_WORSE = 5.0
 LEAST_DIFFERENCE = 1e-5
+SLOPE_FITS = 0.01
 MOST_ROWS_APART = 4
 
 # Some code divides by it what it has summed.
@@ -76,6 +77,7 @@ def find_unit(
     *,
     shifts: bool,
     is_counted: bool = False,
+    declared: bool = False,
 ) -> Unit | None:
     """Find out what the own loss is a mean over, or that it is a sum; None where nothing fits, or more than one does.
 
@@ -87,6 +89,7 @@ def find_unit(
         together: Rows that have a loss by themselves. The two of a pair stand at the same place of the batch's halves.
         shifts: Whether the loss shifts the labels.
         is_counted: Whether the training hands its code a count.
+        declared: Whether the model's config says that a loss of its heads is a sum, which need not be this one.
 
     Raises:
         ValueError: So few rows together have no loss; code that is asked for one may raise anything else.
@@ -100,20 +103,52 @@ def find_unit(
             return None
         start = RandomState.now(trainer.model)
 
-        def loss_of(*chosen: tuple[int, ...]) -> float:
+        def own_mean_of(*chosen: tuple[int, ...]) -> torch.Tensor:
             numbers = [number for place in zip(*chosen) for number in place]
             vars(trainer.args)[BATCH_SIZE] = len(chosen)
             count = count_for(trainer, rows_of(given, numbers), shifts=shifts) if is_counted else None
             start.restore()  # whatever is left to chance is to be the same each time
-            return float(own_mean(trainer, rows_of(batch, numbers), shifts=shifts, count=count).mean())
+            return own_mean(trainer, rows_of(batch, numbers), shifts=shifts, count=count).mean()
+
+        def loss_of(*chosen: tuple[int, ...]) -> float:
+            return float(own_mean_of(*chosen))
 
         whole, alone = loss_of(*parts), [loss_of(part) for part in parts]
         if not any(map(math.isfinite, alone)):
             raise ValueError("no part has a loss by itself")
         found = _fitting(whole, alone, _counts(batch, parts, shifts=shifts), has_tokens=_has_tokens(batch))
-        if found == "sum" and abs(loss_of(*parts, *parts) / whole / 2 - 1) > UNIT_FITS:
-            return None  # of the same rows twice a sum is twice as much
+        if found == "sum" or (found is None and declared):
+            # Of the same rows twice a sum is twice as much, also where a row's loss changes with the rows beside it.
+            is_sum = abs(loss_of(*parts, *parts) / whole / 2 - 1) <= UNIT_FITS
+            is_sum = is_sum and (found is None or _slopes_add_up(trainer.model, own_mean_of, parts))
+            return None if not is_sum else "declared sum" if declared else "sum"
         return found
+
+
+def _slopes_add_up(
+    model: torch.nn.Module, own_mean_of: Callable[..., torch.Tensor], parts: Sequence[tuple[int, ...]]
+) -> bool:
+    """Whether the gradient adds up as the loss does: that may hold a constant for each pair of rows.
+
+    True where that cannot be asked.
+    """
+    weights = [each for each in model.parameters() if each.requires_grad]
+
+    def slope(*chosen: tuple[int, ...]) -> list[torch.Tensor]:
+        with torch.enable_grad():
+            return list(torch.autograd.grad(own_mean_of(*chosen), weights, materialize_grads=True))
+
+    try:
+        whole = slope(*parts)
+        along = sum(_product(slope(part), whole) for part in parts)
+    except (RuntimeError, TypeError):
+        return True
+    size = _product(whole, whole)
+    return abs(along - size) <= SLOPE_FITS * size
+
+
+def _product(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
+    return sum(float((a * b).sum()) for a, b in zip(one, other))
 
 
 def _counts(batch: Mapping[str, Any], parts: Sequence[tuple[int, ...]], *, shifts: bool) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gacheck.core.verdict import Case
+from gacheck.record.checksum import Integrity
+from gacheck.record.parts import Record
 from gacheck.rules.matching import SLACK, Match
 from gacheck.rules.table import Rule
 from gacheck.words.numbers import percent, power, told_apart
@@ -90,9 +92,19 @@ def _other_readings(case: Case) -> tuple[Rule, ...]:
     return tuple(rule for rule in found.equivalent if not is_the_same(rule))
 
 
+def integrity_note(record: Record) -> str | None:
+    """Say that a record is not as it was written, or that this cannot be told; None where it is."""
+    if record.integrity is Integrity.EDITED:
+        return "The record was edited since it was measured: nobody may have measured what stands here."
+    if record.integrity is Integrity.UNKNOWN:
+        return "The record has no checksum, so it cannot be told whether it was edited since it was measured."
+    return None
+
+
 def notes(case: Case) -> tuple[str, ...]:
     """Say what qualifies the verdict."""
-    said = list(_limits(case))
+    edited = integrity_note(case.record)
+    said = [*([edited] if edited else []), *_limits(case)]
     others = _other_readings(case)
     if others:
         names = ", ".join(rule.label for rule in others)

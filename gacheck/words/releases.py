@@ -23,7 +23,7 @@ COUNTS_THE_STEP = "5.24.0"
 SMOOTHER_USES_COUNT = "5.24.0"
 """Its label smoother divides by num_items_in_batch."""
 
-CLASS_USES_COUNT = {"Gemma3ForConditionalGeneration": "5.23.0"}
+CLASS_USES_COUNT = {"Gemma3ForConditionalGeneration": "5.17.0"}
 """Class of transformers -> a release in which it divides by num_items_in_batch."""
 
 _MODELS = re.compile(r"(^|/)transformers/")

@@ -12,7 +12,22 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import LabelSmoother
 
 import gacheck
-from tests.known.heads import BERT, CLASSES, HEADS, NUM_ROWS, SORTING, WAV2VEC2, Head, Row, each_token, sounds, text
+from tests.known.heads import (
+    BERT,
+    CLASSES,
+    HEADS,
+    NUM_ROWS,
+    SMALL,
+    SORTING,
+    WAV2VEC2,
+    Head,
+    Row,
+    bare_step,
+    each_token,
+    rows,
+    sounds,
+    text,
+)
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -146,6 +161,27 @@ def test_a_sum_over_sounds_that_is_divided_by_the_count() -> None:
 
     verdict = gacheck.check(under(Divides, head)).verdict
     assert verdict.severity == "ok", verdict.words
+
+
+def frames() -> list[Row]:
+    """Frames of sounds, each of one of the classes, as a column of zeros with a one."""
+    return rows(
+        lambda generator, number: {
+            "input_features": torch.randn(12, 8, generator=generator),
+            "labels": functional.one_hot(torch.randint(CLASSES, (12,), generator=generator), CLASSES),
+        }
+    )
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_what_a_config_says_of_one_head_is_not_said_of_another(reduction: str) -> None:
+    """`ctc_loss_reduction` is there for every head of a model of sounds; the others take means."""
+    fields = {**SMALL, **SORTING, "feature_projection_input_dim": 8, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    fields |= {"feat_proj_dropout": 0.0, "conformer_conv_dropout": 0.0, "layerdrop": 0.0, "apply_spec_augment": False}
+    head = Head("Wav2Vec2BertForAudioFrameClassification", {**fields, "ctc_loss_reduction": reduction}, frames)
+    assert bare_step(head, 4).loss / bare_step(head, 1).loss == pytest.approx(4, rel=0.1)
+
+    assert gacheck.check(head.trainer(4, num_steps=2)).verdict.code == "SCALED_BY_ACCUMULATION"
 
 
 def test_a_loss_that_is_nothing_tells_nothing() -> None:

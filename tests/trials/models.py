@@ -46,10 +46,16 @@ class OwnForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Return logits, and with labels the loss."""
-        logits = super().forward(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids).logits
+        logits = self.logits_of(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
         if labels is None:
             return CausalLMOutput(logits=logits)
-        return CausalLMOutput(loss=self.loss_of(logits, labels, kwargs.get("num_items_in_batch")), logits=logits)
+        scored = logits[:, -labels.shape[1] :]
+        return CausalLMOutput(loss=self.loss_of(scored, labels, kwargs.get("num_items_in_batch")), logits=logits)
+
+    def logits_of(self, **inputs: Any) -> torch.Tensor:
+        """Read the tokens."""
+        logits: torch.Tensor = super().forward(**inputs).logits
+        return logits
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor, count: Any) -> torch.Tensor:
         """Divide by the step's count, or by the micro-batch's own."""
@@ -105,26 +111,14 @@ class SeesForCausalLM(OwnForCausalLM):
         super().__init__(config)
         self.image = torch.nn.Parameter(torch.randn(IMAGE_POSITIONS, config.hidden_size))
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Return logits of the image too, and with labels the loss."""
-        tokens = self.get_input_embeddings()(input_ids)
+    def logits_of(self, **inputs: Any) -> torch.Tensor:
+        """Read the image, then the tokens."""
+        tokens = self.get_input_embeddings()(inputs["input_ids"])
         image = self.image.to(tokens.dtype).expand(len(tokens), -1, -1)
-        if attention_mask is not None:
-            attention_mask = torch.cat([attention_mask.new_ones(image.shape[:2]), attention_mask], 1)
-        logits = LlamaForCausalLM.forward(
-            self, inputs_embeds=torch.cat([image, tokens], 1), attention_mask=attention_mask
-        ).logits
-        if labels is None:
-            return CausalLMOutput(logits=logits)
-        loss = self.loss_of(logits[:, IMAGE_POSITIONS:], labels, kwargs.get("num_items_in_batch"))
-        return CausalLMOutput(loss=loss, logits=logits)
+        mask = inputs["attention_mask"]
+        if mask is not None:
+            mask = torch.cat([mask.new_ones(image.shape[:2]), mask], 1)
+        return super().logits_of(inputs_embeds=torch.cat([image, tokens], 1), attention_mask=mask)
 
 
 class WarmsUpForCausalLM(OwnForCausalLM):

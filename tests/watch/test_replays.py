@@ -510,6 +510,18 @@ def test_the_unit_of_the_own_loss_is_found(trainer: Callable[[], ToyTrainer], un
     assert find_unit(trainer(), singles, shifts=True) == unit
 
 
+class Contrasted(ToyTrainer):
+    """Holds every row against every other: of which none has a slope yet, as with a scale of 0, but a loss."""
+
+    def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, **kwargs: Any) -> Any:
+        loss = super().compute_loss(model, inputs)
+        return loss - loss.detach() + 0.7 * len(inputs["labels"])
+
+
+def test_a_loss_that_adds_up_without_its_slope_is_no_sum() -> None:
+    assert find_unit(Contrasted(ToyModel()), [ROWS], shifts=True) is None
+
+
 # Those of the first pair have 3 + 2 targets, those of the second 1 + 1.
 TWO_PAIRS: Inputs = {**rows_of(ROWS, [0, 1, 2, 1]), "pair": torch.tensor([7, 8, 7, 8])}
 

@@ -178,7 +178,7 @@ def verdict_of(name: str) -> Verdict:
             "MEAN_OF_MEANS",
             "",
             "No one-line fix: on is k times too large here, off weighs short micro-batches too much. Upgrade "
-            "transformers to 5.23.0 or later, whose Gemma3ForConditionalGeneration uses num_items_in_batch. Until then",
+            "transformers to 5.17.0 or later, whose Gemma3ForConditionalGeneration uses num_items_in_batch. Until then",
         ),
         (
             "means, class never right",

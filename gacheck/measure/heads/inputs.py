@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from gacheck.measure.heads import series, sounds
+from gacheck.measure.heads.codes import codes_of_steps, words_and_codes
 from gacheck.measure.heads.maker import CHOICES, Form, Maker, Row
 from gacheck.measure.heads.pixels import (
     flattened_patches,
@@ -43,6 +44,11 @@ def _other_text(maker: Maker, row: Row) -> torch.Tensor:
     return maker.tokens(*row["input_ids"].shape)
 
 
+def _embeddings(maker: Maker, row: Row) -> torch.Tensor:
+    """Numbers for each token of a text, for what stands behind another model's embeddings."""
+    return maker.normal(maker.length(), maker.count("hidden_size", otherwise=64))
+
+
 def _boxes(maker: Maker, row: Row) -> torch.Tensor:
     corners = torch.randint(0, 100, (*row["input_ids"].shape, 2), generator=maker.generator)
     return torch.cat([corners, corners + 10], -1)
@@ -64,8 +70,16 @@ def _like(name: str, value: int) -> Form:
 def _is_there(maker: Maker, row: Row) -> torch.Tensor:
     """Ones: for every token, or for every step of a sound or a series."""
     if "input_ids" in row:
-        return torch.ones_like(row["input_ids"])
+        has_codes = row["input_ids"].dim() > 1 and maker.task != "multiple-choice"
+        return torch.ones_like(row["input_ids"][..., 0] if has_codes else row["input_ids"])
+    if "input_values" in row:
+        return torch.ones(row["input_values"].shape[-1], dtype=torch.long)
     return torch.ones(len(next(iter(row.values()))), dtype=torch.long)
+
+
+def _is_heard(maker: Maker, row: Row) -> torch.Tensor:
+    """Ones for every step of a sound, also beside a text."""
+    return _is_there(maker, {name: value for name, value in row.items() if name != "input_ids"} or row)
 
 
 def _of_the_first(maker: Maker, row: Row) -> torch.Tensor:
@@ -125,8 +139,8 @@ def _zero(*shape: int) -> Form:
 
 
 MAKERS: Mapping[str, tuple[Form, ...]] = {
-    "input_ids": (_text,),
-    "attention_mask": (_is_there,),
+    "input_ids": (_text, codes_of_steps, words_and_codes),
+    "inputs_embeds": (_embeddings,),
     "token_type_ids": (_is_of_an_image,),
     "mm_token_type_ids": (_is_of_an_image,),
     "pixel_values": (image_or_video, one_of_several_images, flattened_patches),
@@ -138,6 +152,8 @@ MAKERS: Mapping[str, tuple[Form, ...]] = {
     "input_features": sounds.SPECTROGRAMS,
     "input_values": sounds.WAVES,
     "inputs": (_text, whole_image, *sounds.WAVES[:1]),
+    "attention_mask": (_is_there,),
+    "state": (lambda maker, row: maker.normal(maker.count("max_state_dim", "state_dim", otherwise=4)),),
     "past_values": series.PASTS,
     "past_time_features": (series.past_times,),
     "past_observed_mask": (_like("past_values", 1),),
@@ -146,7 +162,7 @@ MAKERS: Mapping[str, tuple[Form, ...]] = {
     "conditional_pixel_values": (whole_image,),
     "pixel_attention_mask": (lambda maker, row: torch.ones(len(row["pixel_values"]), dtype=torch.long),),
     "spatial_shapes": (lambda maker, row: torch.tensor([int(len(row["pixel_values"]) ** 0.5)] * 2),),
-    "padding_mask": (_is_there,),
+    "padding_mask": (_is_heard,),
     "global_attention_mask": (_of_the_first,),
     "is_longer": (lambda maker, row: torch.tensor([False]),),
     "langs": (_like("input_ids", 0),),
@@ -172,3 +188,6 @@ MAKERS: Mapping[str, tuple[Form, ...]] = {
 
 NEVER_GUESSED = frozenset({"attention_mask", "decoder_input_ids"})
 """Given only where an error names them: they change what is computed, or a row's labels make them."""
+
+IN_PLACE_OF_OTHERS = frozenset({"inputs_embeds"})
+"""Given only where an error asks for them instead of what was given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from gacheck.measure.heads.answers import (
     one_of_each,
     replaced_tokens,
 )
+from gacheck.measure.heads.codes import codes_after_text, dialogue, latents_after_text, sound_after_text, words_of_steps
 from gacheck.measure.heads.inputs import ENTITIES, QUESTIONS, of_images
 from gacheck.measure.heads.maker import CHOICES, Maker, Row
 from gacheck.measure.heads.pixels import (
@@ -170,11 +171,18 @@ def no_labels(maker: Maker, row: Row) -> Labels:
     return {}
 
 
+def actions(maker: Maker, row: Row) -> Labels:
+    """What is to be done at each step, and the noise from which it is to be found, drawn beforehand."""
+    shape = maker.count("chunk_size", otherwise=8), maker.count("max_action_dim", "act_dim", otherwise=4)
+    share = torch.rand((), generator=maker.generator)
+    return {"actions": maker.normal(*shape), "noise": maker.normal(*shape), "timestep": share}
+
+
 Kind = Callable[[Maker, Row], Labels]
 
 OF_TASK: dict[str, tuple[Kind, ...]] = {
     "causal-lm": (same_tokens,),
-    "image-text-to-text": (same_tokens, other_tokens),
+    "image-text-to-text": (same_tokens, other_tokens, actions),
     "multimodal-lm": (same_tokens,),
     "masked-lm": (masked_tokens,),
     "pre-training": (
@@ -190,7 +198,7 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     ),
     "masked-image-modeling": (masked_patches, named_patches, no_labels),
     "seq2seq-lm": (other_tokens, same_tokens),
-    "speech-seq2seq": (other_tokens, same_tokens, codes_of_a_step),
+    "speech-seq2seq": (other_tokens, same_tokens, codes_of_a_step, words_of_steps),
     "sequence-classification": (one_class,),
     "token-classification": (class_per_token, links),
     "question-answering": (span, answer_or_none, several_classes, one_class),
@@ -215,7 +223,7 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "instance-segmentation": (masks, boxes, masked_boxes),
     "visual-question-answering": (several_classes, one_class, same_tokens),
     "text-to-spectrogram": (spectrogram_to_say, spoken_tokens),
-    "text-to-waveform": (same_tokens, codes, spoken_tokens),
+    "text-to-waveform": (same_tokens, codes, spoken_tokens, codes_after_text, latents_after_text, sound_after_text),
     "time-series-prediction": (how_it_goes_on,),
 }
 """What the auto classes' heads are taught; where several are listed, the first with which there is a loss."""
@@ -242,17 +250,27 @@ OTHERWISE: tuple[Kind, ...] = (
     three_numbers,
     chances_of_each,
     numbers_of_each,
+    dialogue,
     no_labels,
 )
 """What is tried of a head of any other task."""
 
 
-def kinds_of(maker: Maker) -> tuple[Kind, ...]:
-    """Return what to try, in order."""
+def kinds_of(maker: Maker, names: Collection[str] = ()) -> tuple[Kind, ...]:
+    """Return what to try, in order.
+
+    Args:
+        maker: Of the head.
+        names: What its forward takes.
+    """
     problem = getattr(maker.config, "problem_type", None)
     is_sequence = maker.task == "sequence-classification"
     if problem == "regression" or (problem is None and is_sequence and num_labels(maker) == 1):
         return (number,)
     if problem == "multi_label_classification":
         return (several_classes,)
-    return OF_TASK.get(maker.task or "", OTHERWISE)
+    kinds = OF_TASK.get(maker.task or "", OTHERWISE)
+    if kinds[:2] == (other_tokens, same_tokens) and "decoder_input_ids" not in names:
+        # What it writes goes on from what it reads. Other tokens may happen to be as many.
+        return (same_tokens, other_tokens, *kinds[2:])
+    return kinds

@@ -67,6 +67,7 @@ class Maker:
         image: How an image is given; None where there is none, or nothing but one.
         dtype: Of all that is no whole number: the model's.
         ask: What the model answers to a row without labels.
+        num_answers: Tokens that it can answer with, where they are fewer than it reads.
     """
 
     config: Any
@@ -76,6 +77,7 @@ class Maker:
     image: Image | None = None
     dtype: torch.dtype = torch.float32
     ask: Callable[[Row], Any] | None = None
+    num_answers: int | None = None
 
     def length(self) -> int:
         """Draw the length of a row, of as many tokens as the model has positions for."""
@@ -95,6 +97,7 @@ class Maker:
         """Draw ids of tokens, none of them special, the last that of the end."""
         text = self.text_config
         size = int(getattr(text, "vocab_size", 0) or getattr(self.config, "vocab_size", 0) or SPECIAL_IDS + 2)
+        size = min(size, self.num_answers or size)
         special = {v for n, v in self._all_fields() if n.endswith(("_token_id", "_token_index")) and isinstance(v, int)}
         allowed = torch.tensor([i for i in range(min(SPECIAL_IDS, size - 1), size) if i not in special])
         drawn = allowed[torch.randint(len(allowed), shape, generator=self.generator)]

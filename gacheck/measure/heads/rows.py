@@ -1,11 +1,11 @@
-"""Rows for a head, made up: its inputs and labels, and how they are put together in a batch."""
+"""Rows for a head, made up: its inputs and labels."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,68 +15,25 @@ from accelerate.utils import recursively_apply, send_to_device
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
-from gacheck.measure.heads.images import find_image, is_joined
+from gacheck.frames import place_of
+from gacheck.measure.heads.collator import HeadCollator
+from gacheck.measure.heads.images import find_image
 from gacheck.measure.heads.maker import SHORTEST, Image, Maker, Row
 from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe, find_recipe
+from gacheck.measure.heads.untrained import is_own_fault
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.models.parts import text_config
 from gacheck.measure.text.rows import Rows
 from gacheck.record.run import DataFacts
 from gacheck.rules.task import IGNORE_INDEX
-from gacheck.watch.batches import Batch
 
 IMAGE_AND_TEXT = "image-text-to-text"
 WITH_IMAGES = frozenset({IMAGE_AND_TEXT, "multimodal-lm", "pre-training", ""})
 """Tasks of what may be given an image and a text with places for it."""
 
-LISTED = frozenset({"class_labels", "mask_labels"})
-"""What is handed on as a list of tensors, one of each row."""
-
-
-@dataclass(frozen=True)
-class HeadCollator:
-    """Stack rows; what is of unequal length is padded on the right. Patches of images stand one after another.
-
-    Attributes:
-        pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
-        decoder_inputs: Makes `decoder_input_ids` of labels, where a model reads them; as DataCollatorForSeq2Seq does,
-            since the Trainer may take the labels away.
-    """
-
-    pad_token_id: int
-    decoder_inputs: Callable[..., torch.Tensor] | None = None
-
-    def __call__(self, rows: Sequence[Row]) -> Batch:
-        """Return tensors with the rows as their first dimension."""
-        batch = {name: self._column(name, [row[name] for row in rows], rows[0]) for name in rows[0]}
-        labels = batch.get("labels")
-        if self.decoder_inputs is not None and is_text(labels):
-            batch.setdefault("decoder_input_ids", self.decoder_inputs(labels=labels))
-        return batch
-
-    def _column(self, name: str, values: list[Any], row: Row) -> Any:
-        if name in LISTED or isinstance(values[0], Mapping):
-            return values
-        if isinstance(values[0], bool):
-            return values[0]  # a switch, for all rows alike
-        return torch.cat(values) if is_joined(name, row) else self._stacked(name, values)
-
-    def _stacked(self, name: str, values: Sequence[torch.Tensor]) -> torch.Tensor:
-        fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
-        shape = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
-        stacked = values[0].new_full((len(values), *shape), fill.get(name, 0))
-        for place, value in zip(stacked, values, strict=True):
-            place[tuple(map(slice, value.shape))] = value
-        return stacked
-
-
-def is_text(labels: Any) -> bool:
-    """Whether they are tokens, (rows, tokens)."""
-    return isinstance(labels, torch.Tensor) and labels.dim() == 2 and not labels.is_floating_point()
-
 
 def make_head_rows(
-    model: Any, task: str, config: ExperimentConfig, *, widely: bool = True
+    model: Any, task: str, config: ExperimentConfig, *, widely: bool = True, hint: Recipe | None = None
 ) -> tuple[Rows, HeadCollator]:
     """Make as many rows as the largest pass needs, and what collates them.
 
@@ -85,6 +42,7 @@ def make_head_rows(
         task: As its auto class is called.
         config: The experiment.
         widely: Whether other shapes and further inputs are tried where the plain ones give no loss.
+        hint: What is tried first.
 
     Raises:
         ModelError: The head gave no loss with any that can be made.
@@ -101,10 +59,12 @@ def make_head_rows(
 
     def maker(image: Image | None) -> Maker:
         generator = torch.Generator().manual_seed(config.seed)
-        return Maker(model.config, task, generator, max(SHORTEST, config.max_length // 2), image, first.dtype, ask)
+        longest, answers = max(SHORTEST, config.max_length // 2), _num_answers(model)
+        return Maker(model.config, task, generator, longest, image, first.dtype, ask, answers)
 
+    find = partial(find_recipe, collate=collate, widely=widely, hint=hint)
     try:
-        recipe, image = _with_image_or_without(model, maker, partial(find_recipe, collate=collate, widely=widely))
+        recipe, image = _with_image_or_without(model, maker, find)
     except NotTrained as error:
         raise ModelError(
             f"{type(model).__name__} cannot be trained.",
@@ -112,11 +72,7 @@ def make_head_rows(
             fix="choose a class that is made for training",
         ) from error
     except NoRecipe as error:
-        raise ModelError(
-            f"No rows could be made for {type(model).__name__}: {one_line(str(error))}.",
-            why=f"The inputs and labels of {task or 'this'} heads are made up, and this one demands something else.",
-            fix="attach to a training of yours on data of its own:  gacheck attach -- python train.py",
-        ) from error
+        raise _no_rows(type(model).__name__, task, error) from error
     one = maker(image)
     rows = [recipe.row(one) for _ in range(config.num_rows)]
     lengths = [row["input_ids"].shape[-1] if "input_ids" in row else 0 for row in rows]
@@ -129,7 +85,27 @@ def make_head_rows(
         max_length=max(lengths),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
     )
-    return Rows(rows, [], facts), collate
+    return Rows(rows, [], facts), replace(collate, length=recipe.length)
+
+
+def _no_rows(class_name: str, task: str, error: NoRecipe) -> ModelError:
+    """Explain that no rows could be made, by what a forward said that came further than any other."""
+    furthest = error.furthest
+    if furthest is not None and is_own_fault(furthest):
+        return ModelError(
+            f"{class_name} cannot be trained.",
+            why=f"Its own code in transformers {transformers.__version__} fails, whatever it is given: "
+            f"{type(furthest).__name__}: {one_line(furthest)}{place_of(furthest)}.",
+            fix="choose a class that is made for training",
+        )
+    named = one_line(str(error))
+    if furthest is not None and not isinstance(furthest, LookupError):
+        named = f"{type(furthest).__name__}: {one_line(furthest)}{place_of(furthest)}"
+    return ModelError(
+        f"No rows could be made for {class_name}: {named}.",
+        why=f"The inputs and labels of {task or 'such'} heads are made up, and this one demands something else.",
+        fix="attach to a training of yours on data of its own:  gacheck attach -- python train.py",
+    )
 
 
 def _with_image_or_without(
@@ -144,18 +120,29 @@ def _with_image_or_without(
     return find(model, plain), None
 
 
+def _num_answers(model: Any) -> int | None:
+    """Return how many tokens a model can answer with; None where it does not say."""
+    with suppress(Exception):  # many have no such embeddings, and say so in their own ways
+        return int(model.get_output_embeddings().weight.shape[0])
+    return None
+
+
 def _decoder_inputs(model: Any, pad: int) -> Callable[..., torch.Tensor] | None:
     """Return what makes a decoder's inputs of labels: the model's own way, or each label after the one before it."""
     if "decoder_input_ids" not in forward_names(type(model)):
         return None
-    start = getattr(model.config, "decoder_start_token_id", None)
+    start: int | None = getattr(model.config, "decoder_start_token_id", None)
     own = getattr(model, "prepare_decoder_input_ids_from_labels", None)
-    if own is not None or start is None:
+    blank: int | None = getattr(model.config, "blank_token_id", None)
+    first = start if blank is None else blank
+    if own is not None or first is None:
         return own
 
     def shifted(labels: torch.Tensor) -> torch.Tensor:
         known = labels.masked_fill(labels == IGNORE_INDEX, pad)
-        return torch.cat([torch.full_like(known[:, :1], start), known[:, :-1]], 1)
+        whole = torch.cat([torch.full_like(known[:, :1], first), known], 1)
+        # A transducer says after each token what comes next, after the last too.
+        return whole if blank is not None else whole[:, :-1]
 
     return shifted
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 
+from gacheck.measure.heads.codes import codebooks
 from gacheck.measure.heads.maker import Form, Maker, Row
 
 FRAMES = 64
@@ -45,6 +46,12 @@ def _stacked_spectrogram(times: int, maker: Maker, row: Row) -> torch.Tensor:
     return maker.normal(FRAMES // times, times * int(maker.field(*BINS) or 80))
 
 
+def _spectrogram_of_a_text(maker: Maker, row: Row) -> torch.Tensor:
+    """One with as many frames for every token of a text; its bins come first."""
+    frames = maker.count("audio_length_per_tok", otherwise=8) * len(row["input_ids"])
+    return maker.normal(int(maker.field(*BINS) or 80), frames)
+
+
 def _mono_spectrogram(maker: Maker, row: Row) -> torch.Tensor:
     return _spectrogram(maker, row)[None]
 
@@ -54,6 +61,7 @@ SPECTROGRAMS: tuple[Form, ...] = (
     _mono_spectrogram,
     *(partial(_stacked_spectrogram, times) for times in (2, 4)),
     *(partial(_other_spectrogram, which, first) for which in range(3) for first in (True, False)),
+    _spectrogram_of_a_text,
 )
 
 
@@ -101,13 +109,9 @@ def spoken_tokens(maker: Maker, row: Row) -> Row:
 
 def codes(maker: Maker, row: Row) -> Row:
     """The codes of a sound: at each step one of every codebook."""
-    return {"labels": maker.tokens(maker.length(), _codebooks(maker))}
+    return {"labels": maker.tokens(maker.length(), codebooks(maker))}
 
 
 def codes_of_a_step(maker: Maker, row: Row) -> Row:
     """The codes of a single step."""
-    return {"labels": maker.tokens(_codebooks(maker))}
-
-
-def _codebooks(maker: Maker) -> int:
-    return maker.count("num_codebooks", "num_channels", otherwise=4)
+    return {"labels": maker.tokens(codebooks(maker))}

@@ -24,7 +24,7 @@ WITHOUT_LABELS = ("pre-training", "masked-image-modeling")
 """Tasks some of whose losses need no labels."""
 
 # What a loss is computed from besides the inputs. What a prompt says of its points is called input_labels.
-LABELS = re.compile(r"(?!input_)(.*_)?labels?|(start|end)_positions|(future|target)_values|return_loss")
+LABELS = re.compile(r"(?!input_)(.*_)?labels?|(start|end)_positions|(future|target)_values|return_loss|actions")
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

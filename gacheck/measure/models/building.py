@@ -107,10 +107,23 @@ def check_head(name: str) -> None:
     if found is not None:
         raise ModelError(
             f"{name} has no loss.",
-            why="Its forward takes no labels: it is a part of other models, or for inference alone.",
+            why="Its forward takes no labels: it is a part of other models, for inference alone, or trained by a loss "
+            "that is computed elsewhere.",
             fix="name a class with a head, as  gacheck models --task TASK  lists them, or a type:  "
             f"tiny:{getattr(found.config_class, 'model_type', 'TYPE')}",
         )
+
+
+def check_language_model(model_type: str) -> None:
+    """Refuse a type whose language model has no loss.
+
+    Raises:
+        ModelError: It has none.
+    """
+    name = language_model_types().get(model_type, "")
+    found = _model_class(name)
+    if found is not None and not _takes_labels(found):
+        check_head(name)
 
 
 def _model_class(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Switches dropout off: what is left to differ between passes is normalization."""
+"""Switches off what is random, dropout above all: what is left to differ between passes is normalization."""
 
 from __future__ import annotations
 
@@ -30,3 +30,5 @@ def _set_rates(thing: Any) -> None:
     for name, value in list(vars(thing).items()):
         if "drop" in name and isinstance(value, float):
             setattr(thing, name, 0.0)
+        elif name.endswith("_seed") and value is None:
+            setattr(thing, name, 0)  # of what is drawn anew in every forward, such as the hashes of attention

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
+from gacheck.measure.heads.recipe import NoRecipe
+from gacheck.measure.models.parts import all_configs
 from gacheck.measure.models.sizes import IMAGE
 
 Made = TypeVar("Made")
@@ -21,6 +23,8 @@ Made = TypeVar("Made")
 MOST_TRIES = 20
 DEEPEST = 4
 """Errors that follow one another."""
+
+_HEADS = re.compile(r"(.*_)?(attention|key_value)_heads")
 
 Path = tuple[str, ...]
 
@@ -33,7 +37,8 @@ def fit(original: Any, tiny: Any, make: Callable[..., Made], hopeless: Callable[
     Args:
         original: The config that was reduced.
         tiny: What became of it; stays as it is.
-        make: Raises where the config does not fit; is told where it is asked again.
+        make: Raises where the config does not fit; is told where it is asked again, and where it is to go on from
+            what came furthest.
         hopeless: Whether no other size can change an error.
 
     Raises:
@@ -44,32 +49,91 @@ def fit(original: Any, tiny: Any, make: Callable[..., Made], hopeless: Callable[
     except Exception as error:
         if hopeless(error):
             raise
-        made = _search(original, tiny, error, partial(make, again=True))
+        again = _Tries(original, partial(make, again=True), hopeless)
+        made: Made | None = again.search(tiny, error, _told)
+        if made is None and _furthest(error) is not _told(error):
+            again.make = partial(make, again=True, hinted=True)
+            made = again.made(_with_wider_heads(tiny)) or again.search(tiny, error, _furthest)
         if made is None:
-            raise
+            raise again.hopeless or error from None
         return made
 
 
-def _search(original: Any, tiny: Any, first: Exception, make: Callable[[Any], Made]) -> Made | None:
-    """Give back one suspect after the other, and of each new error its own suspects first."""
-    told = {str(first)}
-    waiting = [(tiny, _suspects(original, tiny, first))]
-    for _ in range(MOST_TRIES):
-        config, suspects = waiting[-1]
-        paths = next(suspects, None)
-        if paths is None:
-            waiting.pop()
-            if not waiting:
-                break
-            continue
-        changed = _given_back(original, config, paths)
+def _told(error: Exception) -> Exception:
+    """Return what an error came from, where no rows of several were taken: the first that was said of any."""
+    return error.__cause__ if isinstance(error.__cause__, NoRecipe) else error
+
+
+def _furthest(error: Exception) -> Exception:
+    """Return what was raised with the rows with which the code came furthest, where no rows were taken."""
+    cause = _told(error)
+    return cause.furthest or cause if isinstance(cause, NoRecipe) else cause
+
+
+class _Tries:
+    """Makes what a config is of, again and again; of a config that was reduced some fields are given back.
+
+    Args:
+        original: The config that was reduced.
+        make: Raises where a config does not fit.
+        is_hopeless: Whether no other size can change an error.
+    """
+
+    def __init__(self, original: Any, make: Callable[[Any], Any], is_hopeless: Callable[[Exception], bool]) -> None:
+        self._original, self.make, self._is_hopeless = original, make, is_hopeless
+        self.hopeless: Exception | None = None
+
+    def made(self, config: Any) -> Any:
+        """Make what a config is of; None where it does not fit."""
         try:
-            return make(changed)
+            return self.make(config)
         except Exception as error:
-            if str(error) not in told and len(waiting) < DEEPEST:
-                told.add(str(error))
-                waiting.append((changed, _suspects(original, changed, error)))
-    return None
+            self._remember(error)
+            return None
+
+    def search(self, tiny: Any, first: Exception, blamed: Callable[[Exception], Exception]) -> Any:
+        """Give back one suspect after the other, and of each new error its own suspects first; None where none helps.
+
+        Args:
+            tiny: Of what the first error was raised.
+            first: The error.
+            blamed: Returns what of an error names suspects.
+        """
+        told = {str(blamed(first))}
+        waiting = [(tiny, _suspects(self._original, tiny, blamed(first)))]
+        for _ in range(MOST_TRIES):
+            config, suspects = waiting[-1]
+            paths = next(suspects, None)
+            if paths is None:
+                waiting.pop()
+                if not waiting:
+                    break
+                continue
+            changed = _given_back(self._original, config, paths)
+            try:
+                return self.make(changed)
+            except Exception as error:
+                self._remember(error)
+                why = blamed(error)
+                if str(why) not in told and len(waiting) < DEEPEST:
+                    told.add(str(why))
+                    waiting.append((changed, _suspects(self._original, changed, why)))
+        return None
+
+    def _remember(self, error: Exception) -> None:
+        """Keep an error that no size changes: it is told where nothing helps."""
+        if self._is_hopeless(error):
+            self.hopeless = error
+
+
+def _with_wider_heads(tiny: Any) -> Any:
+    """Return a copy of a tiny config with half as many heads, each twice as wide: some are no narrower."""
+    changed = copy.deepcopy(tiny)
+    for part in all_configs(changed):
+        for name, value in vars(part).items():
+            if _HEADS.fullmatch(name) and isinstance(value, int) and value > 1:
+                vars(part)[name] = value // 2
+    return changed
 
 
 def _given_back(original: Any, tiny: Any, paths: tuple[Path, ...]) -> Any:

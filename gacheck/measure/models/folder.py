@@ -15,6 +15,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.models.building import build, find_head
 from gacheck.measure.models.hub import fetch_model
+from gacheck.measure.models.indexes import check_indexes
 from gacheck.measure.models.naming import check_folder
 from gacheck.measure.models.preparing import cannot_be_read, model_facts, prepare_config, prepare_model
 from gacheck.measure.models.tokenizer import byte_tokenizer
@@ -102,6 +103,7 @@ class FolderModel:
 
     def _has_weights(self) -> bool:
         root = self._folder.root
+        check_indexes(root.path)
         if root.holds("model*.safetensors"):
             return True
         if root.holds("*.bin") or root.from_hub:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import torch
 
 from gacheck.watch.description import base_model
+
+MOST_PADDED = 1024
+"""Tokens that a row is padded to."""
 
 
 def forward_names(model_class: type) -> frozenset[str]:
@@ -41,3 +45,15 @@ def demanded_zeros(model: Any, batch: dict[str, torch.Tensor]) -> tuple[str, ...
                 raise
             # The longest name that is mentioned: mm_token_type_ids contains token_type_ids.
             demanded.append(max(missing, key=len))
+
+
+def demanded_length(error: BaseException, least: int) -> int | None:
+    """Return how long a model says that every row has to be, where it says something of a length; otherwise None.
+
+    Args:
+        error: What it raised.
+        least: How long the longest row is.
+    """
+    told = str(error)
+    numbers = [int(each) for each in re.findall(r"\d+", told)] if "length" in told else []
+    return max((each for each in numbers if least <= each <= MOST_PADDED), default=None)

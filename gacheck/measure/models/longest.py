@@ -15,6 +15,18 @@ from gacheck.measure.text.rows import SHORTEST_SAMPLE, Collator, Rows, longest_r
 from gacheck.words.reasons import is_of_memory
 
 
+class TooLongError(ConfigError):
+    """A model takes no row as long as the longest.
+
+    Attributes:
+        works: A `max_length` whose rows it takes.
+    """
+
+    def __init__(self, what: str, *, why: str, fix: str, works: int) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.works = works
+
+
 class _CheckedLookups(TorchFunctionMode):
     """Refuse an index beyond an embedding: on a GPU that would end the whole process instead of raising something."""
 
@@ -33,7 +45,7 @@ def check_longest_row(model: Any, collator: Collator, rows: Rows, config: Experi
     """Try a forward of the longest row; where that fails and a short one does not, find how long a row may be.
 
     Raises:
-        ConfigError: The model takes no row of that length.
+        TooLongError: The model takes no row of that length.
     """
     row = max((row for part in (rows.train, rows.heldout) for row in part), key=lambda row: len(row["input_ids"]))
     device = next(model.parameters()).device
@@ -53,12 +65,13 @@ def check_longest_row(model: Any, collator: Collator, rows: Rows, config: Experi
         return  # what fails at any length is told where it is trained
     most = _largest(lambda each: failure(each) is None, SHORTEST_SAMPLE, length)
     works = max(8, longest_row_of(config, most))
-    raise ConfigError(
+    raise TooLongError(
         f"--max-length {config.max_length} is too long for this model: it takes {most} tokens, and a row has {length}.",
         why=f"{type(error).__name__}: {one_line(error, 200)}. Its positions are learned, and there are no more of them."
         if isinstance(error, IndexError)
         else f"{type(error).__name__}: {one_line(error, 200)}",
         fix=f"write  --max-length {works}",
+        works=works,
     )
 
 

@@ -30,6 +30,9 @@ _MOST_OPEN = 12
 
 _NUMBER = 4
 """Where a field's name says nothing of its size."""
+_FRACTION = "1/2"
+"""Of a field whose class splits what stands there."""
+_USUAL = {"rope_theta": 10_000.0, "initializer_range": 0.02, "logit_scale_init_value": 2.6592, "spatial_merge_size": 2}
 _ROTARY = {"rope_type": "default", "rope_theta": 10_000.0}
 _ANOTHER = "name a small checkpoint of this architecture instead, or attach to a training of yours"
 
@@ -98,7 +101,7 @@ def build_original(config: Any, build: Callable[[Any], torch.nn.Module]) -> torc
         try:
             return _on_meta(config, build)
         except Exception as error:
-            if not (_fill_rotary(config, error) or _fill_open(config, error)):
+            if not (_fill_rotary(config, error) or _fill_open(config, error) or _fill_absent(config, error)):
                 raise
     return _on_meta(config, build)
 
@@ -131,7 +134,7 @@ def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:
         build: Makes the model.
         config: That it is made of.
     """
-    model = build()
+    model = _completed(build, config)
     tokens = torch.ones(1, 4, dtype=torch.long)
     text = {"input_ids": tokens, "attention_mask": tokens, "labels": tokens}
     given = {name: value for name, value in text.items() if name in forward_names(type(model))}
@@ -141,10 +144,21 @@ def complete_by_forward(build: Callable[[], Any], config: Any) -> Any:
                 model(**given)
             return build()
         except Exception as error:  # most models are fed otherwise: only an open field is of interest here
-            if not (_fill_open(config, error) or _fill_token(config, error)):
+            if not (_fill_open(config, error) or _fill_absent(config, error)):
                 return build()
             model = build()
     return model
+
+
+def _completed(build: Callable[[], Any], config: Any) -> Any:
+    """Build a model; fill what its config has not, in place, where the class asks for it."""
+    for _ in range(_MOST_OPEN):
+        try:
+            return build()
+        except Exception as error:
+            if not _fill_absent(config, error.__cause__ or error):
+                raise
+    return build()
 
 
 def _fill_open(config: Any, error: Exception) -> bool:
@@ -153,7 +167,8 @@ def _fill_open(config: Any, error: Exception) -> bool:
         for part in all_configs(config):
             for word in dict.fromkeys(re.findall(r"\w+", line)):
                 name = part.attribute_map.get(word, word)
-                value = _value(part, name) if vars(part).get(name, 0) is None else None
+                is_open = vars(part).get(name, 0) is None
+                value = (_FRACTION if f'{word}.split("/")' in line else _value(part, name)) if is_open else None
                 if value is not None:
                     setattr(part, name, value)
                     return True
@@ -197,15 +212,17 @@ def _kinds_of_layers(config: Any, name: str) -> list[str] | None:
     return [kinds[0][layer % 2] for layer in range(config.num_hidden_layers)] if kinds else None
 
 
-def _fill_token(config: Any, error: Exception) -> bool:
-    """Give a config the special token that a forward asks it for, as configs that lie beside weights have it."""
+def _fill_absent(config: Any, error: BaseException) -> bool:
+    """Give a config the field that its class asks it for and does not have, as configs that lie beside weights do."""
     found = re.search(r"'(\w+)' object has no attribute '(\w+)'", str(error))
     owner, name = found.groups() if found is not None else ("", "")
     part = next((each for each in all_configs(config) if type(each).__name__ == owner), None)
-    if part is None or not TOKEN_ID.fullmatch(name):
+    if part is None:
         return False
-    setattr(part, name, UNK)
-    return True
+    value = UNK if TOKEN_ID.fullmatch(name) else _USUAL.get(name) or _value(part, name)
+    if value is not None:
+        setattr(part, name, value)
+    return value is not None
 
 
 def _fill_rotary(config: Any, error: Exception) -> bool:

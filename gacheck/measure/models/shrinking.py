@@ -38,8 +38,19 @@ PAD, EOS, BOS, UNK = range(4)
 TOKEN_ID = re.compile(r".*_token_(id|index)|(pad|eos|bos|unk|mask)_(index|id)")
 OPTIONAL = re.compile(r"use_(cache|\w+_kernels)")
 """What training has no use for, and some layers or machines refuse."""
+_EQUAL = re.compile(r"`([\w.]+)` \(\d+\) must (?:be )?equal (?:to )?.*?\((\d+)\)")
 # How the names of special tokens begin; those of other modalities become <unk>, which byte-level text never has.
-ROLES = {"pad": PAD, "eos": EOS, "eod": EOS, "sep": EOS, "forced_eos": EOS, "bos": BOS, "cls": BOS, "decoder": BOS}
+ROLES = {
+    "audio_bos": BOS,
+    "pad": PAD,
+    "eos": EOS,
+    "eod": EOS,
+    "sep": EOS,
+    "forced_eos": EOS,
+    "bos": BOS,
+    "cls": BOS,
+    "decoder": BOS,
+}
 
 
 def shrink(config: PretrainedConfig, vocab_size: int, *, every_layer: bool = False) -> PretrainedConfig:
@@ -75,7 +86,8 @@ class _Whole:
 def _shrink(config: PretrainedConfig, whole: _Whole) -> PretrainedConfig:
     fields = _fields(config)
     small = _shrink_fields(fields, _scale(config, fields, whole))
-    small |= _offsets(fields) | sectioned(type(config), small) | _small_sub_configs(config, whole)
+    small |= _offsets(fields) | _sparse_blocks(fields) | _stages(fields) | sectioned(type(config), small)
+    small |= _small_sub_configs(config, whole)
     derived = _derived(type(config))
     given = {name: value for name, value in _arguments(type(config), fields, small) if name not in derived}
     tiny = _valid(config, fields, given)
@@ -92,10 +104,26 @@ def _valid(config: PretrainedConfig, fields: dict[str, Any], given: dict[str, An
     try:
         return type(config)(**given)
     except Exception as error:
+        if _made_equal(given, error):
+            return type(config)(**given)
         named = {name: fields[name] for name in given if re.search(rf"\b{name}\b", str(error))}
         if not named or any(isinstance(value, (dict, PretrainedConfig)) for value in named.values()):
             raise
         return type(config)(**{**given, **named})
+
+
+def _made_equal(given: dict[str, Any], error: Exception) -> bool:
+    """Set the field of which a class says what it has to be equal to, in place: `part.size` (128) must equal … (16)."""
+    found = _EQUAL.search(str(error))
+    if found is None:
+        return False
+    *within, name = found[1].split(".")
+    for part in within:
+        given = given.get(part) or {}
+    is_there = name in given
+    if is_there:
+        given[name] = int(found[2])
+    return is_there
 
 
 def _fields(config: PretrainedConfig) -> dict[str, Any]:
@@ -228,6 +256,23 @@ def _offsets(fields: dict[str, Any]) -> dict[str, int]:
     """Put the codes of images and sounds one range after another, as they were among the tokens before."""
     old = {name: value for name, value in fields.items() if name.endswith("_token_offset") and isinstance(value, int)}
     return {name: CODES * place for place, name in enumerate(sorted(old, key=lambda name: old[name]), start=1)}
+
+
+def _sparse_blocks(fields: dict[str, Any]) -> dict[str, int]:
+    """Make blocks of attention so small that short rows have several: a row of few is attended to as a whole."""
+    return dict.fromkeys(("block_size", "num_random_blocks"), 1) if "num_random_blocks" in fields else {}
+
+
+def _stages(fields: dict[str, Any]) -> dict[str, int]:
+    """Make the first stage so narrow that the last is as wide as all else, where each is twice as wide."""
+    stages = next((len(fields[name]) for name in ("depths", "downsampling_ratios") if fields.get(name)), 0)
+    width = fields.get("hidden_size")
+    return {
+        name: max(1, WIDTH >> times)
+        for name, value in fields.items()
+        for times in (stages - 1, stages)
+        if stages > 1 and name.endswith("_hidden_size") and isinstance(value, int) and value << times == width
+    }
 
 
 def _small_sub_configs(config: PretrainedConfig, whole: _Whole) -> dict[str, Any]:

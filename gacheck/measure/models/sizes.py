@@ -40,6 +40,7 @@ SIZES = (
     (r".*heads(_per_layer)?|n_head", HEADS),
     (r".*_rank", HEAD_DIM),  # of latent projections
     (r"o_groups", 2),
+    (r".*_chunk_length|axial_pos_shape", 16),  # a row is as long as the axes' product
     # experts
     (r"n_group|num_expert_groups?", 2),
     (r"topk_group|(.*_)?(n|num)_shared_experts", 1),
@@ -66,6 +67,7 @@ SIZES = (
     (IMAGE.pattern, IMAGE_SIZE),
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
+    (r"spec_size", WIDTH),  # both sides of a spectrogram that is folded to an image
     (r"num_filters", 4),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
     (r"max_source_positions", WIDTH),  # two frames of a spectrogram make one

@@ -18,7 +18,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ModelError, PackageError
-from gacheck.measure.heads.recipe import NotTrained
+from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe
 from gacheck.measure.heads.rows import make_head_rows
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.building import (
@@ -26,6 +26,7 @@ from gacheck.measure.models.building import (
     build,
     cannot_be_built,
     check_head,
+    check_language_model,
     find_head,
     language_model,
     named_class,
@@ -56,7 +57,10 @@ class StandIn:
             self._folder = find_folder(config.model, config.revision, config)
             model_config, saved = read_config(self._folder, config)
         else:
-            model_config, saved = _named(config.model.removeprefix(STAND_IN_PREFIX))
+            name = config.model.removeprefix(STAND_IN_PREFIX)
+            if config.task is None and config.model_class is None:
+                check_language_model(name)
+            model_config, saved = _named(name)
         is_text = is_causal(find_head(model_config, config, saved).task)
         if not config.tiny and not is_text and getattr(model_config, "is_decoder", False):
             # What encodes looks ahead, unless it is to generate.
@@ -65,6 +69,7 @@ class StandIn:
         is_own = config.model_class is not None or bool(config.config_override)
         self._original = None if is_own else Original(model_config, lambda each: _model(find_head(each, config, saved)))
         self._before, self._saved = model_config, saved
+        self._hint: Recipe | None = None
         with self._errors():
             self._model_config = _shrunk(model_config, VOCABULARY)
         prepare_config(self._model_config, config)
@@ -95,15 +100,24 @@ class StandIn:
         )
         return model, facts
 
-    def _made(self, model_config: Any, *, again: bool = False) -> Any:
+    def _made(self, model_config: Any, *, again: bool = False, hinted: bool = False) -> Any:
         """Build the model of a config; where it is no language model, it has to take rows, too."""
         head = find_head(model_config, self._config, self._saved)
         model = complete_by_forward(lambda: build(head, self._config), head.config)
         if self._original is not None:
             self._original.check(model)
         if not is_causal(head.task):
-            make_head_rows(model.train(), head.task, self._config, widely=not again)
+            self._try_rows(model.train(), head.task, widely=not again, hint=self._hint if hinted else None)
         return model
+
+    def _try_rows(self, model: Any, task: str, *, widely: bool, hint: Recipe | None) -> None:
+        """Make rows; those with which the model came furthest are kept as a hint."""
+        try:
+            make_head_rows(model, task, self._config, widely=widely, hint=hint)
+        except ModelError as error:
+            if widely and isinstance(error.__cause__, NoRecipe):
+                self._hint = error.__cause__.recipe
+            raise
 
     def _is_hopeless(self, error: Exception) -> bool:
         """Whether no size of the config is to blame, or it is the user's."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from gacheck.measure.text.rows import Rows
 from gacheck.record.parts import OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import EvaluationFacts, Flag
+from gacheck.scratch import scratch_folder
 from gacheck.watch.batches import Batch, row_fingerprint
 from gacheck.watch.evaluation import evaluate_twice
 from gacheck.watch.probe import Probe
@@ -171,9 +171,9 @@ class PassRunner:
     @contextmanager
     def _workplace(self) -> Iterator[str]:
         """Give a folder for what a Trainer insists on writing, and put everything back afterwards."""
-        with tempfile.TemporaryDirectory(prefix="gacheck-") as folder:
+        with scratch_folder() as folder:
             try:
-                yield folder
+                yield str(folder)
             finally:
                 self._snapshot.restore()
 

@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import send_to_device
 
 from gacheck.errors import NothingSeenError
-from gacheck.measure.heads.rows import HeadCollator
+from gacheck.measure.heads.collator import HeadCollator
 from gacheck.measure.live_check import watch_first_steps
 from gacheck.record.parts import OracleRecord
 from gacheck.watch.batches import count_labels

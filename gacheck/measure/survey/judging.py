@@ -14,6 +14,7 @@ from gacheck.errors import GacheckError, one_line
 from gacheck.frames import place_of
 from gacheck.measure.experiment import begin_record, run_passes
 from gacheck.measure.models.building import language_model_types
+from gacheck.measure.models.longest import TooLongError
 from gacheck.measure.session import Session, quiet_libraries
 from gacheck.record.command import SMOKE
 from gacheck.record.run import RunRecord
@@ -80,9 +81,18 @@ def config_of(item: SurveyItem) -> ExperimentConfig:
     return RunConfig(model=f"tiny:{item.name}", task=_named_task(item), **SMOKE).experiment()
 
 
-def _train(item: SurveyItem) -> RunRecord:
+def session_of(item: SurveyItem) -> tuple[ExperimentConfig, Session]:
+    """Load what an item is trained with; of a model that takes few tokens the rows are as short."""
     config = config_of(item)
-    session = Session(config)
+    try:
+        return config, Session(config)
+    except TooLongError as error:
+        config = config.model_copy(update={"max_length": error.works})
+        return config, Session(config)
+
+
+def _train(item: SurveyItem) -> RunRecord:
+    config, session = session_of(item)
     record = begin_record(config, session)
     oracle = record.oracle
     return run_passes(record, lambda spec: session.run_pass(spec, oracle, lambda: None), lambda saved: None)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from gacheck.config import ExperimentConfig
@@ -204,15 +205,19 @@ class Collator:
     Attributes:
         pad_token_id: Fills `input_ids`; labels are filled with -100, everything else with 0.
         zeros: Inputs that the model demands besides, all zero for text (`token_type_ids` of Gemma3).
+        length: All rows are padded to so many tokens, where the model takes no other.
     """
 
     pad_token_id: int
     zeros: tuple[str, ...] = ()
+    length: int = 0
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> Batch:
         """Return (rows, tokens) tensors."""
         fill = {"input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
-        batch = {
-            name: pad_sequence([torch.tensor(row[name]) for row in rows], True, fill.get(name, 0)) for name in rows[0]
-        }
+        batch = {name: self._padded([row[name] for row in rows], fill.get(name, 0)) for name in rows[0]}
         return batch | {name: torch.zeros_like(batch["input_ids"]) for name in self.zeros}
+
+    def _padded(self, values: Sequence[list[int]], fill: int) -> torch.Tensor:
+        padded = pad_sequence([torch.tensor(each) for each in values], True, fill)
+        return pad(padded, (0, max(0, self.length - padded.shape[1])), value=fill)

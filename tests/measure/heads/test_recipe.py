@@ -116,3 +116,160 @@ def test_labels_that_would_be_stretched_are_none() -> None:
 def test_what_cannot_be_trained_says_so() -> None:
     with pytest.raises(ModelError, match="has no loss for it: Training is not implemented yet"):
         row_of(Untaught(), "sequence-classification")
+
+
+class Coded(Head):
+    """One that makes its inputs of its labels, which are of several codebooks."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        assert input_ids is None
+        assert labels.dim() == 3
+        return self.loss()
+
+
+class Moving(Head):
+    """One that learns what to do in a state."""
+
+    main_input_name = "state"
+
+    def forward(
+        self,
+        state: Any,
+        noise: Any = None,
+        timestep: Any = None,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        pixel_values: Any = None,
+        actions: Any = None,
+    ) -> ModelOutput:
+        if input_ids.shape != attention_mask.shape or pixel_values.dim() != 5:
+            raise AttributeError("it says nothing of use")
+        assert noise.shape == actions.shape
+        assert timestep.shape == (len(state),)
+        return self.loss()
+
+
+def test_inputs_are_left_out_where_labels_make_them() -> None:
+    assert set(row_of(Coded(), "")) == {"labels"}
+
+
+def test_what_learns_to_act_is_given_its_noise_beforehand() -> None:
+    assert {"state", "actions", "noise", "timestep", "attention_mask"} <= set(row_of(Moving(), "image-text-to-text"))
+
+
+class Continuing(Head):
+    """One that writes on, without a decoder: its labels are the tokens that it reads."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        return self.loss()
+
+
+def test_what_has_no_decoder_goes_on_from_what_it_reads() -> None:
+    row = row_of(Continuing(), "seq2seq-lm")
+    assert row["labels"].equal(row["input_ids"])
+
+
+class Fewer(Continuing):
+    """One that cannot answer with its last tokens."""
+
+    def get_output_embeddings(self) -> Any:
+        return nn.Linear(2, 6)
+
+
+def test_labels_are_what_it_can_answer_with() -> None:
+    rows = make_head_rows(Fewer(), "seq2seq-lm", ExperimentConfig(max_steps=1))[0].train
+    assert max(int(row["labels"].max()) for row in rows) < 6
+
+
+def own_loss(logits: Any, vocab_size: int) -> ModelOutput:
+    """Compute a loss over a vocabulary."""
+    return ModelOutput(loss=logits.sum() / vocab_size)
+
+
+class Wrong(Head):
+    """One that calls its own loss wrongly."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        return own_loss(input_ids)  # type: ignore[call-arg]
+
+
+class Without(Head):
+    """One whose loss is None."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        loss = None
+        return ModelOutput(loss=loss, logits=input_ids)
+
+
+class Refusing(Head):
+    """One that says that it is not trained, where it is given what it demands, which nobody can make."""
+
+    def forward(self, step: int, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        if labels is not None:
+            raise NotImplementedError("Training is for others")
+        return ModelOutput(logits=input_ids)
+
+
+class Told(Head):
+    """One whose loss is about more than it is given here."""
+
+    def forward(self, input_ids: Any = None, chosen_places: Any = None) -> ModelOutput:
+        return ModelOutput(logits=input_ids) if chosen_places is None else self.loss()
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "told"),
+    [
+        (Wrong, "", "Its own code in transformers .* fails, whatever it is given: TypeError"),
+        (Without, "", "its forward sets the loss to None"),
+        (Refusing, "", "has no loss for it: Training is for others"),
+        (Told, "pre-training", "returned no loss without chosen_places"),
+    ],
+)
+def test_the_true_reason_is_told(model: type[Head], task: str, told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        row_of(model(), task)
+
+
+class Spoken(Head):
+    """One that is given a text with places for a sound, and the sound."""
+
+    config = Config(audio_token_id=3, sampling_rate=40, frame_rate=10)
+
+    def forward(
+        self, input_ids: Any = None, input_values: Any = None, input_values_cutoffs: Any = None, labels: Any = None
+    ) -> ModelOutput:
+        assert (input_ids.eq(3).sum(1) * 4).equal(input_values_cutoffs[:, 0])
+        assert (labels.eq(3) == input_ids.eq(3)).all()
+        return self.loss()
+
+
+class Stepwise(Head):
+    """One that reads a word and codes at each step, and answers with words."""
+
+    config = Config(num_codebooks=3, codebook_size=12)
+
+    def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None) -> ModelOutput:
+        assert input_ids.shape[2] == 4
+        assert attention_mask.shape == labels.shape == input_ids.shape[:2]
+        assert int(input_ids.max()) < 12
+        return self.loss()
+
+
+class Latent(Head):
+    """One that learns a sound in numbers that follow a text."""
+
+    config = Config(audio_latent_token_id=3, audio_bos_token_id=2, latent_dim=5)
+
+    def forward(self, input_ids: Any = None, labels: Any = None, labels_mask: Any = None) -> ModelOutput:
+        assert labels.shape[2] == 5
+        assert input_ids.eq(3).sum(1).equal(labels_mask.sum(1))
+        assert input_ids.eq(2).sum(1).eq(1).all()
+        return self.loss()
+
+
+@pytest.mark.parametrize(
+    ("model", "task"), [(Spoken, "text-to-waveform"), (Stepwise, "speech-seq2seq"), (Latent, "text-to-waveform")]
+)
+def test_sounds_follow_a_text_or_go_beside_it(model: type[Head], task: str) -> None:
+    assert "labels" in row_of(model(), task)

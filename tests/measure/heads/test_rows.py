@@ -12,8 +12,9 @@ from transformers.modeling_outputs import ModelOutput
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
+from gacheck.measure.heads.collator import HeadCollator
 from gacheck.measure.heads.maker import Maker
-from gacheck.measure.heads.rows import HeadCollator, make_head_rows, refuse_text_options
+from gacheck.measure.heads.rows import make_head_rows, refuse_text_options
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.models.source import open_model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, BertConfig, BertForMaskedLM, BertModel, LlamaConfig
+from transformers import CONFIG_MAPPING, AutoConfig, BertConfig, BertForMaskedLM, BertModel, LlamaConfig
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
@@ -143,3 +143,12 @@ def test_a_base_model_is_refused_by_name() -> None:
         open_model(config(model=f"tiny:{BertModel.__name__}"))
     assert "BertModel has no loss" in str(caught.value)
     assert "tiny:bert" in str(caught.value)
+
+
+def test_a_type_whose_language_model_takes_no_labels_is_refused() -> None:
+    # One whose loss is computed elsewhere; before 5.24 there are none of it.
+    if "diffusion_gemma" not in CONFIG_MAPPING:
+        pytest.skip("not in this release of transformers")
+    with pytest.raises(ModelError) as caught:
+        open_model(config(model="tiny:diffusion_gemma"))
+    assert "DiffusionGemmaForBlockDiffusion has no loss" in str(caught.value)

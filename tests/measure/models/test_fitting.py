@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
-from transformers import PretrainedConfig
+from transformers import BertConfig, PretrainedConfig
 
+from gacheck.measure.heads.recipe import NoRecipe
 from gacheck.measure.models.fitting import fit
 
 
@@ -75,3 +76,31 @@ def test_what_no_size_changes_is_not_tried() -> None:
     with pytest.raises(ImportError):
         fit(Outer(), tiny(), lacking, lambda error: isinstance(error, ImportError))
     assert asked == [False]
+
+
+def test_what_no_size_changes_and_comes_up_later_is_told() -> None:
+    class Hopeless(Exception):
+        """No size changes it."""
+
+    def make(config: Any, *, again: bool = False) -> str:
+        if again:
+            raise Hopeless("it has no loss")
+        raise ValueError("sizes 1 and 2")
+
+    original, tiny = BertConfig(hidden_size=96), BertConfig(hidden_size=32)
+    with pytest.raises(Hopeless):
+        fit(original, tiny, make, lambda error: isinstance(error, Hopeless))
+
+
+def test_heads_are_made_wider_where_rows_came_furthest() -> None:
+    def make(config: Any, *, again: bool = False, hinted: bool = False) -> int:
+        if hinted and config.num_attention_heads == 2:
+            return int(config.hidden_size)
+        try:
+            raise NoRecipe("no rows", RuntimeError("size 16 and 32"), None)
+        except NoRecipe as cause:
+            raise ValueError("no rows could be made") from cause
+
+    original, tiny = BertConfig(num_attention_heads=12), BertConfig(hidden_size=64, num_attention_heads=4)
+    assert fit(original, tiny, make, lambda error: False) == 64
+    assert tiny.num_attention_heads == 4

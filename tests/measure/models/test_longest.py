@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gacheck.errors import ConfigError
-from gacheck.measure.models.longest import _largest
+from gacheck.measure.models.longest import TooLongError, _largest
 from gacheck.measure.session import Session
 from tests.measure.modelling import small_config
 
@@ -33,6 +33,8 @@ def test_the_length_that_is_advised_works_and_the_next_does_not(model: str, fiel
     works = LIMIT if packing else 2 * LIMIT
     assert raised.value.fix == f"write  --max-length {works}"
     assert f"it takes {LIMIT} tokens" in raised.value.what
+    assert isinstance(raised.value, TooLongError)
+    assert raised.value.works == works
     opened(f"tiny:{model}", max_length=works, **options)
     if packing:
         with pytest.raises(ConfigError):

@@ -97,3 +97,23 @@ def test_an_original_that_cannot_be_built_either_is_said() -> None:
     error = Original(Config(), build).explain(ModelError("No tiny one.", why="It is so.", fix=""))
     assert "cannot be built from its own config" in error.what
     assert "heads do not divide the width" in str(error.why)
+
+
+class Rotary(torch.nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.theta = config.rope_theta
+        self.query, self.window = config.downsample_rate.split("/")
+        self.heads = torch.nn.Linear(config.num_key_value_heads, config.initializer_range and 1)
+
+
+def test_what_only_checkpoints_say_is_filled_in() -> None:
+    config = Config()
+    config.downsample_rate = None
+    build_original(config, Rotary)
+    assert (config.rope_theta, config.num_key_value_heads, config.initializer_range) == (10_000.0, 4, 0.02)
+    assert config.downsample_rate == "1/2"
+
+    again = Config(downsample_rate="1/2")
+    assert isinstance(complete_by_forward(lambda: Rotary(again), again), Rotary)
+    assert again.num_key_value_heads == 4

@@ -124,9 +124,38 @@ def foreign_code(folder: Path) -> None:
     (folder / "mine.py").write_text("raise SystemExit('ran')")
 
 
+def indexed(name: object) -> Callable[[Path], None]:
+    """Let a decoy stand beside an index that names something else, which torch would unpickle."""
+
+    def damage(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "model-decoy.safetensors")
+        state = tiny_model().state_dict()
+        torch.save(Loud(), folder.parent / "evil.bin")
+        torch.save(Loud(), folder / "evil.bin")
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(state, name)})
+        )
+
+    return damage
+
+
+class Loud:
+    """Says so when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('ran')",)
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "no config": remove("config.json"),
     "pickled weights": pickle,
+    "index of a pickle": indexed("evil.bin"),
+    "index of a pickle elsewhere": indexed("../evil.bin"),
+    "index of a licence": indexed("LICENSE.txt"),
+    "index of weights elsewhere": indexed("../model.safetensors"),
+    "index of no names": indexed(["evil.bin"]),
+    "index cut": write("model.safetensors.index.json", "{"),
+    "index nested too deeply": write("model.safetensors.index.json", "[" * 100_000),
     "cut weights": cut,
     "config cut": write("config.json", "{"),
     "config empty": write("config.json", "{}"),
@@ -162,6 +191,16 @@ def test_unreadable_folder_is_explained(
     assert "\n" not in raised.value.what
     # Remote code stays off: nobody is asked whether to run it.
     assert not questions
+
+
+def test_weights_in_pieces_are_read_also_where_pickles_lie_beside_them(folder: Path) -> None:
+    remove("*.safetensors")(folder)
+    tiny_model().save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    torch.save(Loud(), folder / "pytorch_model-1.bin")
+    write("pytorch_model.bin.index.json", '{"weight_map": {"lm_head.weight": "pytorch_model-1.bin"}}')(folder)
+
+    assert same_weights(weights_of(loaded(folder).model), weights_of(tiny_model()))
 
 
 @pytest.mark.parametrize("weights", [False, True], ids=["config alone", "weights"])

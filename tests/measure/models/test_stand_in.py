@@ -138,3 +138,26 @@ def test_unknown_type_names_the_nearest() -> None:
 def test_type_without_a_language_model_is_refused() -> None:
     with pytest.raises(ModelError, match="vit"):
         tiny_model("vit", VOCAB_SIZE, seed=0)
+
+
+def test_the_last_stage_of_a_codec_is_as_wide_as_all_else() -> None:
+    tiny = shrink(CONFIG_MAPPING["dac"](), 300)
+    assert (tiny.encoder_hidden_size, tiny.hidden_size) == (4, 64)
+
+
+class Bound(PretrainedConfig):
+    """One whose part has to be as wide as a share of the whole."""
+
+    model_type = "bound"
+
+    def __init__(self, hidden_size: int = 512, part: dict[str, int] | None = None, **kwargs: Any) -> None:
+        self.hidden_size, self.part = hidden_size, part or {"intermediate_size": 128}
+        width = self.part["intermediate_size"]
+        if width != hidden_size // 4:
+            raise ValueError(f"`part.intermediate_size` ({width}) must equal `hidden_size // 4` ({hidden_size // 4}).")
+        super().__init__(**kwargs)
+
+
+def test_what_has_to_be_equal_is_made_so() -> None:
+    tiny = shrink(Bound(), 300)
+    assert (tiny.hidden_size, tiny.part) == (64, {"intermediate_size": 16})
