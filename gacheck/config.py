@@ -27,6 +27,8 @@ LEAST_ROWS = 16
 MOST_ROWS = 1024
 # Of the longest pass; more is a slip of the pen, and would be held in memory.
 MOST_ROWS_OF_A_PASS = 1_000_000
+MOST_SECONDS = 10_000_000
+"""Of a time limit: a clock takes no more than some such number."""
 USER_OBJECTS = ("model_class", "trainer_class", "compute_loss_func")
 """Options that name a class or a function of the user's."""
 OBJECT_NAME = r"[\w.]+:\w+"
@@ -322,11 +324,16 @@ class RunConfig(ExperimentConfig):
     )
     verbose: bool = option(False, "print the table also where all is well", panel=OUTPUT, short="-v")
     quiet: bool = option(False, "no progress; print the verdict alone", panel=OUTPUT)
+    pass_timeout: float | None = option(
+        None, "seconds after which a pass that has not ended has failed (default: no limit)", panel=RARE
+    )
     strict: bool = option(False, "a warning fails too: exit 1", panel=OUTPUT)
     exit_zero: bool = option(False, "exit 0 whatever the verdict", panel=OUTPUT)
 
     @model_validator(mode="after")
     def _check_output(self) -> Self:
+        if self.pass_timeout is not None and not 0 < self.pass_timeout <= MOST_SECONDS:
+            raise _out_of_range("pass_timeout", self.pass_timeout, f"be above 0 and at most {MOST_SECONDS}", "600")
         if self.force and self.resume:
             raise _exclude_each_other("force", "resume", "One replaces the record in the folder, the other goes on.")
         if (self.resume or self.force) and self.out is None:

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from gacheck.commands.ranks import is_first, rank
 from gacheck.errors import GacheckError, ResourceError
@@ -154,6 +154,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             why="The result is incomplete on disk.",
             fix="free some space or choose another folder",
         ) from error
+
+
+def give_up(error: GacheckError) -> NoReturn:
+    """Print an error and end the process, in whatever thread: the main one hangs."""
+    show_error(error)
+    os._exit(error.exit_code)
 
 
 def show_error(error: GacheckError) -> None:

@@ -65,6 +65,10 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
         # Before rich 14.3 a disabled bar left an empty line behind.
         if not self._progress.disable:
             self._progress.stop()

@@ -10,15 +10,23 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder, only_writer
+from gacheck.commands.folders import (
+    PICTURE_NAME,
+    RUNS,
+    holds_record,
+    make_folder,
+    new_folder,
+    only_writer,
+    remove_lock,
+)
 from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
+from gacheck.commands.output import exit_code, give_up, require_stdout, view_of, write_bytes, write_err, write_out
 from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
 from gacheck.commands.ranks import is_first, num_started
 from gacheck.config import RunConfig, load_config
-from gacheck.errors import ConfigError, ResourceError
+from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.record.command import run_command
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
 from gacheck.record.run import RunRecord
@@ -131,7 +139,11 @@ def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None
 
         quiet_libraries()
         progress.stage(f"loading {settings.model}")
-        session = Session(settings.experiment())
+        session = Session(
+            settings.experiment(),
+            give_up=lambda error: _give_up(error, progress, settings, folder),
+            pass_timeout=settings.pass_timeout,
+        )
         progress.stage("computing the right answer")
         record = begin_record(settings.experiment(), session)
         if earlier is not None:
@@ -152,6 +164,16 @@ def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None
             progress.stage("")
             write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise
+
+
+def _give_up(error: GacheckError, progress: RunProgress, settings: RunConfig, folder: Path | None) -> None:
+    """End the process, which hangs, with an error; where something is kept, with the command that goes on."""
+    progress.close()
+    if folder is not None:
+        remove_lock(folder)
+    if folder is not None and holds_record(folder):
+        error = type(error)(error.what, why=error.why, fix=f"{error.fix}:  {_resume_command(settings, folder)}")
+    give_up(error)
 
 
 def _resume_command(settings: RunConfig, folder: Path) -> str:

@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from gacheck.errors import ResourceError
+from gacheck.errors import GacheckError, ResourceError
 
 
 def launch(arguments: Sequence[str], num_processes: int) -> int:
@@ -43,7 +43,7 @@ def launch(arguments: Sequence[str], num_processes: int) -> int:
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         if failure.exitcode >= 0:
-            return int(failure.exitcode)
+            return exit_code_of(rank, failure.exitcode)
         raise ResourceError(
             f"Rank {rank} was killed by {signal.Signals(-failure.exitcode).name}.",
             why="The processes of a training do each step together, so that the others were ended too.",
@@ -52,3 +52,8 @@ def launch(arguments: Sequence[str], num_processes: int) -> int:
     except SignalException as ended:
         return 128 + int(ended.sigval)
     return 0
+
+
+def exit_code_of(rank: int, code: int) -> int:
+    """Return what a process's exit code says of the run: 1 is a verdict's alone, and the first alone has a verdict."""
+    return code if rank == 0 or code != 1 else GacheckError.exit_code

@@ -20,6 +20,7 @@ from transformers.trainer_utils import set_seed
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
+from gacheck.measure.alarm import GiveUp
 from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
@@ -72,6 +73,8 @@ class Session:
         config: The experiment.
         source: Gives model and tokenizer; by default they are found by `config.model`.
         make_trainer: Makes the Trainers; by default they are the Trainer itself or `config.trainer_class`.
+        give_up: Says an error and ends this process, called where it cannot be interrupted by other means.
+        pass_timeout: Seconds that a pass may take; None for no limit.
 
     Attributes:
         model: Facts for the record.
@@ -86,6 +89,8 @@ class Session:
         config: ExperimentConfig,
         source: ModelSource | None = None,
         make_trainer: TrainerFactory | None = None,
+        give_up: GiveUp | None = None,
+        pass_timeout: float | None = None,
     ) -> None:
         _check_processes(config, int(os.environ.get("WORLD_SIZE", "1")), of="WORLD_SIZE says")
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
@@ -98,7 +103,7 @@ class Session:
             training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
         )
         set_seed(config.seed)
-        self._processes = Processes()
+        self._processes = Processes(give_up, pass_timeout)
         _check_processes(config, self._processes.size, of="the Trainer joined")
         # Config, tokenizer, rows and the user's Trainer come before the weights: what is wrong with them costs no load.
         source = source or open_model(config)
@@ -130,7 +135,15 @@ class Session:
         self.data = fed.facts
         self.material = Material(model, fed.train, collator)
         self._runner = PassRunner(
-            config, self.learning_rate, model, fed, collator, oracle, make_trainer, self._processes.exchange
+            config,
+            self.learning_rate,
+            model,
+            fed,
+            collator,
+            oracle,
+            make_trainer,
+            self._processes.exchange,
+            self._processes.time_limit,
         )
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import LlamaForCausalLM
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError
+from gacheck.measure.launching import exit_code_of
 from gacheck.measure.session import Session
 from tests.measure.together import KS, ROWS, WORLD_SIZE
 
@@ -126,6 +128,44 @@ def test_one_command_line_starts_all_and_one_speaks(tmp_path: Path) -> None:
     assert (analysis["verdict"]["code"], analysis["environment"]["world_size"]) == ("OK", 2)
     assert [line[:8] for line in done.stderr.splitlines()[:2]] == ["pass 1/2", "pass 2/2"]
     assert done.stderr.count("does not depend on gradient_accumulation_steps") == 1
+
+
+def broken(trainer: str, folder: Path, *options: str, **environment: str) -> tuple[int, str, list[str], float]:
+    """Train under a Trainer of broken.py; return the exit code, stderr, what was kept, and how long before the end."""
+    command = (sys.executable, "-m", "gacheck", "run", *SMALL, "--processes", "2", "--out", str(folder), *options)
+    done = call(*command, "--trainer-class", f"tests.measure.broken:{trainer}", **environment)
+    ended, record = time.time(), folder / "record.json"
+    assert "Traceback" not in done.stderr
+    passes = json.loads(record.read_text(encoding="utf-8"))["passes"]
+    return done.returncode, done.stderr, [each["id"] for each in passes], ended - record.stat().st_mtime
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options", "code", "said"),
+    [
+        ("Raises", (), 2, "Rank 1 failed in k2-on: Raises.break_down raised ArithmeticError: of rank 1 alone"),
+        ("HangsInside", ("--pass-timeout", "3"), 4, "k2-on has not ended in rank 1, though"),
+        ("Dies", (), 4, "Rank 1 was killed by SIGKILL."),
+    ],
+)
+def test_a_rank_that_fails_alone_ends_the_run(
+    tmp_path: Path, trainer: str, options: tuple[str, ...], code: int, said: str
+) -> None:
+    returned, stderr, kept, seconds = broken(trainer, tmp_path, *options)
+
+    assert (returned, stderr.count(f"gacheck: {said}")) == (code, 1), stderr
+    assert "rank 1:" not in stderr
+    assert kept == ["k1-on"]
+    assert seconds < 30
+    if trainer == "Dies":
+        returned, stderr, kept, _ = broken(trainer, tmp_path, "--resume", WHOLE="1")
+        assert (returned, kept) == (0, ["k1-on", "k2-on"]), stderr
+        assert [line[:8] for line in stderr.splitlines()] == ["pass 1/1"]
+
+
+@pytest.mark.parametrize(("rank", "code", "of_the_run"), [(0, 1, 1), (1, 1, 4), (1, 2, 2), (0, 3, 3)])
+def test_a_verdict_alone_exits_1(rank: int, code: int, of_the_run: int) -> None:
+    assert exit_code_of(rank, code) == of_the_run
 
 
 def test_what_is_of_one_process_refuses_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import GacheckError, one_line
 from gacheck.frames import LOG, exit_call, raised_in_user_code
 from gacheck.measure.passes.snapshot import Snapshot
+from gacheck.measure.passes.time_limit import TimeLimit
 from gacheck.measure.passes.trainers import TrainerFactory, training_arguments
 from gacheck.measure.text.rows import Rows
 from gacheck.record.parts import OracleRecord, PassError, PassRecord
@@ -73,6 +74,7 @@ class PassRunner:
         oracle: Knows the right answer, at the model's present weights.
         make_trainer: Makes the Trainer of every pass.
         exchange: Tells the other processes something and returns what each told; None in a run of one.
+        time_limit: Of every pass.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class PassRunner:
         oracle: Answers,
         make_trainer: TrainerFactory = Trainer,
         exchange: Exchange | None = None,
+        time_limit: TimeLimit | None = None,
     ) -> None:
         self._config = config
         self._learning_rate = learning_rate
@@ -95,6 +98,7 @@ class PassRunner:
         self._device = next(model.parameters()).device
         self._make_trainer = make_trainer
         self._exchange = exchange
+        self._time_limit = time_limit or TimeLimit()
         self._snapshot = Snapshot(model)
 
     def chosen_flag(self) -> Flag:
@@ -132,8 +136,9 @@ class PassRunner:
         }
         with self._workplace() as folder:
             try:
-                trainer = self._trainer(spec, folder, self._tail(spec, oracle))
-                self._train(trainer, spec, oracle, step_done, facts)
+                with self._time_limit.of(spec.id):
+                    trainer = self._trainer(spec, folder, self._tail(spec, oracle))
+                    self._train(trainer, spec, oracle, step_done, facts)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:  # whatever a model or a Trainer raises is what this pass came to
