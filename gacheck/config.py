@@ -168,6 +168,9 @@ class ExperimentConfig(BaseModel):
     gradients: bool = option(
         True, "compare the gradient with those of the repeated micro-batches; costs a backward for each", panel=RARE
     )
+    low_memory: bool = option(
+        False, "keep the weights that every pass begins with in a temporary file, not in memory", panel=RARE
+    )
     bf16: bool = option(False, "train under bfloat16 autocast", panel=RARE)
     fp16: bool = option(False, "train under float16 autocast", panel=RARE)
     device: str = option("auto", "auto, cpu, cuda or mps", panel=RARE)

@@ -24,6 +24,7 @@ from gacheck.measure.alarm import GiveUp
 from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
+from gacheck.measure.memory import LEAST_WORK, check_memory, estimate, num_values
 from gacheck.measure.models.inputs import demanded_length, demanded_zeros
 from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
@@ -134,6 +135,7 @@ class Session:
         self.model = self.model.model_copy(update={"task": task})
         self.data = fed.facts
         self.material = Material(model, fed.train, collator)
+        self._check_memory(model, fed.train, collator, device)
         self._runner = PassRunner(
             config,
             self.learning_rate,
@@ -146,6 +148,17 @@ class Session:
             self._processes.time_limit,
         )
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
+
+    def _check_memory(self, model: Any, rows: Sequence[Any], collate: Callable[[Any], Batch], device: Any) -> None:
+        """Refuse a run that cannot fit; what is too small to matter is not asked."""
+        config, k = self._config, min(self._config.gradient_accumulation_steps)
+        largest = sorted(rows, key=num_values)[-config.micro_batch_size(k) :]
+        if self.model.num_parameters * sum(map(num_values, largest)) >= LEAST_WORK:
+            args = training_arguments(config, k, self.learning_rate, device, ".")
+            need = estimate(model, collate(largest), args, copy=not config.low_memory)
+            # DDP exchanges gradients in buffers of their own.
+            need = replace(need, gradients=need.gradients * (2 if config.processes > 1 else 1))
+            check_memory(config.model, need, device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
     def _declaration_is_read(self, model: Any) -> bool:
         """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the fix in the model class."""

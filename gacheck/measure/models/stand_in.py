@@ -22,13 +22,13 @@ from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe
 from gacheck.measure.heads.rows import make_head_rows
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.building import (
-    Head,
     build,
     cannot_be_built,
     check_head,
     check_language_model,
     find_head,
     language_model,
+    make,
     named_class,
 )
 from gacheck.measure.models.fitting import fit
@@ -67,7 +67,7 @@ class StandIn:
             model_config.is_decoder = type(model_config)().is_decoder
         # Neither the user's own code nor what the user changes is measured against the original.
         is_own = config.model_class is not None or bool(config.config_override)
-        self._original = None if is_own else Original(model_config, lambda each: _model(find_head(each, config, saved)))
+        self._original = None if is_own else Original(model_config, lambda each: make(find_head(each, config, saved)))
         self._before, self._saved = model_config, saved
         self._hint: Recipe | None = None
         with self._errors():
@@ -205,8 +205,3 @@ def _shrunk(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
 def _language_model(config: PretrainedConfig) -> Any:
     model_class, part = language_model(config)
     return model_class(part)
-
-
-def _model(head: Head) -> Any:
-    auto = hasattr(head.model_class, "_model_mapping")
-    return head.model_class.from_config(head.config, trust_remote_code=True) if auto else head.model_class(head.config)

@@ -99,7 +99,7 @@ class PassRunner:
         self._make_trainer = make_trainer
         self._exchange = exchange
         self._time_limit = time_limit or TimeLimit()
-        self._snapshot = Snapshot(model)
+        self._snapshot = Snapshot(model, on_disk=config.low_memory)
 
     def chosen_flag(self) -> Flag:
         """Return the flag that the Trainer chooses itself."""

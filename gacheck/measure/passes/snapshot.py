@@ -8,20 +8,30 @@ Trainer followed by a float32 one on the same model gives bfloat16 digits unless
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from gacheck.scratch import scratch_folder
 from gacheck.watch.attributes import ObjectState
+
+Tensors = Sequence[torch.Tensor]
 
 
 class Snapshot:
-    """A model's state at one moment; costs one copy of its weights, on the model's device."""
+    """A model's state at one moment.
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
+    Args:
+        model: On its device.
+        on_disk: Its weights are kept in a file, and read again each time; else in a copy on the model's device.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, on_disk: bool = False) -> None:
+        self._tensors = [*model.parameters(), *model.buffers()]
+        self._as_they_were = self._in_file(self._tensors) if on_disk else _in_memory(self._tensors)
         self._attributes = ObjectState(*model.modules())
         self._environment = dict(os.environ)
 
@@ -36,9 +46,22 @@ class Snapshot:
         """Put weights, buffers and everything else back."""
         self.remove_traces()
         with torch.no_grad():
-            for tensor, before in self._tensors:
+            for tensor, before in zip(self._tensors, self._as_they_were(), strict=True):
                 tensor.copy_(before)
                 tensor.grad = None
+
+    def _in_file(self, tensors: Tensors) -> Callable[[], Iterable[torch.Tensor]]:
+        stack = ExitStack()
+        weakref.finalize(self, stack.close)
+        file = stack.enter_context(scratch_folder()) / "weights.pt"
+        torch.save([each.detach() for each in tensors], file)
+        # Mapped, not read: what is copied from it may go again.
+        return lambda: torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+
+
+def _in_memory(tensors: Tensors) -> Callable[[], Iterable[torch.Tensor]]:
+    copies = [each.detach().clone() for each in tensors]
+    return lambda: copies
 
 
 @contextmanager
