@@ -41,7 +41,12 @@ def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     items = value if isinstance(value, (list, tuple)) else [value]
-    return [Flag.of(item) if isinstance(item, bool) else item for item in items]
+    return [_as_flag(item) for item in items]
+
+
+def _as_flag(value: object) -> object:
+    """Accept the booleans that YAML reads `on` and `off` as."""
+    return Flag.of(value) if isinstance(value, bool) else value
 
 
 def _read_scalar(text: str) -> object:
@@ -150,6 +155,12 @@ class ExperimentConfig(BaseModel):
     processes: int = option(
         1, "processes that train together, DDP: started here, or by torchrun or accelerate launch", panel=RARE
     )
+    average_tokens: Annotated[Flag | None, BeforeValidator(_as_flag)] = option(
+        None,
+        "the Trainer's average_tokens_across_devices, on or off: whether all processes share one count of tokens "
+        "(default: the Trainer's)",
+        panel=RARE,
+    )
     learning_rate: float | None = option(None, "(default: 1e-3 for random weights, 5e-5 otherwise)")
     optim: str = option("adamw_torch", "the Trainer's optim", panel=RARE)
     max_grad_norm: float = option(1.0, "clip the gradient norm at this; 0 never clips", panel=RARE)
@@ -203,6 +214,12 @@ class ExperimentConfig(BaseModel):
                     why="Classes and functions of your own are imported by the module that they stand in.",
                     fix=f"write, for example,  {{{name}=train:{_object_in(value)}}}  for what train.py defines",
                 )
+        if self.average_tokens is not None and self.processes == 1:
+            raise Misuse(
+                f"{{average_tokens={self.average_tokens}}} goes with several processes; this is a run of one.",
+                why="In one process there is nothing to average.",
+                fix=f"leave it out, or add  {{processes=2}}  to  {{average_tokens={self.average_tokens}}}",
+            )
         if self.short_last_step and max(self.gradient_accumulation_steps) == 1:
             raise Misuse(
                 "{short_last_step} needs more than one micro-batch a step; {gradient_accumulation_steps=1} has one.",

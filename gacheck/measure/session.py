@@ -30,7 +30,13 @@ from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import Answers, PassRunner
-from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
+from gacheck.measure.passes.trainers import (
+    AVERAGE_TOKENS,
+    TrainerFactory,
+    check_optimizer,
+    factory_of,
+    training_arguments,
+)
 from gacheck.measure.passes.watched import WatchedOracle
 from gacheck.measure.processes import Processes
 from gacheck.measure.text.rows import SHORTEST_ROW, Collator, Rows, make_rows
@@ -100,9 +106,9 @@ class Session:
         name_user_code(config)
         device = pick_device(config.device)
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
-        check_optimizer(
-            training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
-        )
+        args = training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        check_optimizer(args)
+        averaged = getattr(args, AVERAGE_TOKENS, None)
         set_seed(config.seed)
         self._processes = Processes(give_up, pass_timeout)
         _check_processes(config, self._processes.size, of="the Trainer joined")
@@ -124,6 +130,7 @@ class Session:
             dtype=config.dtype,
             autocast=str(autocast).removeprefix("torch.") if autocast else None,
             world_size=self._processes.size,
+            average_tokens_across_devices=averaged if self._processes.size > 1 else None,
         )
         with self._failures():
             model.to(device).train()

@@ -104,6 +104,8 @@ def test_what_is_measured(told: Any, truth: Any, trainer: str, factor: float, k:
         "TimesK": ("SCALED_BY_ACCUMULATION", "sum_of_means"),
         "TimesW": ("WORLD_SIZE_SCALED", "token_mean*W"),
         "OverW": ("WORLD_SIZE_SCALED", "token_mean/W"),
+        "AddsPenalty": ("AUX_LOSS_SCALED", "token_mean+aux_loss_sum*W"),
+        "Apart": ("MEAN_OF_MEANS", "token_mean_per_process"),
         "Unequal": ("OK", "token_mean"),
         "InOrder": ("OK", "token_mean"),
     }.items(),
@@ -112,6 +114,11 @@ def test_verdict(told: Any, trainer: str, verdict: tuple[str, str]) -> None:
     found = told[trainer]
     assert (found["unseen"], found["errors"], found["world_size"]) == ([], [], WORLD_SIZE)
     assert (found["code"], found["rule"]) == verdict
+
+
+def test_the_count_of_a_process_alone_is_said_and_how_to_share_it(told: Any) -> None:
+    assert (told["Right"]["average_tokens"], told["Apart"]["average_tokens"]) == (True, False)
+    assert told["Apart"]["fix"].startswith("average_tokens_across_devices=True in the training arguments")
 
 
 def test_the_ranks_are_as_unequal_as_they_were_to_be(told: Any) -> None:

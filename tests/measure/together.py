@@ -71,6 +71,18 @@ class OverW(TimesW):
     factor = 1.0 / WORLD_SIZE
 
 
+class AddsPenalty(Trainer):
+    """Adds a penalty, as a router's loss, to every micro-batch whatever k is, multiplied by W as the rest."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        size = 100 * outputs.logits.float().pow(2).mean()
+        loss = loss + size * (WORLD_SIZE if num_items_in_batch is not None else 1)
+        return (loss, outputs) if return_outputs else loss
+
+
 class InOrder(Trainer):
     """Feeds rows in their order: rank 1 has every second micro-batch."""
 
@@ -101,10 +113,10 @@ def masked(make_rows: Any, size: int) -> Any:
     return made
 
 
-def run(name: str, folder: Path, **options: Any) -> dict[str, Any]:
+def run(name: str, folder: Path, model: str = "tiny:llama", **options: Any) -> dict[str, Any]:
     """Run all passes under a Trainer of this file."""
     config = make_experiment(
-        model="tiny:llama",
+        model=model,
         processes=WORLD_SIZE,
         trainer_class=f"tests.measure.together:{name}",
         max_steps=2,
@@ -120,6 +132,8 @@ def run(name: str, folder: Path, **options: Any) -> dict[str, Any]:
     told: dict[str, Any] = {
         "code": analysis.verdict.code,
         "rule": analysis.verdict.auto_rule,
+        "fix": analysis.verdict.words.fix,
+        "average_tokens": record.hardware.average_tokens_across_devices,
         "world_size": record.hardware.world_size,
         "unseen": [each for p in record.passes for each in p.unseen],
         "errors": [p.error.message for p in record.passes if p.error],
@@ -142,6 +156,8 @@ def main() -> None:
     told = {name: run(name, folder) for name in ("Right", "TimesK", "TimesW", "OverW")}
     # Under this name it was imported as code of a user's.
     torch.save(sys.modules["tests.measure.together"].FED, folder / f"fed-{RANK}.pt")
+    told["AddsPenalty"] = run("AddsPenalty", folder)
+    told["Apart"] = run("Right", folder, average_tokens="off")
     told["Unequal"] = run("Unequal", folder, gradient_accumulation_steps=4, per_device_train_batch_size=None)
     sessions.make_rows = masked(sessions.make_rows, ROWS // WORLD_SIZE // 4)
     told["InOrder"] = run("InOrder", folder, gradient_accumulation_steps=4)
