@@ -9,6 +9,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.measure.experiment import Experiment
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
@@ -46,6 +47,9 @@ class FakeSession:
         if rule in ("refused", "memory"):
             return failed_pass(k, flag, rejects=rule == "refused", auto=self.auto.is_on)
         return pass_record(k, flag, rule, auto=self.auto.is_on, num_steps=self._num_steps)
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        return record
 
 
 _OPENS_AN_EXPERIMENT: Callable[[ExperimentConfig], Experiment] = FakeSession

@@ -68,6 +68,8 @@ def test_defaults_then_yaml_then_flags(yaml_file) -> None:  # type: ignore[no-un
         ("k: [1, 4]", "gradient_accumulation_steps", (1, 4)),
         ("k: 2", "gradient_accumulation_steps", (2,)),
         ("dtype: bf16", "dtype", "bfloat16"),
+        ("{processes: 2, average_tokens: off}", "average_tokens", "off"),
+        ("{processes: 2, average_tokens: 'on'}", "average_tokens", "on"),
         ("json: true", "json_output", True),
         ("out: runs/a", "out", Path("runs/a")),
         ("config_override: {rope_theta: 5.0}", "config_override", {"rope_theta": 5.0}),
@@ -177,6 +179,7 @@ def test_a_flag_of_a_pair_replaces_the_pair_in_the_file(  # type: ignore[no-unty
         ({"force": True, "resume": True, "out": "runs"}, "--force and --resume"),
         ({"resume": True}, "--resume goes with --out"),
         ({"force": True}, "--force goes with --out"),
+        ({"average_tokens": "off"}, "--average-tokens off goes with several processes"),
     ],
 )
 def test_options_that_exclude_or_need_each_other(flags: dict[str, Any], names: str) -> None:
@@ -201,6 +204,10 @@ BAD_VALUES = [
     ("max_steps", "many", "many"),
     ("max_length", 7, "7"),
     ("learning_rate", 0, "0"),
+    ("average_tokens", "perhaps", "perhaps"),
+    ("pass_timeout", 0, "0"),
+    ("pass_timeout", -1.5, "-1.5"),
+    ("pass_timeout", 1e300, "1e+300"),
     ("learning_rate", -0.25, "-0.25"),
     ("learning_rate", math.nan, "NaN"),
     ("max_grad_norm", -3.5, "-3.5"),

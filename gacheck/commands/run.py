@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -9,14 +10,23 @@ from typing import Any
 
 import typer
 
-from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder, only_writer
+from gacheck.commands.folders import (
+    PICTURE_NAME,
+    RUNS,
+    holds_record,
+    make_folder,
+    new_folder,
+    only_writer,
+    remove_lock,
+)
 from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
+from gacheck.commands.output import exit_code, give_up, require_stdout, view_of, write_bytes, write_err, write_out
 from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
+from gacheck.commands.ranks import is_first, num_started
 from gacheck.config import RunConfig, load_config
-from gacheck.errors import ConfigError, ResourceError
+from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.record.command import run_command
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
 from gacheck.record.run import RunRecord
@@ -39,15 +49,23 @@ def run(
     3 inconclusive · 4 could not run · 130 interrupted.
     """
     flags["model"] = one_model(named, flags["model"], "run")
+    if num_started() > 1:
+        flags["processes"] = flags["processes"] or num_started()
     settings = load_config(config, flags)
     require_stdout()
     check_model_name(settings)
     check_packages()
+    if settings.processes > num_started():
+        raise typer.Exit(_start_all(settings))
+    if not is_first():
+        _measure(settings, None, None)
+        raise typer.Exit
     folder = _open_folder(settings)
     try:
         with only_writer(folder):
             earlier = _earlier(settings, folder)
-            finished = earlier is not None and earlier.complete
+            # The others cannot know: with them the first does what is missing, be it nothing.
+            finished = earlier is not None and earlier.complete and settings.processes == 1
             record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
             analysis = analyse(record)
             _show(analysis, settings, folder)
@@ -102,33 +120,60 @@ def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
     return earlier
 
 
-def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
-    with RunProgress(quiet=settings.quiet) as progress:
+def _start_all(settings: RunConfig) -> int:
+    with loading():
+        from gacheck.measure.launching import launch
+    return launch(sys.argv[1:], settings.processes)
+
+
+def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None) -> RunRecord:
+    """Do what is missing; without a folder, in a process that is not the first, in silence."""
+    with RunProgress(quiet=settings.quiet or folder is None) as progress:
         progress.stage("loading torch and transformers")
+        if settings.processes > 1:
+            # DDP's C++ code advises on the Trainer's own arguments.
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with loading():
             from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
             from gacheck.measure.session import Session, quiet_libraries
 
         quiet_libraries()
         progress.stage(f"loading {settings.model}")
-        session = Session(settings.experiment())
+        session = Session(
+            settings.experiment(),
+            give_up=lambda error: _give_up(error, progress, settings, folder),
+            pass_timeout=settings.pass_timeout,
+        )
         progress.stage("computing the right answer")
         record = begin_record(settings.experiment(), session)
         if earlier is not None:
             check_same_experiment(earlier, record)
             record = earlier
+        record = session.agree(record)
         oracle = record.oracle
         progress.passes(len(record.missing), settings.max_steps)
         try:
             return run_passes(
                 record,
                 lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.advance)),
-                lambda saved: save_record(saved, folder),
+                lambda saved: save_record(saved, folder) if folder is not None else None,
             )
         except KeyboardInterrupt:
+            if folder is None:
+                raise
             progress.stage("")
             write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise
+
+
+def _give_up(error: GacheckError, progress: RunProgress, settings: RunConfig, folder: Path | None) -> None:
+    """End the process, which hangs, with an error; where something is kept, with the command that goes on."""
+    progress.close()
+    if folder is not None:
+        remove_lock(folder)
+    if folder is not None and holds_record(folder):
+        error = type(error)(error.what, why=error.why, fix=f"{error.fix}:  {_resume_command(settings, folder)}")
+    give_up(error)
 
 
 def _resume_command(settings: RunConfig, folder: Path) -> str:

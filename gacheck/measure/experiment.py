@@ -17,7 +17,7 @@ from gacheck.record.plan import PassSpec
 from gacheck.record.run import DataFacts, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
-from gacheck.words.reasons import is_of_memory
+from gacheck.words.reasons import is_of_memory, is_of_time, is_of_user_code
 
 
 class Experiment(Protocol):
@@ -122,7 +122,14 @@ def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> Gachec
             why=f"{ids}, and nothing could be measured.",
             fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
         )
-    if any(f" {said} " in error.message for said in (f"raised {error.kind}:", f"raised {error.kind}", "called")):
+    if is_of_time(error.kind):
+        return ResourceError(
+            f"{record.passes[-1].id} took too long: {error.message.removesuffix('.')}.",
+            why=f"{ids}, and so would the others.",
+            fix="look at what it does there, allow more with --pass-timeout, or ask for less with --max-steps or "
+            "--effective-batch-size",
+        )
+    if is_of_user_code(error.kind, error.message):
         why = f"It is code of your own. {ids}, and so would the others."
         return UserCodeError(f"{error.message}.", why=why, fix=FIX_IT)
     return ModelError(

@@ -84,22 +84,26 @@ def estimate(model: torch.nn.Module, batch: Batch, args: TrainingArguments, *, c
     )
 
 
-def check_memory(name: str, need: Need, device: torch.device) -> None:
+def check_memory(name: str, need: Need, device: torch.device, num_processes: int = 1) -> None:
     """Refuse a run that cannot fit.
 
     Args:
         name: Of the model.
         need: Of the run.
         device: Where it is trained.
+        num_processes: Of this machine, each of which needs as much of the processor's memory.
 
     Raises:
         ResourceError: It needs more than what is free, whatever the estimate may be off by.
     """
     free = free_bytes(device)
+    if free is not None and device.type == "cpu":
+        free //= num_processes
     if free is None or need.total <= free * MARGIN:
         return
+    each = f" in each of {num_processes} processes" if num_processes > 1 else ""
     raise ResourceError(
-        f"The passes of {name} need about {_gigabytes(need.total)} more, and {_gigabytes(free)} are free.",
+        f"The passes of {name} need about {_gigabytes(need.total)} more{each}, and {_gigabytes(free)} are free{each}.",
         why=f"Estimated before the first pass: {need.told()}.",
         fix=SMALLER,
     )

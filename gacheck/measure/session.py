@@ -20,6 +20,7 @@ from transformers.trainer_utils import set_seed
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
+from gacheck.measure.alarm import GiveUp
 from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
@@ -29,13 +30,21 @@ from gacheck.measure.models.longest import check_longest_row
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import Answers, PassRunner
-from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
+from gacheck.measure.passes.trainers import (
+    AVERAGE_TOKENS,
+    TrainerFactory,
+    check_optimizer,
+    factory_of,
+    training_arguments,
+)
 from gacheck.measure.passes.watched import WatchedOracle
+from gacheck.measure.processes import Processes
 from gacheck.measure.text.rows import SHORTEST_ROW, Collator, Rows, make_rows
 from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.record.run import RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
@@ -71,6 +80,8 @@ class Session:
         config: The experiment.
         source: Gives model and tokenizer; by default they are found by `config.model`.
         make_trainer: Makes the Trainers; by default they are the Trainer itself or `config.trainer_class`.
+        give_up: Says an error and ends this process, called where it cannot be interrupted by other means.
+        pass_timeout: Seconds that a pass may take; None for no limit.
 
     Attributes:
         model: Facts for the record.
@@ -85,18 +96,22 @@ class Session:
         config: ExperimentConfig,
         source: ModelSource | None = None,
         make_trainer: TrainerFactory | None = None,
+        give_up: GiveUp | None = None,
+        pass_timeout: float | None = None,
     ) -> None:
-        _refuse_several_processes()
+        _check_processes(config, int(os.environ.get("WORLD_SIZE", "1")), of="WORLD_SIZE says")
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
         self._config = config
         name_user_code(config)
         device = pick_device(config.device)
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
-        check_optimizer(
-            training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
-        )
+        args = training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        check_optimizer(args)
+        averaged = getattr(args, AVERAGE_TOKENS, None)
         set_seed(config.seed)
+        self._processes = Processes(give_up, pass_timeout)
+        _check_processes(config, self._processes.size, of="the Trainer joined")
         # Config, tokenizer, rows and the user's Trainer come before the weights: what is wrong with them costs no load.
         source = source or open_model(config)
         of_text = is_causal(source.task)
@@ -114,7 +129,8 @@ class Session:
             device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             dtype=config.dtype,
             autocast=str(autocast).removeprefix("torch.") if autocast else None,
-            world_size=1,
+            world_size=self._processes.size,
+            average_tokens_across_devices=averaged if self._processes.size > 1 else None,
         )
         with self._failures():
             model.to(device).train()
@@ -122,12 +138,22 @@ class Session:
             oracle: Answers = WatchedOracle(model, collator)
             if is_causal(task):
                 check_longest_row(model, collator, fed, config)
-                oracle = Oracle(model, collator, autocast)
+                oracle = Oracle(model, collator, autocast, self._processes.tell)
         self.model = self.model.model_copy(update={"task": task})
         self.data = fed.facts
         self.material = Material(model, fed.train, collator)
         self._check_memory(model, fed.train, collator, device)
-        self._runner = PassRunner(config, self.learning_rate, model, fed, collator, oracle, make_trainer)
+        self._runner = PassRunner(
+            config,
+            self.learning_rate,
+            model,
+            fed,
+            collator,
+            oracle,
+            make_trainer,
+            self._processes.exchange,
+            self._processes.time_limit,
+        )
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
 
     def _check_memory(self, model: Any, rows: Sequence[Any], collate: Callable[[Any], Batch], device: Any) -> None:
@@ -136,7 +162,10 @@ class Session:
         largest = sorted(rows, key=num_values)[-config.micro_batch_size(k) :]
         if self.model.num_parameters * sum(map(num_values, largest)) >= LEAST_WORK:
             args = training_arguments(config, k, self.learning_rate, device, ".")
-            check_memory(config.model, estimate(model, collate(largest), args, copy=not config.low_memory), device)
+            need = estimate(model, collate(largest), args, copy=not config.low_memory)
+            # DDP exchanges gradients in buffers of their own.
+            need = replace(need, gradients=need.gradients * (2 if config.processes > 1 else 1))
+            check_memory(config.model, need, device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
     def _declaration_is_read(self, model: Any) -> bool:
         """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the fix in the model class."""
@@ -156,19 +185,27 @@ class Session:
             return self._runner.chosen_flag()
 
     def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
-        """Train once under the real Trainer."""
-        return self._runner.run(spec, oracle, step_done)
+        """Train once under the real Trainer, in all processes."""
+        return self._processes.outcome(self._runner.run(spec, oracle, step_done))
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        """Return the record of the first process, for all to go on with."""
+        return self._processes.first(record)
 
     def _failures(self) -> AbstractContextManager[None]:
         return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name))
 
 
-def _refuse_several_processes() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def _check_processes(config: ExperimentConfig, number: int, *, of: str) -> None:
+    """Refuse another number of processes than that which the experiment is of."""
+    if number != config.processes:
         raise ConfigError(
-            "gacheck run measures in one process; WORLD_SIZE says that there are more.",
-            why="Several would each run all passes and save over one another.",
-            fix="start it without torchrun or accelerate launch",
+            f"This is to be measured in {config.processes} {'process' if config.processes == 1 else 'processes'}; "
+            f"{of} {number}.",
+            why="Each would do something else than the others.",
+            fix="use gacheck run, which trains in as many as torchrun, accelerate launch or --processes start"
+            if config.processes == 1
+            else f"start it without torchrun, with  --processes {config.processes}",
         )
 
 

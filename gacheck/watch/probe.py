@@ -402,9 +402,9 @@ class Probe:
         with self._guarded():
             norm = gradient_norm(self._trainer.model)
             norm = norm / self._loss_scale if norm is not None else None
+        with self._guarded():
+            known = self._gathered(self._micro_batches)
         if len(self.steps) < self._observed_steps:
-            with self._guarded():
-                known = self._gathered(self._micro_batches)
             with self._guarded():
                 known, gradients = self._judge(known)
         if not self.steps:

@@ -98,6 +98,14 @@ def test_what_might_fit_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
         check_memory("a model", Need(0, 10**9, 3 * 10**8), CPU)
 
 
+def test_processes_share_the_memory_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2 * 10**9)
+    check_memory("a model", Need(0, 10**9, 2 * 10**8), CPU, num_processes=2)
+    check_memory("a model", Need(0, 10**9, 3 * 10**8), torch.device("cuda"), num_processes=2)
+    with pytest.raises(ResourceError, match=r"1\.3 GB more in each of 2 processes, and 1\.0 GB are free in each"):
+        check_memory("a model", Need(0, 10**9, 3 * 10**8), CPU, num_processes=2)
+
+
 def test_a_container_may_have_less_than_its_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     whole = psutil.virtual_memory().available

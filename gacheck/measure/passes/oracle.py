@@ -7,6 +7,7 @@ What correct arithmetic still varies by (grouping, repetition, the dtype) is mea
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -77,13 +78,21 @@ class Oracle:
         model: On its device.
         collator: Pads rows to batches.
         autocast: Mixed precision of the passes, None for none.
+        tell: Tells the other processes something and returns what each told; by default there are none.
     """
 
-    def __init__(self, model: Any, collator: Collator, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        collator: Collator,
+        autocast: torch.dtype | None,
+        tell: Callable[[Any], list[Any]] = lambda facts: [facts],
+    ) -> None:
         self._model = model
         self._collator = collator
         self._device = next(model.parameters()).device
         self._autocast = autocast
+        self._tell = tell
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context under which the passes run their forwards."""
@@ -112,9 +121,20 @@ class Oracle:
             micro_batch_sizes: Rows per micro-batch of the passes.
             step_sizes: Rows per first optimizer step of the passes.
         """
-        first = _first_rows(trainer, rows, max(step_sizes))
+        first = self._first_rows(trainer, rows, max(step_sizes))
         with without_accumulation(trainer):
             return self._answer(first, micro_batch_sizes, step_sizes, trainer)
+
+    def _first_rows(self, trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
+        """Return the rows that the Trainer would feed first, at least so many, in its order: a batch a process."""
+        by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows}
+        num_processes, own = len(self._tell(None)), []
+        for batch in trainer.get_train_dataloader():
+            own.append(list(batch_fingerprints(batch)))
+            if sum(map(len, own)) * num_processes >= num_rows:
+                break
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*self._tell(own), fillvalue=[]))
+        return [by_fingerprint[each] for batch in in_turn for each in batch]
 
     def _answer(
         self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
@@ -350,17 +370,6 @@ class Oracle:
 def _at_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Leave out logits in front of the tokens, as of an image: counted are the labels that are shifted among them."""
     return logits[:, -labels.shape[1] :]
-
-
-def _first_rows(trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
-    """Return the rows that the Trainer would feed first, at least so many, in its order."""
-    by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows}
-    first: list[dict[str, Any]] = []
-    for batch in trainer.get_train_dataloader():
-        first += [by_fingerprint[fingerprint] for fingerprint in batch_fingerprints(batch)]
-        if len(first) >= num_rows:
-            break
-    return first
 
 
 def relative_difference(value: float, wanted: float) -> float:
