@@ -14,6 +14,7 @@ from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.record.redacting import redacted
 from gacheck.rules.facts import Flag, StepRecord, WatchedTraining
 
 
@@ -40,30 +41,32 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         training: As its process told.
         command: What repeats it.
     """
-    return AttachRecord(
-        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=command,
-        environment=Environment(
-            gacheck=read_environment().gacheck,
-            python=training.python,
-            platform=training.platform,
-            packages=training.packages,
-        ),
-        hardware=HardwareFacts(
-            device=training.device,
-            device_name=training.device_name,
-            dtype=training.dtype,
-            autocast=training.autocast,
-            world_size=training.num_processes,
-        ),
-        model=_model(training),
-        setup=_setup(training),
-        oracle=OracleRecord.of_watched(training),
-        passes=(_own_pass(training),),
-        tried=_tried(training),
-        num_observed_steps=training.num_steps,
-        num_processes_seen=training.num_processes_seen,
-        unseen=training.unseen,
+    return redacted(
+        AttachRecord(
+            created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=command,
+            environment=Environment(
+                gacheck=read_environment().gacheck,
+                python=training.python,
+                platform=training.platform,
+                packages=training.packages,
+            ),
+            hardware=HardwareFacts(
+                device=training.device,
+                device_name=training.device_name,
+                dtype=training.dtype,
+                autocast=training.autocast,
+                world_size=training.num_processes,
+            ),
+            model=_model(training),
+            setup=_setup(training),
+            oracle=OracleRecord.of_watched(training),
+            passes=(_own_pass(training),),
+            tried=_tried(training),
+            num_observed_steps=training.num_steps,
+            num_processes_seen=training.num_processes_seen,
+            unseen=training.unseen,
+        )
     )
 
 

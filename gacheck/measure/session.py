@@ -22,6 +22,7 @@ from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
 from gacheck.measure.alarm import GiveUp
 from gacheck.measure.experiment import what_to_look_at
+from gacheck.measure.fingerprints import fingerprints_of
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.memory import LEAST_WORK, check_memory, estimate, num_values
@@ -44,7 +45,7 @@ from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import RunRecord
+from gacheck.record.run import Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
@@ -173,6 +174,10 @@ class Session:
         # An attribute of the instance: restoring the model takes it away again.
         base_model(model).accepts_loss_kwargs = wanted.is_on
         return self.auto_loss_kwargs() is wanted
+
+    def fingerprints(self) -> Fingerprints:
+        """Take the fingerprints of weights and code, before the first pass."""
+        return fingerprints_of(self.material.model, self._config)
 
     def ask_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""

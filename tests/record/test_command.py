@@ -70,6 +70,7 @@ HARD: dict[str, Any] = {
     "max_length": 64,
     "learning_rate": 1e-06,
     "optim": "sgd",
+    "low_memory": True,
     "processes": 3,
     "average_tokens": "off",
     "max_grad_norm": 0,
