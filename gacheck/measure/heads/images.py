@@ -91,8 +91,8 @@ def _batch_of_one(row: Row, device: torch.device) -> Row:
 
 
 def is_joined(name: str, row: Mapping[str, Any]) -> bool:
-    """Whether the values of all rows stand one after another in a batch: patches, and what tells them apart."""
-    return GRID in row and name in (GRID, "pixel_values")
+    """Whether the values of all rows stand one after another in a batch: patches, and what tells or names them."""
+    return (GRID in row and name in (GRID, "pixel_values")) or (name == "labels" and "bool_masked_pos" in row)
 
 
 def _arguments(method: Any, given: Row, config: Any) -> dict[str, Any]:

@@ -65,6 +65,7 @@ SIZES = (
     # images and lengths
     (r"(.*_)?(object_)?queries|num_select", 12),  # fewer than places in a small image, more than objects
     (IMAGE.pattern, IMAGE_SIZE),
+    (r"(.*_)?prompt_size", IMAGE_SIZE // 4),  # of a frame around an image
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
     (r"spec_size", WIDTH),  # both sides of a spectrogram that is folded to an image

@@ -31,6 +31,7 @@ from gacheck.measure.models.building import (
     language_model,
     named_class,
 )
+from gacheck.measure.models.demands import give_demanded
 from gacheck.measure.models.fitting import fit
 from gacheck.measure.models.folder import ModelFolder, find_folder, read_config, with_fresh_adapter
 from gacheck.measure.models.original import Original, build_original, complete_by_forward
@@ -107,7 +108,12 @@ class StandIn:
         if self._original is not None:
             self._original.check(model)
         if not is_causal(head.task):
-            self._try_rows(model.train(), head.task, widely=not again, hint=self._hint if hinted else None)
+            try:
+                self._try_rows(model.train(), head.task, widely=not again, hint=self._hint if hinted else None)
+            except ModelError as error:
+                if not any(give_demanded(head.config, each) for each in _causes(error)):
+                    raise
+                return self._made(model_config, again=again, hinted=hinted)
         return model
 
     def _try_rows(self, model: Any, task: str, *, widely: bool, hint: Recipe | None) -> None:
@@ -132,6 +138,12 @@ class StandIn:
                 yield
         except ModelError as error:
             raise error if self._original is None else self._original.explain(error) from error
+
+
+def _causes(error: ModelError) -> Iterator[Exception]:
+    """Walk through what a model raised with rows that it did not take: what came furthest, then what is told."""
+    if isinstance(error.__cause__, NoRecipe):
+        yield from (each for each in (error.__cause__.furthest, error.__cause__) if each is not None)
 
 
 def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:
