@@ -19,8 +19,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ModelError, PackageError
 from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe
-from gacheck.measure.heads.rows import make_head_rows
+from gacheck.measure.heads.rows import cannot_be_trained, make_head_rows
 from gacheck.measure.heads.tasks import is_causal
+from gacheck.measure.heads.untrained import refuses_labels
 from gacheck.measure.models.building import (
     Head,
     build,
@@ -104,6 +105,9 @@ class StandIn:
     def _made(self, model_config: Any, *, again: bool = False, hinted: bool = False) -> Any:
         """Build the model of a config; where it is no language model, it has to take rows, too."""
         head = find_head(model_config, self._config, self._saved)
+        refusal = None if is_causal(head.task) else refuses_labels(head.model_class)
+        if refusal is not None:
+            raise cannot_be_trained(head.model_class.__name__, refusal) from NotTrained(refusal)
         model = complete_by_forward(lambda: build(head, self._config), head.config)
         if self._original is not None:
             self._original.check(model)
@@ -137,7 +141,9 @@ class StandIn:
             with failures_as(partial(cannot_be_built, self._config.model.removeprefix(STAND_IN_PREFIX))):
                 yield
         except ModelError as error:
-            raise error if self._original is None else self._original.explain(error) from error
+            if self._original is None or isinstance(error.__cause__, NotTrained):
+                raise
+            raise self._original.explain(error) from error
 
 
 def _causes(error: ModelError) -> Iterator[Exception]:
