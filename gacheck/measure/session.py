@@ -198,7 +198,7 @@ class Session:
         return self._processes.first(record)
 
     def _failures(self) -> AbstractContextManager[None]:
-        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name))
+        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name, self.model.task))
 
 
 def _check_processes(config: ExperimentConfig, number: int, *, of: str) -> None:
@@ -292,10 +292,11 @@ def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfi
         raise
 
 
-def _cannot_be_trained(config: ExperimentConfig, class_name: str, error: BaseException) -> GacheckError:
+def _cannot_be_trained(config: ExperimentConfig, class_name: str, task: str, error: BaseException) -> GacheckError:
     """Explain what a model or a Trainer raised outside a pass, and in no code of the user's own."""
+    on_text = " on text" if is_causal(task) else ""
     return ModelError(
-        f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
+        f"{class_name} cannot be trained{on_text}: it {what_it_did(error)}{place_of(error)}.",
         why="It was raised in no line of your own, but where something that you put in is used."
         if config.not_transformers_own
         else "No code of your own was running: it is the model's, or a library's.",

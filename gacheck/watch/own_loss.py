@@ -150,7 +150,9 @@ def batch_samples(trainer: Any, batches: list[Any]) -> tuple[list[Any], Any]:
 
 
 def find_loss(outputs: Any) -> torch.Tensor | None:
-    """Return the loss among a model's outputs: by name, or the first scalar of a tuple."""
+    """Return the loss among a model's outputs: by name, even in a list of one, or the first scalar of a tuple."""
     named = outputs.get("loss") if isinstance(outputs, dict) else getattr(outputs, "loss", None)
+    if isinstance(named, torch.Tensor) and named.shape == (1,):
+        return named[0]
     candidates = [named] if named is not None else list(outputs[:1]) if isinstance(outputs, tuple) else []
     return next((c for c in candidates if isinstance(c, torch.Tensor) and c.dim() == 0), None)
