@@ -155,6 +155,9 @@ class ExperimentConfig(BaseModel):
     processes: int = option(
         1, "processes that train together, DDP: started here, or by torchrun or accelerate launch", panel=RARE
     )
+    shard: Literal["none", "fsdp"] = option(
+        "none", "spread the weights over the processes, by FSDP2, instead of a whole model in each", panel=RARE
+    )
     average_tokens: Annotated[Flag | None, BeforeValidator(_as_flag)] = option(
         None,
         "the Trainer's average_tokens_across_devices, on or off: whether all processes share one count of tokens "
@@ -214,6 +217,12 @@ class ExperimentConfig(BaseModel):
                     why="Classes and functions of your own are imported by the module that they stand in.",
                     fix=f"write, for example,  {{{name}=train:{_object_in(value)}}}  for what train.py defines",
                 )
+        if self.shard != "none" and self.processes == 1:
+            raise Misuse(
+                f"{{shard={self.shard}}} goes with several processes; this is a run of one.",
+                why="There is nothing to spread the weights over.",
+                fix=f"leave it out, or add  {{processes=2}}  to  {{shard={self.shard}}}",
+            )
         if self.average_tokens is not None and self.processes == 1:
             raise Misuse(
                 f"{{average_tokens={self.average_tokens}}} goes with several processes; this is a run of one.",

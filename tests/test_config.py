@@ -179,6 +179,7 @@ def test_a_flag_of_a_pair_replaces_the_pair_in_the_file(  # type: ignore[no-unty
         ({"force": True, "resume": True, "out": "runs"}, "--force and --resume"),
         ({"resume": True}, "--resume goes with --out"),
         ({"force": True}, "--force goes with --out"),
+        ({"shard": "fsdp"}, "--shard fsdp goes with several processes"),
         ({"average_tokens": "off"}, "--average-tokens off goes with several processes"),
     ],
 )
@@ -205,6 +206,7 @@ BAD_VALUES = [
     ("max_length", 7, "7"),
     ("learning_rate", 0, "0"),
     ("average_tokens", "perhaps", "perhaps"),
+    ("shard", "tp", "tp"),
     ("pass_timeout", 0, "0"),
     ("pass_timeout", -1.5, "-1.5"),
     ("pass_timeout", 1e300, "1e+300"),

@@ -28,6 +28,7 @@ from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.memory import LEAST_WORK, check_memory, estimate, num_values
 from gacheck.measure.models.inputs import demanded_length, demanded_zeros
 from gacheck.measure.models.longest import check_longest_row
+from gacheck.measure.models.sharding import check_task, shard
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import Answers, PassRunner
@@ -134,8 +135,10 @@ class Session:
             average_tokens_across_devices=averaged if self._processes.size > 1 else None,
         )
         with self._failures():
-            model.to(device).train()
+            model = model.to(device).train() if config.shard == "none" else shard(model, self._processes.size)
             fed, collator, task = _feed(model, tokenizer, rows, config, source.task)
+            if config.shard != "none":
+                check_task(task)
             oracle: Answers = WatchedOracle(model, collator)
             if is_causal(task):
                 check_longest_row(model, collator, fed, config)
@@ -143,7 +146,8 @@ class Session:
         self.model = self.model.model_copy(update={"task": task})
         self.data = fed.facts
         self.material = Material(model, fed.train, collator)
-        self._check_memory(model, fed.train, collator, device)
+        if config.shard == "none":
+            self._check_memory(model, fed.train, collator, device)
         self._runner = PassRunner(
             config,
             self.learning_rate,

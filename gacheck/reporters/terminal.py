@@ -117,6 +117,8 @@ def _versions(analysis: Analysis) -> str:
         parts.append(f"{hardware.autocast} autocast")
     if hardware.world_size > 1:
         parts.append(f"{hardware.world_size} processes")
+    if isinstance(record, RunRecord) and record.config.shard != "none":
+        parts.append("weights spread by FSDP2")
     if hardware.average_tokens_across_devices is False:
         parts.append("average_tokens_across_devices=False")
     return " · ".join(parts)

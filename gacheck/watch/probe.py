@@ -60,6 +60,7 @@ from gacheck.watch.restoring import RandomState
 from gacheck.watch.rounding import Rounding
 from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
+from gacheck.watch.spread import whole
 
 # A gradient that is as near as this to a rule's needs no measured noise to be called that.
 EXACT = 1e-4
@@ -603,7 +604,7 @@ def micro_batch_from(facts: dict[str, Any]) -> MicroBatchRecord:
 
 def gradient_norm(model: torch.nn.Module) -> float | None:
     """Return the norm over all gradients as they stand, None if there are none."""
-    gradients = [p.grad.detach() for p in model.parameters() if p.grad is not None]
+    gradients = [whole(p.grad.detach()) for p in model.parameters() if p.grad is not None]
     dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
     norms = [torch.linalg.vector_norm(g.float()).cpu() for g in dense]
     return float(torch.linalg.vector_norm(torch.stack(norms).double())) if norms else None

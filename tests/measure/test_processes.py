@@ -17,13 +17,17 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError
+from gacheck.errors import ConfigError, ModelError
 from gacheck.measure.launching import exit_code_of
+from gacheck.measure.models import sharding
+from gacheck.measure.models.sharding import check_task
 from gacheck.measure.session import Session
-from tests.measure.together import KS, ROWS, WORLD_SIZE
+from gacheck.rules.task import CAUSAL_LM
+from tests.measure.together import CAN_SPREAD, KS, ROWS, WORLD_SIZE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+SPREAD = pytest.mark.skipif(not CAN_SPREAD, reason="this transformers cannot spread weights over processes")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(WORLD_SIZE))
 SMALL = ("--model", "tiny:llama", "-k", "1,2", "--loss-kwargs", "on", "--max-steps", "2", "--max-length", "32")
 
@@ -34,7 +38,7 @@ def call(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
     )
 
@@ -90,7 +94,15 @@ def test_the_rows_of_a_step_are_the_same_at_every_k(fed: dict[int, Any]) -> None
 
 
 @pytest.mark.parametrize("k", KS)
-@pytest.mark.parametrize(("trainer", "factor"), [("Right", 1), ("TimesW", WORLD_SIZE), ("OverW", 1 / WORLD_SIZE)])
+@pytest.mark.parametrize(
+    ("trainer", "factor"),
+    [
+        ("Right", 1),
+        ("TimesW", WORLD_SIZE),
+        ("OverW", 1 / WORLD_SIZE),
+        pytest.param("Right, spread", 1, marks=SPREAD),
+    ],
+)
 def test_what_is_measured(told: Any, truth: Any, trainer: str, factor: float, k: int) -> None:
     loss, norm = truth[k]
     assert told[trainer]["loss"][str(k)] == pytest.approx(factor * loss, rel=1e-6)
@@ -111,7 +123,24 @@ def test_what_is_measured(told: Any, truth: Any, trainer: str, factor: float, k:
     }.items(),
 )
 def test_verdict(told: Any, trainer: str, verdict: tuple[str, str]) -> None:
-    found = told[trainer]
+    check_verdict(told[trainer], verdict)
+
+
+@SPREAD
+@pytest.mark.parametrize(
+    ("trainer", "verdict"),
+    {
+        "Right": ("OK", "token_mean"),
+        "TimesK": ("SCALED_BY_ACCUMULATION", "sum_of_means"),
+        "Unequal": ("OK", "token_mean"),
+        "InOrder": ("OK", "token_mean"),
+    }.items(),
+)
+def test_verdict_where_the_weights_are_spread(told: Any, trainer: str, verdict: tuple[str, str]) -> None:
+    check_verdict(told[f"{trainer}, spread"], verdict)
+
+
+def check_verdict(found: dict[str, Any], verdict: tuple[str, str]) -> None:
     assert (found["unseen"], found["errors"], found["world_size"]) == ([], [], WORLD_SIZE)
     assert (found["code"], found["rule"]) == verdict
 
@@ -185,6 +214,19 @@ def test_the_effective_batch_is_shared_among_all() -> None:
     config = ExperimentConfig(processes=3, gradient_accumulation_steps=(1, 4))
     assert (config.effective_rows, config.micro_batch_size(4), config.rows_per_step(4)) == (24, 2, 24)
     assert config.rows_per_step(1) == 24
+
+
+def test_a_head_is_not_measured_with_its_weights_spread() -> None:
+    check_task(CAUSAL_LM.name)
+    with pytest.raises(ConfigError, match="token-classification cannot be measured with its weights spread"):
+        check_task("token-classification")
+
+
+def test_a_model_that_is_not_spread_is_no_run_of_one_that_is() -> None:
+    with pytest.raises(ModelError, match=r"Linear was to be spread over the processes, and weight is not"):
+        sharding._check(torch.nn.Linear(1, 1))
+    with pytest.raises(ModelError, match="A Linear cannot be spread"):
+        sharding.shard(torch.nn.Linear(1, 1), 2)
 
 
 def test_rows_that_cannot_be_shared_are_refused() -> None:

@@ -23,6 +23,13 @@ from gacheck.measure.experiment import begin_record, run_passes
 from gacheck.measure.session import Session, quiet_libraries
 from gacheck.words.analysis import analyse
 
+try:
+    from transformers.distributed import DistributedConfig
+
+    CAN_SPREAD = "fsdp_size" in {field.name for field in dataclasses.fields(DistributedConfig)}
+except ImportError:
+    CAN_SPREAD = False
+
 RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = 2
 KS = (1, 4)
@@ -95,7 +102,9 @@ class Unequal(Right):
 
     def get_train_dataloader(self) -> Any:
         size, start = (3, 0) if RANK == 0 else (1, len(self.train_dataset) // 2)
-        rows = [self.train_dataset[start + number] for number in range(len(self.train_dataset) // 2)]
+        # As many micro-batches in both: where weights are spread, each is one of all processes.
+        half = len(self.train_dataset) // 2
+        rows = [self.train_dataset[start + number % half] for number in range(8 * size)]
         return DataLoader(rows, batch_size=size, collate_fn=self.data_collator)
 
 
@@ -124,7 +133,7 @@ def run(name: str, folder: Path, model: str = "tiny:llama", **options: Any) -> d
         **{"gradient_accumulation_steps": KS, "effective_batch_size": ROWS, "loss_kwargs": "on", **options},
     )
     session = Session(config)
-    if name == "Right" and RANK == 0:
+    if name == "Right" and RANK == 0 and not options:
         session.material.model.save_pretrained(folder / "model")
     record = session.agree(begin_record(config, session))
     record = run_passes(record, lambda spec: session.run_pass(spec, record.oracle, lambda: None), lambda saved: None)
@@ -158,9 +167,15 @@ def main() -> None:
     torch.save(sys.modules["tests.measure.together"].FED, folder / f"fed-{RANK}.pt")
     told["AddsPenalty"] = run("AddsPenalty", folder)
     told["Apart"] = run("Right", folder, average_tokens="off")
-    told["Unequal"] = run("Unequal", folder, gradient_accumulation_steps=4, per_device_train_batch_size=None)
+    uneven = {"gradient_accumulation_steps": 4, "per_device_train_batch_size": None}
+    told["Unequal"] = run("Unequal", folder, **uneven)
+    if CAN_SPREAD:
+        told |= {f"{name}, spread": run(name, folder, shard="fsdp") for name in ("Right", "TimesK")}
+        told["Unequal, spread"] = run("Unequal", folder, shard="fsdp", **uneven)
     sessions.make_rows = masked(sessions.make_rows, ROWS // WORLD_SIZE // 4)
     told["InOrder"] = run("InOrder", folder, gradient_accumulation_steps=4)
+    if CAN_SPREAD:
+        told["InOrder, spread"] = run("InOrder", folder, shard="fsdp", gradient_accumulation_steps=4)
     if RANK == 0:
         (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
     torch.distributed.barrier()

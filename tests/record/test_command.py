@@ -73,6 +73,8 @@ HARD: dict[str, Any] = {
     "low_memory": True,
     "processes": 3,
     "average_tokens": "off",
+    "shard": "fsdp",
+    "low_memory": True,
     "max_grad_norm": 0,
     "label_smoothing_factor": 0.1,
     "compute_loss_func": "my:loss",
@@ -107,10 +109,10 @@ def test_every_field_is_tried() -> None:
     [
         {},
         HARD,
-        *({name: value} for name, value in HARD.items() if name not in ("tiny", "average_tokens")),
+        *({name: value} for name, value in HARD.items() if name not in ("tiny", "average_tokens", "shard")),
         {"tiny": True, "model": "organisation/name"},  # a stand-in is tiny already
         {"fp16": True, "effective_batch_size": 24},
-        {"average_tokens": "on", "processes": 2},
+        {"average_tokens": "on", "shard": "fsdp", "processes": 2},
     ],
 )
 def test_the_command_of_a_run_gives_its_options_again(options: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from gacheck.scratch import scratch_folder
 from gacheck.watch.attributes import ObjectState
+from gacheck.watch.spread import gather_in
 
 Tensors = Sequence[torch.Tensor]
 
@@ -30,13 +31,17 @@ class Snapshot:
     """
 
     def __init__(self, model: torch.nn.Module, *, on_disk: bool = False) -> None:
-        self._tensors = [*model.parameters(), *model.buffers()]
-        self._as_they_were = self._in_file(self._tensors) if on_disk else _in_memory(self._tensors)
+        gather_in(model)
+        self._model, self._parameters = model, list(model.parameters())
+        self._tensors = [*self._parameters, *model.buffers()]
+        parts = list(map(_own_part, self._tensors))
+        self._as_they_were = self._in_file(parts) if on_disk else _in_memory(parts)
         self._attributes = ObjectState(*model.modules())
         self._environment = dict(os.environ)
 
     def remove_traces(self) -> None:
         """Undo what a Trainer put on the model, on accelerate and into the environment; keep the weights."""
+        gather_in(self._model)
         self._attributes.restore()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
@@ -47,8 +52,9 @@ class Snapshot:
         self.remove_traces()
         with torch.no_grad():
             for tensor, before in zip(self._tensors, self._as_they_were(), strict=True):
-                tensor.copy_(before)
-                tensor.grad = None
+                _own_part(tensor).copy_(before)
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def _in_file(self, tensors: Tensors) -> Callable[[], Iterable[torch.Tensor]]:
         stack = ExitStack()
@@ -57,6 +63,12 @@ class Snapshot:
         torch.save([each.detach() for each in tensors], file)
         # Mapped, not read: what is copied from it may go again.
         return lambda: torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+
+
+def _own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what this process holds of a tensor, which may be spread over several."""
+    to_local = getattr(tensor, "to_local", None)
+    return tensor.detach() if to_local is None else to_local().detach()
 
 
 def _in_memory(tensors: Tensors) -> Callable[[], Iterable[torch.Tensor]]:
