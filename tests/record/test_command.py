@@ -74,7 +74,6 @@ HARD: dict[str, Any] = {
     "processes": 3,
     "average_tokens": "off",
     "shard": "fsdp",
-    "low_memory": True,
     "max_grad_norm": 0,
     "label_smoothing_factor": 0.1,
     "compute_loss_func": "my:loss",
