@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: torture accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-page docs screenshot reference clean
+.PHONY: torture accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,9 @@ test-lowest: $(VENV)/.installed ## the fast tests with the lowest versions of ev
 
 test-integrations: $(VENV)/.installed ## gacheck attach in front of LLaMA-Factory, TRL, SetFit, torchrun and accelerate
 	$(BIN)/python -m pytest tests/integrations -m integrations
+
+test-gpu: $(VENV)/.installed ## runs on a CUDA device, in every precision; says so where there is none
+	$(BIN)/python -m pytest tests/gpu -m gpu -rs
 
 test-page: $(VENV)/.installed ## the HTML page in headless Chromium, with axe-core; installs both where they are missing
 	bash tests/page/prepare.sh

@@ -18,6 +18,7 @@ from gacheck import __version__
 from gacheck.commands import tracebacks
 from gacheck.commands.help import LazyCommand, LazyGroup
 from gacheck.commands.output import flush_out, show_error, write_out
+from gacheck.commands.ranks import leave, let_the_first_speak
 from gacheck.errors import (
     ConfigError,
     CrashError,
@@ -135,7 +136,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _exit_code_of(lambda: _complete(typed) if _asks_for_completion(typed) else _invoke(typed), typed)
         # What others left in the buffer fails now, while there is someone to say so.
         code = _exit_code_of(flush_out, typed) or code
-    sys.exit(code)
+    leave(code)
 
 
 def _asks_for_completion(arguments: list[str]) -> bool:
@@ -198,6 +199,7 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
 def _fail(error: GacheckError, cause: BaseException) -> int:
     if tracebacks.are_asked_for():
         tracebacks.show(cause)
+    let_the_first_speak()
     show_error(error)
     return error.exit_code
 

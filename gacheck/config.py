@@ -27,6 +27,8 @@ LEAST_ROWS = 16
 MOST_ROWS = 1024
 # Of the longest pass; more is a slip of the pen, and would be held in memory.
 MOST_ROWS_OF_A_PASS = 1_000_000
+MOST_SECONDS = 10_000_000
+"""Of a time limit: a clock takes no more than some such number."""
 USER_OBJECTS = ("model_class", "trainer_class", "compute_loss_func")
 """Options that name a class or a function of the user's."""
 OBJECT_NAME = r"[\w.]+:\w+"
@@ -39,7 +41,12 @@ def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     items = value if isinstance(value, (list, tuple)) else [value]
-    return [Flag.of(item) if isinstance(item, bool) else item for item in items]
+    return [_as_flag(item) for item in items]
+
+
+def _as_flag(value: object) -> object:
+    """Accept the booleans that YAML reads `on` and `off` as."""
+    return Flag.of(value) if isinstance(value, bool) else value
 
 
 def _read_scalar(text: str) -> object:
@@ -145,6 +152,18 @@ class ExperimentConfig(BaseModel):
     )
     max_steps: int = option(8, "optimizer steps per pass")
     max_length: int = option(128, "longest row, in tokens")
+    processes: int = option(
+        1, "processes that train together, DDP: started here, or by torchrun or accelerate launch", panel=RARE
+    )
+    shard: Literal["none", "fsdp"] = option(
+        "none", "spread the weights over the processes, by FSDP2, instead of a whole model in each", panel=RARE
+    )
+    average_tokens: Annotated[Flag | None, BeforeValidator(_as_flag)] = option(
+        None,
+        "the Trainer's average_tokens_across_devices, on or off: whether all processes share one count of tokens "
+        "(default: the Trainer's)",
+        panel=RARE,
+    )
     learning_rate: float | None = option(None, "(default: 1e-3 for random weights, 5e-5 otherwise)")
     optim: str = option("adamw_torch", "the Trainer's optim", panel=RARE)
     max_grad_norm: float = option(1.0, "clip the gradient norm at this; 0 never clips", panel=RARE)
@@ -162,6 +181,9 @@ class ExperimentConfig(BaseModel):
     )
     gradients: bool = option(
         True, "compare the gradient with those of the repeated micro-batches; costs a backward for each", panel=RARE
+    )
+    low_memory: bool = option(
+        False, "keep the weights that every pass begins with in a temporary file, not in memory", panel=RARE
     )
     bf16: bool = option(False, "train under bfloat16 autocast", panel=RARE)
     fp16: bool = option(False, "train under float16 autocast", panel=RARE)
@@ -195,6 +217,18 @@ class ExperimentConfig(BaseModel):
                     why="Classes and functions of your own are imported by the module that they stand in.",
                     fix=f"write, for example,  {{{name}=train:{_object_in(value)}}}  for what train.py defines",
                 )
+        if self.shard != "none" and self.processes == 1:
+            raise Misuse(
+                f"{{shard={self.shard}}} goes with several processes; this is a run of one.",
+                why="There is nothing to spread the weights over.",
+                fix=f"leave it out, or add  {{processes=2}}  to  {{shard={self.shard}}}",
+            )
+        if self.average_tokens is not None and self.processes == 1:
+            raise Misuse(
+                f"{{average_tokens={self.average_tokens}}} goes with several processes; this is a run of one.",
+                why="In one process there is nothing to average.",
+                fix=f"leave it out, or add  {{processes=2}}  to  {{average_tokens={self.average_tokens}}}",
+            )
         if self.short_last_step and max(self.gradient_accumulation_steps) == 1:
             raise Misuse(
                 "{short_last_step} needs more than one micro-batch a step; {gradient_accumulation_steps=1} has one.",
@@ -227,7 +261,13 @@ class ExperimentConfig(BaseModel):
             )
 
     def _check_ranges(self) -> None:
-        least = {"effective_batch_size": 1, "per_device_train_batch_size": 1, "max_steps": 1, "max_length": 8}
+        least = {
+            "processes": 1,
+            "effective_batch_size": 1,
+            "per_device_train_batch_size": 1,
+            "max_steps": 1,
+            "max_length": 8,
+        }
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -249,9 +289,9 @@ class ExperimentConfig(BaseModel):
             )
         ks = self.gradient_accumulation_steps
         if self.per_device_train_batch_size is None:
-            bad = [k for k in ks if self.effective_rows % k]
+            bad = [k for k in ks if self.effective_rows % (k * self.processes)]
             if bad:
-                raise _indivisible(self.effective_rows, bad, math.lcm(*ks))
+                raise _indivisible(self.effective_rows, bad, self.processes, self._multiple)
             if self.effective_batch_size is None and self.effective_rows > MOST_ROWS:
                 raise Misuse(
                     f"{{{K}={','.join(map(str, ks))}}} needs {self.effective_rows} rows a step: "
@@ -267,14 +307,18 @@ class ExperimentConfig(BaseModel):
                 f"{{max_steps={self.max_steps}}} and {rows} rows a step are {self.num_rows} rows in a pass; "
                 f"the most is {MOST_ROWS_OF_A_PASS}.",
                 why="All rows are made before the first pass, and the first steps decide the verdict.",
-                fix=f"write, for example,  {{{works if rows <= MOST_ROWS_OF_A_PASS else f'{name}={math.lcm(*ks)}'}}}",
+                fix=f"write, for example,  {{{works if rows <= MOST_ROWS_OF_A_PASS else f'{name}={self._multiple}'}}}",
             )
 
     @property
     def effective_rows(self) -> int:
         """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
-        multiple = math.lcm(*self.gradient_accumulation_steps)
-        return self.effective_batch_size or multiple * -(-LEAST_ROWS // multiple)
+        return self.effective_batch_size or self._multiple * -(-LEAST_ROWS // self._multiple)
+
+    @property
+    def _multiple(self) -> int:
+        """Rows that can be divided among the processes at every k."""
+        return math.lcm(*self.gradient_accumulation_steps) * self.processes
 
     @property
     def not_transformers_own(self) -> tuple[str, ...]:
@@ -284,13 +328,13 @@ class ExperimentConfig(BaseModel):
 
     def rows_per_step(self, accumulation_steps: int) -> int:
         """Return the effective batch, in rows, of the pass at k = `accumulation_steps`."""
-        return self.micro_batch_size(accumulation_steps) * accumulation_steps
+        return self.micro_batch_size(accumulation_steps) * accumulation_steps * self.processes
 
     def micro_batch_size(self, accumulation_steps: int) -> int:
         """Return the rows of one micro-batch of the pass at k = `accumulation_steps`."""
         if self.per_device_train_batch_size is not None:
             return self.per_device_train_batch_size
-        return self.effective_rows // accumulation_steps
+        return self.effective_rows // (accumulation_steps * self.processes)
 
     @property
     def num_rows(self) -> int:
@@ -309,6 +353,9 @@ class RunConfig(ExperimentConfig):
     )
     verbose: bool = option(False, "print the table also where all is well", panel=OUTPUT, short="-v")
     quiet: bool = option(False, "no progress; print the verdict alone", panel=OUTPUT)
+    pass_timeout: float | None = option(
+        None, "seconds after which a pass that has not ended has failed (default: no limit)", panel=RARE
+    )
     isolate: bool = option(
         False, "train in a child: a model that crashes, exits or eats memory is a failed pass", panel=RARE
     )
@@ -320,8 +367,12 @@ class RunConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_output(self) -> Self:
+        if self.pass_timeout is not None and not 0 < self.pass_timeout <= MOST_SECONDS:
+            raise _out_of_range("pass_timeout", self.pass_timeout, f"be above 0 and at most {MOST_SECONDS}", "600")
         if self.force and self.resume:
             raise _exclude_each_other("force", "resume", "One replaces the record in the folder, the other goes on.")
+        if self.isolate and self.processes > 1:
+            raise _exclude_each_other("isolate", "processes", "Each of several processes is one by itself already.")
         if self.memory_limit is not None and not self.isolate:
             raise Misuse(
                 "{memory_limit} goes with {isolate}.",
@@ -407,7 +458,7 @@ def _exclude_each_other(one: str, other: str, why: str) -> Misuse:
     return Misuse(f"{{{one}}} and {{{other}}} exclude each other.", why=why, fix=f"leave out {{{one}}} or {{{other}}}")
 
 
-_WORKS = {"effective_batch_size": "16", "max_steps": "8", "max_length": "128"}
+_WORKS = {"processes": "2", "effective_batch_size": "16", "max_steps": "8", "max_length": "128"}
 
 
 def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
@@ -418,10 +469,11 @@ def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
     )
 
 
-def _indivisible(rows: int, bad: list[int], multiple: int) -> Misuse:
+def _indivisible(rows: int, bad: list[int], processes: int, multiple: int) -> Misuse:
     works = multiple * -(-rows // multiple)
     return Misuse(
-        f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}.",
+        f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}"
+        + (f" micro-batches in each of {processes} processes." if processes > 1 else "."),
         why="A step of k micro-batches, each of the same number of rows, has a multiple of k rows.",
         fix=f"write  {{effective_batch_size={works}}}, or any other multiple of {multiple}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ NAMES = ("SIGTERM", "SIGHUP")
 
 SECONDS = 0.05
 """Until a signal is sent once more; by then whatever swallowed it is over."""
+
+
+GRACE_SECONDS = 10.0
+"""After which a process that was asked to end, and waits in native code where nothing can be raised, is ended."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -54,11 +59,36 @@ def as_interrupts() -> Iterator[None]:
 
     sys.unraisablehook = again
     try:
-        yield
+        with _ended_after_all(frozenset(ending)):
+            yield
     finally:
         sys.unraisablehook = hook
         for number in ending:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _ended_after_all(numbers: frozenset[int]) -> Iterator[None]:
+    """Within the block, end the process some time after such a signal, where the main thread does not come to it."""
+    hears, tells = socket.socketpair()
+    tells.setblocking(False)
+    over = threading.Event()
+
+    def listen() -> None:
+        while told := hears.recv(1):
+            # Another handler, as of a program that starts others, has its own way to end.
+            ends = told[0] in numbers and signal.getsignal(told[0]) is _stop
+            if ends and not over.wait(GRACE_SECONDS):
+                os._exit(128 + told[0])
+
+    before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=listen, name="gacheck-signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        tells.close()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.measure.experiment import Experiment
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import Fingerprints
+from gacheck.record.run import Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
@@ -31,7 +31,7 @@ class FakeSession:
     configs: ClassVar[list[ExperimentConfig]] = []
     prints: ClassVar[Fingerprints] = Fingerprints(weights="0" * 64, config="1" * 64, code={"mine": "2" * 64})
 
-    def __init__(self, config: ExperimentConfig) -> None:
+    def __init__(self, config: ExperimentConfig, **how: object) -> None:
         facts = run_record([])
         self.model, self.data, self.hardware, self.learning_rate = facts.model, facts.data, facts.hardware, 1e-3
         self._num_steps = config.max_steps
@@ -52,6 +52,9 @@ class FakeSession:
         if rule in ("refused", "memory"):
             return failed_pass(k, flag, rejects=rule == "refused", auto=self.auto.is_on)
         return pass_record(k, flag, rule, auto=self.auto.is_on, num_steps=self._num_steps)
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        return record
 
 
 _OPENS_AN_EXPERIMENT: Callable[[ExperimentConfig], Experiment] = FakeSession

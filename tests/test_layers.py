@@ -100,7 +100,8 @@ ALLOWED: dict[str, Group] = {
         no_calls=WRITING,
     ),
     "gacheck.measure": group(
-        BELOW_CORE | TELLING | {"gacheck.scratch", "gacheck.watch", "gacheck.words"}, f"{TORCH} pebble"
+        BELOW_CORE | TELLING | {"gacheck.scratch", "gacheck.watch", "gacheck.words"},
+        f"{TORCH} pebble psutil safetensors",
     ),
     "gacheck.attached": group(BELOW_CORE | {"gacheck.watch.startup"}, "pydantic"),
     "gacheck.releases": group({"gacheck.core", "gacheck.errors", "gacheck.record"}, "filelock"),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gacheck import signals
 from gacheck.cli import main
 from gacheck.commands.folders import HOLDER, only_writer
 from gacheck.commands.folders import LOCK as LOCK_OF_A_RUN
@@ -132,6 +133,46 @@ def test_a_signal_that_comes_while_an_object_is_deleted_is_not_lost(number: sign
             delete_and_wait()
     finally:
         signal.signal(number, before)
+
+
+WAITS = """
+import signal, time
+from gacheck import signals
+
+signals.GRACE_SECONDS = 0.3
+with signals.as_interrupts():
+    # As in native code: nothing is raised in this thread.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("waits", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_waits_in_native_code_ends_too() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True, preexec_fn=heed_all
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        started = time.monotonic()
+        process.terminate()
+        assert process.wait(30) == 143
+    assert 0.3 <= time.monotonic() - started < 20
+
+
+def test_who_handles_a_signal_in_another_way_is_left_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.0)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with as_interrupts():
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == []
 
 
 def test_the_program_runs_in_a_thread_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
             model=_model(training),
             setup=_setup(training),
             oracle=OracleRecord.of_watched(training),
-            passes=(_pass(training, training.loss_kwargs, training.steps),),
+            passes=(_own_pass(training),),
             tried=_tried(training),
             num_observed_steps=training.num_steps,
             num_processes_seen=training.num_processes_seen,
@@ -104,15 +104,24 @@ def _model(training: WatchedTraining) -> ModelFacts:
     )
 
 
+def _own_pass(training: WatchedTraining) -> PassRecord:
+    """Make the pass of the training itself; a model that refuses the count ended it."""
+    whole = _pass(training, training.loss_kwargs, training.steps)
+    return whole if training.refused is None or training.steps else _refused(whole, training.refused)
+
+
+def _refused(whole: PassRecord, message: str) -> PassRecord:
+    error = PassError(kind="TypeError", message=message, rejects_num_items_in_batch=True)
+    return whole.model_copy(update={"status": "failed", "error": error})
+
+
 def _tried(training: WatchedTraining) -> tuple[PassRecord, ...]:
     """Make the pass at the other value of the flag: what was tried, or that the model refuses it."""
     if training.tried is not None:
         return (_pass(training, training.loss_kwargs.other, (training.tried,)),)
     if training.tried_refused is None:
         return ()
-    error = PassError(kind="TypeError", message=training.tried_refused, rejects_num_items_in_batch=True)
-    failed = _pass(training, training.loss_kwargs.other, ())
-    return (failed.model_copy(update={"status": "failed", "error": error}),)
+    return (_refused(_pass(training, training.loss_kwargs.other, ()), training.tried_refused),)
 
 
 def _pass(training: WatchedTraining, flag: Flag, steps: tuple[StepRecord, ...]) -> PassRecord:

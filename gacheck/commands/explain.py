@@ -15,8 +15,7 @@ from gacheck.commands.output import view_of, write_out
 from gacheck.errors import ConfigError
 from gacheck.reporters.reporter import View
 from gacheck.reporters.text import HEADS, ascii_only, wrap
-from gacheck.rules.table import SEVERITY_RANK
-from gacheck.words.faults import FAULTS
+from gacheck.rules.table import SEVERITY, SEVERITY_RANK
 
 PAGE = "faults.md"
 
@@ -39,8 +38,8 @@ def explain(
         write_out(_list(view))
         return
     name = code.upper().replace("-", "_")
-    if name not in FAULTS:
-        close = [known for known in FAULTS if name in known] or difflib.get_close_matches(name, FAULTS, n=1)
+    if name not in SEVERITY:
+        close = [known for known in SEVERITY if name in known] or difflib.get_close_matches(name, SEVERITY, n=1)
         raise ConfigError(
             f"There is no verdict code {code!r}.",
             why="Every verdict has one of the codes that  gacheck explain  lists.",
@@ -61,15 +60,14 @@ def sections() -> Mapping[str, str]:
 
 def _list(view: View) -> str:
     """List the codes, gravest first, each with the first sentence of its section."""
-    rows = sorted(FAULTS.values(), key=lambda fault: -SEVERITY_RANK[fault.severity])
-    longest = max(map(len, FAULTS))
     page = sections()
+    rows = [(code, SEVERITY[code]) for code in page if code in SEVERITY]
+    rows.sort(key=lambda row: -SEVERITY_RANK[row[1]])
+    longest = max(map(len, SEVERITY))
     lines = [
         line
-        for fault in rows
-        for line in wrap(
-            _first_sentence(page[fault.code]), f"{HEADS[fault.severity]:<6}{fault.code:<{longest}}  ", view.columns
-        )
+        for code, severity in rows
+        for line in wrap(_first_sentence(page[code]), f"{HEADS[severity]:<6}{code:<{longest}}  ", view.columns)
     ]
     text = "\n".join([*lines, "", "gacheck explain CODE  says more of one.", ""])
     return ascii_only(text) if view.ascii else text

@@ -82,10 +82,15 @@ def only_writer(folder: Path) -> Iterator[None]:
         holder.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
-        for path in (holder, folder / LOCK):
-            with suppress(OSError):
-                path.unlink()
+        remove_lock(folder)
         lock.release()
+
+
+def remove_lock(folder: Path) -> None:
+    """Remove what says that somebody writes in a folder, who is about to end."""
+    for path in (folder / HOLDER, folder / LOCK):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _in_use(folder: Path) -> ConfigError:

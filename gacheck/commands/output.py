@@ -7,8 +7,9 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from gacheck.commands.ranks import is_first, rank
 from gacheck.errors import GacheckError, ResourceError
 from gacheck.record.writing import write_whole
 from gacheck.reporters.reporter import MAX_WIDTH, View
@@ -155,7 +156,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def give_up(error: GacheckError) -> NoReturn:
+    """Print an error and end the process, in whatever thread: the main one hangs."""
+    show_error(error)
+    os._exit(error.exit_code)
+
+
 def show_error(error: GacheckError) -> None:
     """Print an error on stderr. It may quote names from outside: each of its three parts stays one harmless line."""
-    name = "\x1b[1;31mgacheck:\x1b[0m" if view_of(sys.stderr).color else "gacheck:"
+    name = "gacheck:" if is_first() else f"gacheck, rank {rank()}:"
+    name = f"\x1b[1;31m{name}\x1b[0m" if view_of(sys.stderr).color else name
     write_err(f"{name} {clean(error.what)}\n  why  {clean(error.why)}\n  do   {clean(error.fix)}\n")

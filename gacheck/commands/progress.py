@@ -65,6 +65,10 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
         # Before rich 14.3 a disabled bar left an empty line behind.
         if not self._progress.disable:
             self._progress.stop()
@@ -130,5 +134,6 @@ class RunProgress(LiveProgress):
 def _outcome(record: PassRecord) -> str:
     if record.status == "failed" or not record.steps:
         return record.status
-    reported = math.fsum(m.reported_loss_nats for m in record.steps[0].micro_batches)
+    micro_batches = record.steps[0].micro_batches
+    reported = math.fsum(m.reported_loss_nats for m in micro_batches) / len({m.process for m in micro_batches})
     return f"first-step loss {figure(reported)}"

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gacheck.commands.folders import PICTURE_NAME, RUNS, holds_record, make_folder, new_folder, only_writer
+from gacheck.commands.folders import (
+    PICTURE_NAME,
+    RUNS,
+    holds_record,
+    make_folder,
+    new_folder,
+    only_writer,
+    remove_lock,
+)
 from gacheck.commands.measuring import check_model_name, check_packages, loading, one_model
 from gacheck.commands.options import options_of
-from gacheck.commands.output import exit_code, require_stdout, view_of, write_bytes, write_err, write_out
+from gacheck.commands.output import exit_code, give_up, require_stdout, view_of, write_bytes, write_err, write_out
 from gacheck.commands.picture import matplotlib_needed
 from gacheck.commands.progress import RunProgress
+from gacheck.commands.ranks import is_first, num_started
 from gacheck.config import RunConfig, load_config
-from gacheck.errors import ConfigError, ResourceError
+from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.record.command import run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
@@ -45,10 +56,17 @@ def run(
     3 inconclusive · 4 could not run · 130 interrupted.
     """
     flags["model"] = one_model(named, flags["model"], "run")
+    if num_started() > 1:
+        flags["processes"] = flags["processes"] or num_started()
     settings = load_config(config, flags)
     require_stdout()
     check_model_name(settings)
     check_packages()
+    if settings.processes > num_started():
+        raise typer.Exit(_start_all(settings))
+    if not is_first():
+        _measure(settings, None, None)
+        raise typer.Exit
     folder = _open_folder(settings)
     try:
         with only_writer(folder):
@@ -106,8 +124,18 @@ def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
     return earlier
 
 
-def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> RunRecord:
-    with RunProgress(quiet=settings.quiet) as progress, _session(settings, progress) as session:
+def _start_all(settings: RunConfig) -> int:
+    with loading():
+        from gacheck.measure.launching import launch
+    return launch(sys.argv[1:], settings.processes)
+
+
+def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None) -> RunRecord:
+    """Do what is missing; without a folder, in a process that is not the first, in silence."""
+    with (
+        RunProgress(quiet=settings.quiet or folder is None) as progress,
+        _session(settings, folder, progress) as session,
+    ):
         record = _begun(settings, session, earlier, progress)
         oracle = record.oracle
         progress.passes(len(record.missing), settings.max_steps)
@@ -117,18 +145,33 @@ def _measure(settings: RunConfig, folder: Path, earlier: RunRecord | None) -> Ru
             return run_passes(
                 record,
                 lambda spec: progress.watch(spec, lambda: session.run_pass(spec, oracle, progress.advance)),
-                lambda saved: save_record(saved, folder),
+                lambda saved: save_record(saved, folder) if folder is not None else None,
             )
         except KeyboardInterrupt:
+            if folder is None:
+                raise
             progress.stage("")
             write_err(f"Interrupted. What was measured is kept; go on with:\n  {_resume_command(settings, folder)}\n")
             raise
 
 
+def _give_up(progress: RunProgress, settings: RunConfig, folder: Path | None, error: GacheckError) -> None:
+    """End the process, which hangs, with an error; where something is kept, with the command that goes on."""
+    progress.close()
+    if folder is not None:
+        remove_lock(folder)
+    if folder is not None and holds_record(folder):
+        error = type(error)(error.what, why=error.why, fix=f"{error.fix}:  {_resume_command(settings, folder)}")
+    give_up(error)
+
+
 @contextmanager
-def _session(settings: RunConfig, progress: RunProgress) -> Iterator[Experiment]:
+def _session(settings: RunConfig, folder: Path | None, progress: RunProgress) -> Iterator[Experiment]:
     """Load the model: here, or in a child that may die of it."""
     progress.stage("loading torch and transformers")
+    if settings.processes > 1:
+        # DDP's C++ code advises on the Trainer's own arguments.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with loading():
         from gacheck.measure.isolation.session import IsolatedSession
         from gacheck.measure.session import Session, quiet_libraries
@@ -137,10 +180,11 @@ def _session(settings: RunConfig, progress: RunProgress) -> Iterator[Experiment]
     progress.stage(f"loading {settings.model}")
     config = settings.experiment()
     if settings.isolate:
-        with IsolatedSession(config, memory_gib=settings.memory_limit) as isolated:
+        with IsolatedSession(config, memory_gib=settings.memory_limit, seconds=settings.pass_timeout) as isolated:
             yield isolated
     else:
-        yield Session(config)
+        give_up_by = partial(_give_up, progress, settings, folder)
+        yield Session(config, give_up=give_up_by, pass_timeout=settings.pass_timeout)
 
 
 def _begun(settings: RunConfig, session: Experiment, earlier: RunRecord | None, progress: RunProgress) -> RunRecord:
@@ -156,10 +200,11 @@ def _begun(settings: RunConfig, session: Experiment, earlier: RunRecord | None, 
     if earlier is not None:
         parts = {"data": redacted(session.data), "model": redacted(session.model), "hardware": session.hardware}
         check_same_experiment(earlier, {**parts, "fingerprints": fingerprints})
-        return earlier
-    progress.stage("computing the right answer")
-    record = begin_record(settings.experiment(), session)
-    return record.model_copy(update={"fingerprints": fingerprints})
+    record = earlier
+    if record is None or settings.processes > 1:  # the others cannot know, and ask for what all compute together
+        progress.stage("computing the right answer")
+        record = begin_record(settings.experiment(), session).model_copy(update={"fingerprints": fingerprints})
+    return session.agree(earlier or record)
 
 
 def _resume_command(settings: RunConfig, folder: Path) -> str:

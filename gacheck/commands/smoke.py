@@ -18,7 +18,7 @@ from gacheck.record.command import NOT_OF_SMOKE, SMOKE, smoke_command
 from gacheck.record.run import RunRecord
 from gacheck.words.analysis import Analysis, analyse
 
-LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose"}
+LEFT_OUT = NOT_OF_SMOKE | {"out", "force", "resume", "quiet", "verbose", "pass_timeout"}
 
 
 @options_of(name for name in RunConfig.model_fields if name not in LEFT_OUT)

@@ -13,7 +13,7 @@ from gacheck.record.run import RunRecord
 # Every other option has to be the same.
 FREE = frozenset(
     {"model", "revision", "trust_remote_code", "model_class", "trainer_class", "compute_loss_func", "device"}
-    | {"learning_rate", "optim", "max_grad_norm", "seed"}
+    | {"learning_rate", "optim", "max_grad_norm", "seed", "low_memory"}
 )
 FREE_OF_ATTACHED = FREE | {"loss_kwargs", "chosen_loss_kwargs", "average_tokens_across_devices"}
 

@@ -18,7 +18,7 @@ from gacheck.record.redacting import redacted
 from gacheck.record.run import DataFacts, Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
-from gacheck.words.reasons import is_of_memory
+from gacheck.words.reasons import is_of_memory, is_of_time, is_of_user_code
 
 
 class Experiment(Protocol):
@@ -40,6 +40,9 @@ class Experiment(Protocol):
 
     def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
         """Train once under the real Trainer."""
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        """Return the record of the first process, for all to go on with."""
 
 
 def begin_record(config: ExperimentConfig, experiment: Experiment, command: Command | None = None) -> RunRecord:
@@ -128,13 +131,20 @@ def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> Gachec
             why=f"{ids}, and nothing could be measured.",
             fix="lower --effective-batch-size or --max-length, or choose --dtype bfloat16 or another --device",
         )
+    if is_of_time(error.kind):
+        return ResourceError(
+            f"{record.passes[-1].id} took too long: {error.message.removesuffix('.')}.",
+            why=f"{ids}, and so would the others.",
+            fix="look at what it does there, allow more with --pass-timeout, or ask for less with --max-steps or "
+            "--effective-batch-size",
+        )
     if error.kind == ENDED:
         return ModelError(
             f"{record.model.class_name} cannot be trained so: {error.message}.",
             why=f"{ids}, and so would the others.",
             fix=SHOW_WHERE,
         )
-    if any(f" {said} " in error.message for said in (f"raised {error.kind}:", f"raised {error.kind}", "called")):
+    if is_of_user_code(error.kind, error.message):
         why = f"It is code of your own. {ids}, and so would the others."
         return UserCodeError(f"{error.message}.", why=why, fix=FIX_IT)
     return ModelError(

@@ -20,23 +20,33 @@ from transformers.trainer_utils import set_seed
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
+from gacheck.measure.alarm import GiveUp
 from gacheck.measure.experiment import what_to_look_at
 from gacheck.measure.fingerprints import fingerprints_of
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
+from gacheck.measure.memory import LEAST_WORK, check_memory, estimate, num_values
 from gacheck.measure.models.inputs import demanded_length, demanded_zeros
 from gacheck.measure.models.longest import check_longest_row
+from gacheck.measure.models.sharding import check_task, shard
 from gacheck.measure.models.source import ModelSource, open_model
 from gacheck.measure.passes.oracle import Oracle
 from gacheck.measure.passes.runner import Answers, PassRunner
-from gacheck.measure.passes.trainers import TrainerFactory, check_optimizer, factory_of, training_arguments
+from gacheck.measure.passes.trainers import (
+    AVERAGE_TOKENS,
+    TrainerFactory,
+    check_optimizer,
+    factory_of,
+    training_arguments,
+)
 from gacheck.measure.passes.watched import WatchedOracle
+from gacheck.measure.processes import Processes
 from gacheck.measure.text.rows import SHORTEST_ROW, Collator, Rows, make_rows
 from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import Fingerprints
+from gacheck.record.run import Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
@@ -72,6 +82,8 @@ class Session:
         config: The experiment.
         source: Gives model and tokenizer; by default they are found by `config.model`.
         make_trainer: Makes the Trainers; by default they are the Trainer itself or `config.trainer_class`.
+        give_up: Says an error and ends this process, called where it cannot be interrupted by other means.
+        pass_timeout: Seconds that a pass may take; None for no limit.
 
     Attributes:
         model: Facts for the record.
@@ -86,18 +98,22 @@ class Session:
         config: ExperimentConfig,
         source: ModelSource | None = None,
         make_trainer: TrainerFactory | None = None,
+        give_up: GiveUp | None = None,
+        pass_timeout: float | None = None,
     ) -> None:
-        _refuse_several_processes()
+        _check_processes(config, int(os.environ.get("WORLD_SIZE", "1")), of="WORLD_SIZE says")
         # Set for another program, it would put the passes, and not the oracle, under mixed precision.
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
         self._config = config
         name_user_code(config)
         device = pick_device(config.device)
         # Before anything is loaded: the Trainer's opinion of the options costs nothing.
-        check_optimizer(
-            training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
-        )
+        args = training_arguments(config, config.gradient_accumulation_steps[0], LEARNING_RATE_RANDOM, device, ".")
+        check_optimizer(args)
+        averaged = getattr(args, AVERAGE_TOKENS, None)
         set_seed(config.seed)
+        self._processes = Processes(give_up, pass_timeout)
+        _check_processes(config, self._processes.size, of="the Trainer joined")
         # Config, tokenizer, rows and the user's Trainer come before the weights: what is wrong with them costs no load.
         source = source or open_model(config)
         of_text = is_causal(source.task)
@@ -115,20 +131,46 @@ class Session:
             device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             dtype=config.dtype,
             autocast=str(autocast).removeprefix("torch.") if autocast else None,
-            world_size=1,
+            world_size=self._processes.size,
+            average_tokens_across_devices=averaged if self._processes.size > 1 else None,
         )
         with self._failures():
-            model.to(device).train()
+            model = model.to(device).train() if config.shard == "none" else shard(model, self._processes.size)
             fed, collator, task = _feed(model, tokenizer, rows, config, source.task)
+            if config.shard != "none":
+                check_task(task)
             oracle: Answers = WatchedOracle(model, collator)
             if is_causal(task):
                 check_longest_row(model, collator, fed, config)
-                oracle = Oracle(model, collator, autocast)
+                oracle = Oracle(model, collator, autocast, self._processes.tell)
         self.model = self.model.model_copy(update={"task": task})
         self.data = fed.facts
         self.material = Material(model, fed.train, collator)
-        self._runner = PassRunner(config, self.learning_rate, model, fed, collator, oracle, make_trainer)
+        if config.shard == "none":
+            self._check_memory(model, fed.train, collator, device)
+        self._runner = PassRunner(
+            config,
+            self.learning_rate,
+            model,
+            fed,
+            collator,
+            oracle,
+            make_trainer,
+            self._processes.exchange,
+            self._processes.time_limit,
+        )
         self.model = self.model.model_copy(update={"declaration_is_read": self._declaration_is_read(model)})
+
+    def _check_memory(self, model: Any, rows: Sequence[Any], collate: Callable[[Any], Batch], device: Any) -> None:
+        """Refuse a run that cannot fit; what is too small to matter is not asked."""
+        config, k = self._config, min(self._config.gradient_accumulation_steps)
+        largest = sorted(rows, key=num_values)[-config.micro_batch_size(k) :]
+        if self.model.num_parameters * sum(map(num_values, largest)) >= LEAST_WORK:
+            args = training_arguments(config, k, self.learning_rate, device, ".")
+            need = estimate(model, collate(largest), args, copy=not config.low_memory)
+            # DDP exchanges gradients in buffers of their own.
+            need = replace(need, gradients=need.gradients * (2 if config.processes > 1 else 1))
+            check_memory(config.model, need, device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
     def _declaration_is_read(self, model: Any) -> bool:
         """Try whether the Trainer follows a model that declares `accepts_loss_kwargs`: the fix in the model class."""
@@ -152,19 +194,27 @@ class Session:
             return self._runner.chosen_flag()
 
     def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
-        """Train once under the real Trainer."""
-        return self._runner.run(spec, oracle, step_done)
+        """Train once under the real Trainer, in all processes."""
+        return self._processes.outcome(self._runner.run(spec, oracle, step_done))
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        """Return the record of the first process, for all to go on with."""
+        return self._processes.first(record)
 
     def _failures(self) -> AbstractContextManager[None]:
-        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name))
+        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name, self.model.task))
 
 
-def _refuse_several_processes() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def _check_processes(config: ExperimentConfig, number: int, *, of: str) -> None:
+    """Refuse another number of processes than that which the experiment is of."""
+    if number != config.processes:
         raise ConfigError(
-            "gacheck run measures in one process; WORLD_SIZE says that there are more.",
-            why="Several would each run all passes and save over one another.",
-            fix="start it without torchrun or accelerate launch",
+            f"This is to be measured in {config.processes} {'process' if config.processes == 1 else 'processes'}; "
+            f"{of} {number}.",
+            why="Each would do something else than the others.",
+            fix="use gacheck run, which trains in as many as torchrun, accelerate launch or --processes start"
+            if config.processes == 1
+            else f"start it without torchrun, with  --processes {config.processes}",
         )
 
 
@@ -246,10 +296,11 @@ def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfi
         raise
 
 
-def _cannot_be_trained(config: ExperimentConfig, class_name: str, error: BaseException) -> GacheckError:
+def _cannot_be_trained(config: ExperimentConfig, class_name: str, task: str, error: BaseException) -> GacheckError:
     """Explain what a model or a Trainer raised outside a pass, and in no code of the user's own."""
+    on_text = " on text" if is_causal(task) else ""
     return ModelError(
-        f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
+        f"{class_name} cannot be trained{on_text}: it {what_it_did(error)}{place_of(error)}.",
         why="It was raised in no line of your own, but where something that you put in is used."
         if config.not_transformers_own
         else "No code of your own was running: it is the model's, or a library's.",

@@ -17,7 +17,7 @@ PROGRAM = "gacheck"
 
 NOT_OF_SMOKE = frozenset(
     {"gradient_accumulation_steps", "loss_kwargs", "per_device_train_batch_size", "max_steps"}
-    | {"learning_rate", "optim", "max_grad_norm"}
+    | {"learning_rate", "optim", "max_grad_norm", "processes", "average_tokens", "shard"}
 )
 """What a check of two steps has no use for: `gacheck smoke` has no such options."""
 

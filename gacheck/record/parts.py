@@ -72,6 +72,8 @@ class HardwareFacts(Raw):
     dtype: str
     autocast: str | None
     world_size: AtLeastOne
+    average_tokens_across_devices: bool | None = None
+    """The Trainer's argument, in a run; None in one process, and where a release has no such argument."""
 
 
 class RowLoss(Raw):

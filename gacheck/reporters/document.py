@@ -56,6 +56,8 @@ class Environment(TypedDict):
     """The dtype of mixed precision."""
     world_size: int
     """The number of processes."""
+    average_tokens_across_devices: bool | None
+    """The Trainer's argument, of a run; null in one process."""
 
 
 class LossKwargs(TypedDict):

@@ -90,6 +90,7 @@ def _environment(analysis: Analysis) -> Environment:
         "dtype": hardware.dtype,
         "autocast": hardware.autocast,
         "world_size": hardware.world_size,
+        "average_tokens_across_devices": hardware.average_tokens_across_devices,
     }
     # No type can say that the names of the packages are keys.
     return cast("Environment", facts)

@@ -116,7 +116,11 @@ def _versions(analysis: Analysis) -> str:
     if hardware.autocast:
         parts.append(f"{hardware.autocast} autocast")
     if hardware.world_size > 1:
-        parts.append(f"{hardware.world_size} devices")
+        parts.append(f"{hardware.world_size} processes")
+    if isinstance(record, RunRecord) and record.config.shard != "none":
+        parts.append("weights spread by FSDP2")
+    if hardware.average_tokens_across_devices is False:
+        parts.append("average_tokens_across_devices=False")
     return " · ".join(parts)
 
 
@@ -147,13 +151,15 @@ def _data(analysis: Analysis, record: RunRecord) -> str:
     config, rows = record.config, record.oracle.rows
     ks = sorted(config.gradient_accumulation_steps)
     size = config.per_device_train_batch_size
+    processes = f" × {config.processes}" if config.processes > 1 else ""
     if size is not None:
-        batch = f"{size} {'row' if size == 1 else 'rows'} a micro-batch, {size} × k a step"
+        batch = f"{size} {'row' if size == 1 else 'rows'} a micro-batch, {size} × k{processes} a step"
     elif len(ks) == 1:
-        batch = f"{config.rows_per_step(ks[0])} rows a step (micro-batch {config.micro_batch_size(ks[0])} × {ks[0]})"
+        product = f"{config.micro_batch_size(ks[0])} × {ks[0]}{processes}"
+        batch = f"{config.rows_per_step(ks[0])} rows a step (micro-batch {product})"
     else:
         rows_per_step = config.rows_per_step(ks[0])
-        batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step}/k × k)"
+        batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step // config.processes}/k × k{processes})"
     counts: list[float] = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks if rows]
     counts = counts or [
         p.step.num_target_tokens for f in analysis.findings for p in f.passes if p.step is not None and not p.number

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.autograd.graph import Node
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from gacheck.rules.task import IGNORE_INDEX
 
@@ -142,18 +144,36 @@ def _gradient_at(loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | Non
 
 def token_nats(logits: torch.Tensor, alignment: Alignment) -> torch.Tensor:
     """Return each target's negative log-likelihood, nats, (targets,), in float64 where the device has it."""
-    wide = _float_dtype(logits.device)
-    parts = [cross_entropy(scored.to(wide), t, reduction="none") for scored, t in _scored(logits, alignment)]
-    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=wide)
+    pieces = [*_pieces(logits, alignment)]
+    if len(pieces) > len(alignment.positions) and logits.requires_grad:
+        # What backward needs of the wide copies would be twice the logits: it makes them again, piece by piece.
+        again = partial(checkpoint, _nats, use_reentrant=False, preserve_rng_state=False)
+        parts = [again(*piece) for piece in pieces]
+    else:
+        parts = [_nats(*piece) for piece in pieces]
+    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=_float_dtype(logits.device))
+
+
+def _nats(logits: torch.Tensor, chosen: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits[chosen].to(_float_dtype(logits.device)), targets, reduction="none")
+
+
+def _pieces(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield logits, which of them are scored, and the targets, in pieces: a wide copy of all may exceed the model.
+
+    Pieces are slices, whose gradients are put together once; each selection would make one as large as the row.
+    """
+    most = max(1, PIECE // logits.shape[-1])
+    for row, chosen, targets in zip(by_position(logits), *_by_row(alignment)):
+        places = torch.split(chosen, most)
+        wanted = torch.split(targets, [int(each.sum()) for each in places])
+        yield from (piece for piece in zip(torch.split(row, most), places, wanted) if len(piece[2]))
 
 
 def _scored(logits: torch.Tensor, alignment: Alignment) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield scored positions and their targets in pieces: a float64 copy of all could be larger than the model."""
-    most = max(1, PIECE // logits.shape[-1])
-    for row, chosen, targets in zip(by_position(logits), *_by_row(alignment)):
-        for places, wanted in zip(torch.split(chosen.nonzero()[:, 0], most), torch.split(targets, most)):
-            if len(wanted):
-                yield row[places], wanted
+    """Yield the logits that are scored, and their targets, in pieces."""
+    for piece, chosen, targets in _pieces(logits, alignment):
+        yield piece[chosen], targets
 
 
 def _largest(scored: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -45,6 +45,7 @@ from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.description import hooked_parameters, known_shift
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
+from gacheck.watch.own_loss import rejects_count
 from gacheck.watch.questions import Exchange, Questions
 from gacheck.watch.replays import (
     CrossEntropy,
@@ -59,6 +60,7 @@ from gacheck.watch.restoring import RandomState
 from gacheck.watch.rounding import Rounding
 from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
+from gacheck.watch.spread import whole
 
 # A gradient that is as near as this to a rule's needs no measured noise to be called that.
 EXACT = 1e-4
@@ -86,6 +88,7 @@ class Probe:
         labels_are_inputs: Whether the labels are then the inputs of the same positions.
         tried: The first step that is wrong, done once more at the other value of the flag.
         tried_refused: What the model said at that value, where it refuses `num_items_in_batch`.
+        refused: What it said in the training itself, which thereby ended.
         repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
     """
 
@@ -124,6 +127,7 @@ class Probe:
         self.labels_are_inputs: bool | None = None
         self.tried: StepRecord | None = None
         self.tried_refused: str | None = None
+        self.refused: str | None = None
         self.repeat_error: float | None = None
 
         @functools.wraps(self._training_step)
@@ -175,7 +179,8 @@ class Probe:
                 if seen is not None:
                     stack.enter_context(self._asking(seen))
                 loss: torch.Tensor = self._training_step(model, inputs, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
+            self.refused = one_line(error) if rejects_count(error) else None
             # The Trainer may begin the step anew, with a smaller batch after it ran out of memory.
             self._micro_batches, self._seen = [], []
             raise
@@ -398,9 +403,9 @@ class Probe:
         with self._guarded():
             norm = gradient_norm(self._trainer.model)
             norm = norm / self._loss_scale if norm is not None else None
+        with self._guarded():
+            known = self._gathered(self._micro_batches)
         if len(self.steps) < self._observed_steps:
-            with self._guarded():
-                known = self._gathered(self._micro_batches)
             with self._guarded():
                 known, gradients = self._judge(known)
         if not self.steps:
@@ -446,10 +451,8 @@ class Probe:
         if self._locate and not is_right and self.tried is None and not self._is_distributed:
             try:
                 self.tried = self._try_other_flag(known, seen, replays)
-            except TypeError as error:
-                self.tried_refused = one_line(error) if "num_items_in_batch" in str(error) else None
-            except Exception:  # what cannot be tried is not known
-                self.tried = None
+            except Exception as error:  # what cannot be tried is not known
+                self.tried_refused = one_line(error) if rejects_count(error) else None
         if self._rounding.rescaled is None and not any(_is_exact(products, each) for each in suspects):
             # That which adds most to the step: of others more is rounding than of the step.
             most = max(seen, key=lambda each: 0.0 if each.growth is None else float(each.growth.norm()))
@@ -601,7 +604,7 @@ def micro_batch_from(facts: dict[str, Any]) -> MicroBatchRecord:
 
 def gradient_norm(model: torch.nn.Module) -> float | None:
     """Return the norm over all gradients as they stand, None if there are none."""
-    gradients = [p.grad.detach() for p in model.parameters() if p.grad is not None]
+    gradients = [whole(p.grad.detach()) for p in model.parameters() if p.grad is not None]
     dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
     norms = [torch.linalg.vector_norm(g.float()).cpu() for g in dense]
     return float(torch.linalg.vector_norm(torch.stack(norms).double())) if norms else None

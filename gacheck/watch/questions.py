@@ -13,6 +13,7 @@ from gacheck.watch.description import declares_sum
 from gacheck.watch.evaluation import evaluate_twice, will_evaluate
 from gacheck.watch.replays import ask_location, returns_k_times
 from gacheck.watch.seen import Seen
+from gacheck.watch.spread import is_spread
 from gacheck.watch.units import count_of_step, find_unit
 
 Exchange = Callable[[Any], "list[Any] | None"]
@@ -56,6 +57,8 @@ class Questions:
         last = seen[-1]
         # What several rows mean is to be told by the loss of one where all micro-batches have just that.
         has_unit = any(each.is_other for each in seen) or all(num_rows(each.inputs) == 1 for each in seen)
+        # Of weights that are spread no process may ask alone.
+        has_unit = has_unit and not is_spread(self._trainer.model)
         asks_k, asks_unit, asks_location = self._anywhere(
             self.may_ask and self.own_loss.times_k is None,
             self.may_ask and has_unit and self.own_loss.unit is None,

@@ -34,6 +34,7 @@ from gacheck.watch.micro_batch import alignments, labels_of
 from gacheck.watch.own_loss import batch_samples, count_for, find_loss, own_count, own_mean, without_accumulation
 from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
 from gacheck.watch.sketches import Sketcher
+from gacheck.watch.spread import apart, is_spread
 
 # The training's own loss is plain cross-entropy where it differs from ours by roundings; another differs by more.
 PLAIN_SLACK = 10.0
@@ -141,7 +142,7 @@ def untouched(trainer: Any, start: RandomState | None = None) -> Iterator[None]:
         start: What it draws from; by default the present state.
     """
     model = trainer.model
-    with ExitStack() as stack:
+    with apart(model), ExitStack() as stack:
         for context in (undisturbed(model, start), books_kept(trainer), gradients_aside(model), hooks_muted(model)):
             stack.enter_context(context)
         if runs_own_code(trainer):
@@ -187,6 +188,10 @@ def replay(
     """
     if sketcher is not None and any(getattr(trainer, f"is_{name}_enabled", False) for name in SPREAD):
         raise NotRepeatableError("the weights are spread over several processes, so no process can repeat a gradient")
+    if is_spread(trainer.model):
+        if shifts is None:
+            raise NotRepeatableError("the weights are spread over several processes, and what is scored is not known")
+        return _ask_together(trainer, question, sketcher, scale, shifts=shifts)
     asked = _ask(trainer, question, shifts, sketcher, scale)
     if asked.plain is None and shifts is None and question.is_counted and not _counts_shifted(trainer):
         # No logits tell whether the labels are shifted: the count is to be as the Trainer's own.
@@ -253,6 +258,71 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
                 # It is cross-entropy over a count of its own, and has been rounded so.
                 plain = replace(plain, noise_nats=max(plain.noise_nats, rounded * abs(plain.mean_nats)))
         return Replay(mean, plain, is_plain, by_rows, noise, counted, plain_gradient, own_gradient)
+
+
+def _ask_together(trainer: Any, question: Question, sketcher: Sketcher | None, scale: float, *, shifts: bool) -> Replay:
+    """Ask in all processes together: whatever a micro-batch is like, each does the same forwards and backwards."""
+    with aside(trainer, question.start), torch.set_grad_enabled(sketcher is not None):
+        given = fresh(question.prepared)
+        batch = prepared(trainer, question.inputs) if given is None else named(given)
+        labels, collated = labels_of(batch)
+        dims = 3 if labels is None else labels.dim() + 1
+        with _forwards_kept(trainer.model, dims) as kept:
+            loss = own_mean(trainer, batch, shifts=shifts).mean()
+        if not kept.logits or labels is None:
+            raise NotRepeatableError("the weights are spread over several processes, and there are no logits or labels")
+        logits, mean = kept.logits[-1], float(loss.detach())
+        own_gradient = _gradient_of_one(loss, logits, sketcher, scale, keep_graph=True)
+        plain, plain_loss = None, None
+        if may_score(logits, labels):
+            possible = alignments(labels, collated=collated, shifts=shifts)[:1]
+            plain = replace(_cross_entropy(logits, labels, possible, loss, 0.0, kept.read), is_collated=collated)
+            plain_loss = _mean_cross_entropy(logits, labels, plain)
+        plain_gradient = _gradient_of_one(plain_loss, logits, sketcher, scale)
+        if plain is None:
+            return Replay(mean, None, False, False, 0.0, None, None, own_gradient)
+        is_plain = _is_plain(mean, plain, loss.dtype)
+        if own_gradient is not None and plain_gradient is not None:
+            off = float((own_gradient - plain_gradient).norm())
+            allowed = SAME_GRADIENT if resolution(loss.dtype) > COARSE else SAME_EXACTLY
+            is_plain = is_plain and off <= allowed * float(plain_gradient.norm())
+        by_rows = not is_plain and _is_plain(mean, plain.by_rows, loss.dtype)
+        own = None if is_plain else own_gradient
+        return Replay(mean, plain, is_plain, by_rows, plain.noise_nats, None, plain_gradient, own)
+
+
+def _gradient_of_one(
+    loss: torch.Tensor | None,
+    anchor: torch.Tensor,
+    sketcher: Sketcher | None,
+    scale: float,
+    *,
+    keep_graph: bool = False,
+) -> torch.Tensor | None:
+    """Take the gradients of what all processes ask, one after the other, and return that of this process's own.
+
+    A backward gives the mean over all of them: in each turn the loss of all but one is nothing.
+
+    Args:
+        loss: Of this process; None where it has none.
+        anchor: Something finite in the same graph.
+        sketcher: Of the model; None to take no gradients.
+        scale: Factor for the loss.
+        keep_graph: Whether it is differentiated again.
+    """
+    if sketcher is None:
+        return None
+    size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    usable = loss is not None and loss.requires_grad and bool(torch.isfinite(loss.detach()))
+    own = sketcher.nothing()
+    for turn in range(size):
+        is_own = turn == rank and usable and loss is not None
+        objective = loss * scale * size if is_own and loss is not None else anchor.float().sum() * 0.0
+        with sketcher.received(scale) as sketch:
+            _take_gradients(objective, retain_graph=keep_graph or turn < size - 1)
+        if turn == rank:
+            own = sketch
+    return own
 
 
 def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
@@ -396,7 +466,12 @@ def gradient_noise(
         with aside(trainer):
             count = count_for(trainer, inputs, shifts=True) if is_counted else None
             loss = own_mean(trainer, prepared(trainer, inputs), shifts=True, count=count)
-            found = _gradient(loss.mean(), sketcher, scale * factor)
+            loss = loss.mean()
+            found = (
+                _gradient_of_one(loss, loss, sketcher, scale * factor)
+                if is_spread(trainer.model)
+                else _gradient(loss, sketcher, scale * factor)
+            )
             sketches.append(sketcher.nothing() if found is None else found)
     norm = float(sketches[0].norm())
     difference: torch.Tensor = (sketches[0] - sketches[1]).norm(dim=1)

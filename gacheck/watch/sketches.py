@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from gacheck.watch.spread import is_spread, whole
+
 # Numbers in all that a model's sketch has, spread over its parameters: processes tell each other their sketches.
 BUDGET = 8192
 FEWEST_BUCKETS, MOST_BUCKETS = 8, 256
@@ -50,6 +52,7 @@ class Sketcher:
         trained += [(name, p) for name, p in others if id(p) not in known]
         self.names = [name for name, _ in trained]
         self._parameters = [p for _, p in trained]
+        self._is_spread = is_spread(model)
         share = BUDGET // max(1, len(trained))
         self._num_buckets = min(MOST_BUCKETS, max(FEWEST_BUCKETS, share))
         generator = torch.Generator().manual_seed(0)
@@ -83,7 +86,7 @@ class Sketcher:
 
     def of(self, gradient: torch.Tensor) -> torch.Tensor:
         """Sketch one tensor, (buckets,), on its device."""
-        gradient = gradient.detach()
+        gradient = whole(gradient.detach())
         flat = (gradient.to_dense() if gradient.is_sparse else gradient).flatten()
         device, length = flat.device, self._signs.numel()
         within, between = self._signs_on.setdefault(device, (self._signs.to(device), self._signs_of_pieces.to(device)))
@@ -109,6 +112,13 @@ class Sketcher:
         """
         sketch, handles = self.nothing(), []
         found: dict[int, torch.Tensor] = {}
+        if self._is_spread:
+            # FSDP2 puts gradients where no such hook sees them.
+            yield sketch
+            sketch += self.present(scale)
+            for each in self._parameters:
+                each.grad = None
+            return
 
         def keep(index: int) -> None:
             def sketched(parameter: torch.Tensor) -> None:

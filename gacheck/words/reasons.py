@@ -6,7 +6,7 @@ import re
 
 from gacheck.core.figures import PassFigures
 
-_CLASS = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|StopIteration): *")
+_CLASS = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|StopIteration|Timeout): *")
 _MEMORY = re.compile(
     r"out of memory|allocate memory|not enough memory|\bMemoryError\b|OutOfMemoryError|_ALLOC_FAILED", re.IGNORECASE
 )
@@ -15,6 +15,22 @@ _MEMORY = re.compile(
 def is_of_memory(reason: str) -> bool:
     """Whether it was memory that gave out: the one place where that is told, by an error's class and message."""
     return _MEMORY.search(reason) is not None
+
+
+OF_TIME = "PassTimeout"
+"""The class of what is raised at the time limit of a pass."""
+OVERDUE = "it had not ended after {:g} s, the limit of --pass-timeout"
+
+
+def is_of_time(kind: str) -> bool:
+    """Whether it was the time limit of a pass, by the class of what was raised."""
+    return kind == OF_TIME
+
+
+def is_of_user_code(kind: str, message: str) -> bool:
+    """Whether code of the user's own failed by itself, by what is recorded of its exception."""
+    said = (f" raised {kind}: ", f" raised {kind} ", " called ")
+    return not is_of_time(kind) and any(each in message for each in said)
 
 
 def in_own_words(reason: str) -> str:

@@ -115,6 +115,7 @@ EXIT = fails_with("SystemExit", "Mine.compute_loss called sys.exit(0) (mine.py:3
 OTHER = fails_with("ValueError", "of a library")
 # What was to be had differs from call to call.
 MEMORY = [fails_with("OutOfMemoryError", f"CUDA out of memory. Tried to allocate {n} GiB") for n in range(8)]
+SLOW = fails_with("PassTimeout", "Mine.compute_loss raised PassTimeout: it had not ended (mine.py:3)")
 REJECTS = fails_with("TypeError", "unexpected keyword argument 'num_items_in_batch'", rejects=True)
 ONE_FLAG = {"gradient_accumulation_steps": (1, 2, 4, 8), "loss_kwargs": ("on",)}
 
@@ -126,6 +127,7 @@ ONE_FLAG = {"gradient_accumulation_steps": (1, 2, 4, 8), "loss_kwargs": ("on",)}
         (KS, [EXIT, EXIT], 2, UserCodeError, 2),
         (KS, [OTHER, OTHER], 2, ModelError, 2),
         (KS, MEMORY, 2, ResourceError, 4),
+        (KS, [SLOW, SLOW], 2, ResourceError, 4),
         (ONE_FLAG, [BUG, BUG], 2, UserCodeError, 2),
         (ONE_FLAG, [OTHER, BUG, BUG], 3, UserCodeError, 2),
         # There is something to judge, or the failures say different things.

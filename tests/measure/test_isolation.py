@@ -135,7 +135,7 @@ def test_a_pass_that_hangs_is_ended_where_a_limit_is_set() -> None:
 
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error.message == "it was not done within 10 s"
+    assert record.error.message == "it had not ended after 10 s, the limit of --pass-timeout"
 
 
 def test_every_step_is_told_as_it_is_done() -> None:

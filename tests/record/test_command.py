@@ -70,6 +70,10 @@ HARD: dict[str, Any] = {
     "max_length": 64,
     "learning_rate": 1e-06,
     "optim": "sgd",
+    "low_memory": True,
+    "processes": 3,
+    "average_tokens": "off",
+    "shard": "fsdp",
     "max_grad_norm": 0,
     "label_smoothing_factor": 0.1,
     "compute_loss_func": "my:loss",
@@ -104,9 +108,10 @@ def test_every_field_is_tried() -> None:
     [
         {},
         HARD,
-        *({name: value} for name, value in HARD.items() if name != "tiny"),
+        *({name: value} for name, value in HARD.items() if name not in ("tiny", "average_tokens", "shard")),
         {"tiny": True, "model": "organisation/name"},  # a stand-in is tiny already
         {"fp16": True, "effective_batch_size": 24},
+        {"average_tokens": "on", "shard": "fsdp", "processes": 2},
     ],
 )
 def test_the_command_of_a_run_gives_its_options_again(options: dict[str, Any]) -> None:

@@ -100,6 +100,7 @@ TREE: dict[str, Any] = {
         "dtype": str,
         "autocast": (str, None),
         "world_size": int,
+        "average_tokens_across_devices": (bool, None),
     },
     "loss_kwargs": {
         "declared": (bool, None),

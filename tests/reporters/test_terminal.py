@@ -296,7 +296,7 @@ def test_header_names_autocast_and_device() -> None:
     )
     analysis: Analysis = analyse(record.model_copy(update={"hardware": hardware}))
     words = " ".join(render_terminal(analysis).split())
-    assert "cuda (NVIDIA X) · float32 · bfloat16 autocast · 2 devices" in words
+    assert "cuda (NVIDIA X) · float32 · bfloat16 autocast · 2 processes" in words
 
 
 def test_numbers() -> None:

@@ -280,11 +280,33 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, most: int, shift
     # `most` positions of 3 logits at a time; the second row has no targets beyond its first two.
     assert PIECE > 3 * 8
     logits = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits.requires_grad_()
     monkeypatch.setattr("gacheck.watch.cross_entropy.PIECE", 3 * most + 1)
     scored, wanted = (logits[:, :-1], LABELS[:, 1:]) if shifts else (logits, LABELS)
     whole = functional.cross_entropy(scored.reshape(-1, 3), wanted.reshape(-1), ignore_index=-100, reduction="sum")
+    (right,) = torch.autograd.grad(whole, logits)
 
-    assert float(sum_nats(logits, LABELS, shifts=shifts)) == pytest.approx(float(whole), rel=1e-14)
+    found = sum_nats(logits, LABELS, shifts=shifts)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert float(found.detach()) == pytest.approx(float(whole.detach()), rel=1e-14)
+    torch.testing.assert_close(gradient, right, rtol=1e-14, atol=0)
+
+
+def test_the_graph_of_many_logits_holds_no_second_copy_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn((1, 512, 100), requires_grad=True)
+    labels = torch.randint(0, 100, (1, 512))
+    monkeypatch.setattr("gacheck.watch.cross_entropy.PIECE", 10 * 100)
+    held: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() != logits.data_ptr():
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        sum_nats(logits, labels, shifts=True)
+    assert sum(held.values()) < logits.untyped_storage().nbytes() / 10
 
 
 def test_classes_that_are_masked_have_no_share_in_the_noise() -> None:

@@ -162,6 +162,11 @@ class Store:
         if any(key not in self.held for key in keys):
             raise RuntimeError("wait timeout")
 
+    def check(self, keys: list[str]) -> bool:
+        if self._fails == "wait":
+            raise RuntimeError("connection reset")
+        return all(key in self.held for key in keys)
+
     def get(self, key: str) -> bytes:
         if self._fails == "get":
             raise RuntimeError("connection reset")
@@ -194,6 +199,14 @@ def test_trainings_are_numbered_as_they_begin_to_speak(joined: Join) -> None:
 
     assert [third.exchange(10), third.exchange(20), second.exchange(30)] == [[1, 10], [2, 20], [3, 30]]
     assert store.held.keys() >= {"gacheck/0/1/1", "gacheck/1/1/1"}
+
+
+def test_one_that_left_out_exchanges_is_not_mistaken(joined: Join) -> None:
+    store = Store(**{"gacheck/0/end of k2/0": "1", "gacheck/0/1/0": "2"})
+    own = joined(store)
+
+    assert own.exchange(10, about="end of k2") == [1, 10]
+    assert own.exchange(20) == [2, 20]
 
 
 @pytest.mark.parametrize("fails", ["set", "get", "wait"])

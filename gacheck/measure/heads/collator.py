@@ -15,6 +15,8 @@ from gacheck.watch.batches import Batch
 
 LISTED = frozenset({"class_labels", "mask_labels"})
 """What is handed on as a list of tensors, one of each row."""
+AMONG_ALL = frozenset({"sampled_negative_indices"})
+"""Positions, counted in a batch from its first row on."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,14 @@ class HeadCollator:
         if is_joined(name, row):
             return torch.cat(values)
         of_tokens = "input_ids" in row and values[0].shape == row["input_ids"].shape
-        return self._stacked(name, values, self.length if of_tokens else None)
+        stacked = self._stacked(name, values, self.length if of_tokens else None)
+        if name in AMONG_ALL:
+            stacked += stacked.shape[1] * torch.arange(len(stacked))[:, None, None]
+        return stacked
 
     def _stacked(self, name: str, values: Sequence[torch.Tensor], length: int | None) -> torch.Tensor:
         fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
+        fill["labels_input_ids"] = IGNORE_INDEX
         shape = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
         shape[-1:] = [max(shape[-1], length or 0)] if shape else []
         stacked = values[0].new_full((len(values), *shape), fill.get(name, 0))

@@ -18,7 +18,7 @@ from gacheck.measure.heads.labels import Kind, kinds_of
 from gacheck.measure.heads.maker import Maker, Row
 from gacheck.measure.heads.tasks import takes_labels
 from gacheck.measure.heads.untrained import progress, why_untrained
-from gacheck.measure.models.inputs import demanded_length, forward_names
+from gacheck.measure.models.inputs import demanded_length, demanded_positions, forward_names
 from gacheck.packages import missing_package
 from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
@@ -173,7 +173,10 @@ class _Search:
                 if self.furthest is None or progress(error) > progress(self.furthest):
                     self.furthest, self.furthest_recipe = error, recipe
                 demanded = _demanded(error, recipe)
-                length = demanded_length(error, max(self._make().longest, 1 + (recipe.length or 0)))
+                longest = self._make().longest
+                length = demanded_length(error, max(longest, 1 + (recipe.length or 0)))
+                if recipe.length is None and "input_ids" in recipe.inputs:
+                    length = length or demanded_positions(error, ROWS, longest)
                 if demanded is None and length is None:
                     return None
                 recipe = replace(recipe, length=length) if demanded is None else recipe.with_input(demanded)
@@ -215,6 +218,8 @@ def _unmade(recipe: Recipe) -> str:
 def _main_inputs(model: Any, taken: frozenset[str]) -> dict[str, int]:
     main = model.main_input_name
     names = {main} if isinstance(main, str) else set(main)
+    if "inputs" in names and "input_ids" in taken:  # of any kind, and text goes by a name of its own
+        names = names - {"inputs"} | {"input_ids"}
     if "input_ids" in names:
         names.add("attention_mask")
     return {name: 0 for name in MAKERS if name in names and name in taken}

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from gacheck.measure.isolation.processes import forkserver_of, how_it_ended
+from gacheck.words.reasons import OVERDUE
 
 WORKER = "gacheck.measure.isolation.worker"
 STEP = "a step is done"
@@ -21,6 +22,10 @@ PATIENCE_SECONDS = 5.0
 
 class Lost(Exception):
     """The process ended without an answer, or took too long; the message says how."""
+
+
+class TookTooLong(Lost):
+    """It was ended, since it took too long."""
 
 
 class Child:
@@ -65,7 +70,7 @@ class Child:
         left = None if until is None else max(0.0, until - time.monotonic())
         if not wait([self._connection, self._process.sentinel], left):
             self.end()
-            raise Lost(f"it was not done within {seconds:g} s")
+            raise TookTooLong(OVERDUE.format(seconds or 0))
         # What it said before it ended is still to be read; then comes the end of the file.
         return self._connection.recv()
 

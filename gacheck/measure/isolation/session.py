@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ModelError, ResourceError
-from gacheck.measure.isolation.child import STEP, Child, Lost
+from gacheck.measure.isolation.child import STEP, Child, Lost, TookTooLong
 from gacheck.measure.isolation.processes import (
     ENDED,
     SHOW_WHERE,
@@ -21,9 +21,9 @@ from gacheck.measure.isolation.processes import (
 )
 from gacheck.record.parts import Noise, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import Fingerprints
+from gacheck.record.run import Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
-from gacheck.words.reasons import is_of_memory
+from gacheck.words.reasons import OF_TIME, is_of_memory
 
 GIB = 1 << 30
 
@@ -82,10 +82,10 @@ class IsolatedSession:
         return found
 
     def ask_oracle(self) -> OracleRecord:
-        """Compute the right answer; where the child dies of it, the passes have to find out by themselves."""
+        """Compute the right answer; where the child or its memory ends over it, the passes have to find out."""
         try:
             answer: OracleRecord = self._ask("oracle", seconds=self._seconds)
-        except Lost:
+        except (Lost, ResourceError):
             return OracleRecord(shifts=True, noise=Noise(resolution=self._opened.resolution))
         return answer
 
@@ -100,16 +100,21 @@ class IsolatedSession:
         try:
             record: PassRecord = self._ask("pass", spec, oracle, seconds=self._seconds, step_done=step_done)
         except Lost as lost:
+            kind = OF_TIME if isinstance(lost, TookTooLong) else ENDED
             return PassRecord(
                 id=spec.id,
                 accumulation_steps=spec.accumulation_steps,
                 loss_kwargs=spec.loss_kwargs,
                 status="failed",
                 tail=spec.tail,
-                error=PassError(kind=ENDED, message=str(lost), rejects_num_items_in_batch=False),
+                error=PassError(kind=kind, message=str(lost), rejects_num_items_in_batch=False),
                 auto_loss_kwargs=self._opened.auto,
                 seconds=time.perf_counter() - started,
             )
+        return record
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        """Return the record: there is one process."""
         return record
 
     def _ask(

@@ -240,12 +240,17 @@ def build(head: Head, config: ExperimentConfig) -> Any:
         ModelError: It is one of transformers' that cannot be built from the config.
     """
     torch.manual_seed(config.seed)
-    if hasattr(head.model_class, "_model_mapping"):  # an auto class, for code that lies beside the weights
-        return head.model_class.from_config(head.config, trust_remote_code=True).float()
-    if config.model_class is not None:
-        return head.model_class(head.config).float()
+    if hasattr(head.model_class, "_model_mapping") or config.model_class is not None:
+        return make(head).float()
     with failures_as(partial(cannot_be_built, head.model_class.__name__)):
-        return head.model_class(head.config).float()
+        return make(head).float()
+
+
+def make(head: Head) -> Any:
+    """Make a model of a class, on torch's default device."""
+    if hasattr(head.model_class, "_model_mapping"):  # an auto class, for code that lies beside the weights
+        return head.model_class.from_config(head.config, trust_remote_code=True)
+    return head.model_class(head.config)
 
 
 def build_model(model_config: PretrainedConfig, seed: int) -> PreTrainedModel:

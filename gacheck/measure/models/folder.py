@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError
-from gacheck.measure.models.building import build, find_head
+from gacheck.measure.memory import check_weights, num_saved, num_to_make
+from gacheck.measure.models.building import build, find_head, make
 from gacheck.measure.models.hub import fetch_model
 from gacheck.measure.models.indexes import check_indexes
 from gacheck.measure.models.naming import check_folder
@@ -81,6 +83,9 @@ class FolderModel:
         config = self._config
         random_weights = config.random_init or not self._has_weights()
         with failures_as(partial(cannot_be_read, config)):
+            root = self._folder.root.path
+            num = num_to_make(partial(make, self._head)) if random_weights else num_saved(root)
+            check_weights(config.model, num, getattr(torch, config.dtype))
             model = build(self._head, config) if random_weights else self._read()
             if self._folder.base is not None:
                 model = _with_adapter(model, self._folder)

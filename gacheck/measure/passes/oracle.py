@@ -7,8 +7,9 @@ What correct arithmetic still varies by (grouping, repetition, the dtype) is mea
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -50,10 +51,23 @@ SHIFT_IS_CLEAR = 0.01
 
 
 @dataclass(frozen=True)
-class Scored:
+class Forward:
     """One forward: the logits at the tokens, and the model's own mean loss."""
 
     logits: torch.Tensor
+    own_mean: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is kept of the forward of one row: the logits of all rows may be larger than the model.
+
+    Attributes:
+        nats: Its summed cross-entropy, with the labels shifted and not.
+        own_mean: The model's own mean loss.
+    """
+
+    nats: Mapping[bool, float]
     own_mean: torch.Tensor | None
 
 
@@ -64,13 +78,21 @@ class Oracle:
         model: On its device.
         collator: Pads rows to batches.
         autocast: Mixed precision of the passes, None for none.
+        tell: Tells the other processes something and returns what each told; by default there are none.
     """
 
-    def __init__(self, model: Any, collator: Collator, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        collator: Collator,
+        autocast: torch.dtype | None,
+        tell: Callable[[Any], list[Any]] = lambda facts: [facts],
+    ) -> None:
         self._model = model
         self._collator = collator
         self._device = next(model.parameters()).device
         self._autocast = autocast
+        self._tell = tell
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context under which the passes run their forwards."""
@@ -85,7 +107,7 @@ class Oracle:
     def mean_nats(self, rows: Sequence[dict[str, Any]], *, shifts: bool) -> float:
         """Return the token-weighted mean over rows: the right answer, at the present weights."""
         batches = [self.batch([row]) for row in rows]
-        total = math.fsum(row_sums(self._score(b).logits, b["labels"], shifts=shifts)[0] for b in batches)
+        total = math.fsum(row_sums(self._forward(b).logits, b["labels"], shifts=shifts)[0] for b in batches)
         return total / sum(count_targets(b["labels"], shifts=shifts) for b in batches)
 
     def answer(
@@ -99,20 +121,31 @@ class Oracle:
             micro_batch_sizes: Rows per micro-batch of the passes.
             step_sizes: Rows per first optimizer step of the passes.
         """
-        first = _first_rows(trainer, rows, max(step_sizes))
+        first = self._first_rows(trainer, rows, max(step_sizes))
         with without_accumulation(trainer):
             return self._answer(first, micro_batch_sizes, step_sizes, trainer)
+
+    def _first_rows(self, trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
+        """Return the rows that the Trainer would feed first, at least so many, in its order: a batch a process."""
+        by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows}
+        num_processes, own = len(self._tell(None)), []
+        for batch in trainer.get_train_dataloader():
+            own.append(list(batch_fingerprints(batch)))
+            if sum(map(len, own)) * num_processes >= num_rows:
+                break
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*self._tell(own), fillvalue=[]))
+        return [by_fingerprint[each] for batch in in_turn for each in batch]
 
     def _answer(
         self, rows: Sequence[dict[str, Any]], micro_batch_sizes: Sequence[int], step_sizes: Sequence[int], trainer: Any
     ) -> OracleRecord:
         self._model.train()
         singles = [self.batch([row]) for row in rows]
-        scores = [self._score(batch) for batch in singles]
+        scores = [self._scored(batch) for batch in singles]
         shift_errors = (self._fit(singles, scores, shifts=True), self._fit(singles, scores, shifts=False))
         model_shifts = self._alignment(shift_errors, singles[0], lambda batch: self._with_loss(batch))
         shifts = self._training_shifts(singles, scores, trainer, model_shifts)
-        sums = [row_sums(s.logits, b["labels"], shifts=shifts)[0] for s, b in zip(scores, singles, strict=True)]
+        sums = [each.nats[shifts] for each in scores]
         # The Trainer's own loss may come out coarser than the model's: its label smoother does not leave bfloat16.
         dtypes = [s.own_mean.dtype for s in scores if s.own_mean is not None]
         dtype = max(
@@ -120,7 +153,7 @@ class Oracle:
         )
         group = self.batch(rows[: max(micro_batch_sizes)])
         counted, refusal = self._counted(group, shifts=shifts)
-        plain = self._score(group).own_mean
+        plain = self._forward(group).own_mean
         noise = self._noise(rows, sums, micro_batch_sizes, dtype, min(shift_errors), shifts=shifts)
         norms = self._gradient_norms(singles, step_sizes, trainer, shifts=shifts)
         gradient_noise = self._gradient_noise(rows, max(micro_batch_sizes), norms, trainer, shifts=shifts)
@@ -154,7 +187,7 @@ class Oracle:
         )
 
     @torch.no_grad()
-    def _score(self, batch: Batch) -> Scored:
+    def _forward(self, batch: Batch) -> Forward:
         with self.precision():
             outputs = self._model(**batch)
             logits = find_logits(outputs)
@@ -163,12 +196,18 @@ class Oracle:
                 logits = find_logits(self._model(**{k: v for k, v in batch.items() if k != "labels"}))
         if logits is None:
             raise ValueError(f"{type(self._model).__name__} returns no logits of shape (rows, tokens, vocabulary)")
-        return Scored(_at_tokens(logits, batch["labels"]), find_loss(outputs))
+        return Forward(_at_tokens(logits, batch["labels"]), find_loss(outputs))
+
+    def _scored(self, row: Batch) -> Scored:
+        """Score one row; its logits are let go of."""
+        found = self._forward(row)
+        nats = {shifts: row_sums(found.logits, row["labels"], shifts=shifts)[0] for shifts in (True, False)}
+        return Scored(nats, found.own_mean)
 
     def _fit(self, batches: Sequence[Batch], scores: Sequence[Scored], *, shifts: bool) -> float:
         """Return the largest relative error of the model's own loss against cross-entropy, shifted or not."""
         errors = [
-            relative_difference(float(s.own_mean), float(sum_nats(s.logits, b["labels"], shifts=shifts)) / count)
+            relative_difference(float(s.own_mean), s.nats[shifts] / count)
             for s, b in zip(scores, batches, strict=True)
             if s.own_mean is not None and (count := count_targets(b["labels"], shifts=shifts))
         ]
@@ -180,7 +219,7 @@ class Oracle:
         """Whether the loss that the Trainer's own code computes shifts the labels: it need not be the model's."""
         with torch.no_grad():
             owns = [own_loss(trainer, b, shifts=model_shifts)[0] for b in batches]
-        own = [Scored(s.logits, loss) for s, loss in zip(scores, owns, strict=True)]
+        own = [Scored(s.nats, loss) for s, loss in zip(scores, owns, strict=True)]
         errors = (self._fit(batches, own, shifts=True), self._fit(batches, own, shifts=False))
         return self._alignment(errors, batches[0], lambda batch: own_loss(trainer, batch, shifts=model_shifts))
 
@@ -218,7 +257,7 @@ class Oracle:
         regrouping, cross_entropy = 0.0, 0.0
         for start, size in ((at, each) for each in set(micro_batch_sizes) for at in range(0, len(rows), each)):
             batch = self.batch(rows[start : start + size])
-            scored = self._score(batch)
+            scored = self._forward(batch)
             found, alone = row_sums(scored.logits, batch["labels"], shifts=shifts), sums[start : start + size]
             regrouping = max(regrouping, *map(relative_difference, found, alone))
             # Rounding grows with the size of the logits and not with the loss: of rows that are nearly known by heart
@@ -241,7 +280,7 @@ class Oracle:
     def _repeat_noise(self, rows: Sequence[dict[str, Any]], *, shifts: bool) -> float:
         """Measure what the same forward twice differs by."""
         batch = self.batch(rows)
-        first, second = (row_sums(self._score(batch).logits, batch["labels"], shifts=shifts) for _ in range(2))
+        first, second = (row_sums(self._forward(batch).logits, batch["labels"], shifts=shifts) for _ in range(2))
         return max(map(relative_difference, first, second))
 
     @torch.no_grad()
@@ -331,17 +370,6 @@ class Oracle:
 def _at_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Leave out logits in front of the tokens, as of an image: counted are the labels that are shifted among them."""
     return logits[:, -labels.shape[1] :]
-
-
-def _first_rows(trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
-    """Return the rows that the Trainer would feed first, at least so many, in its order."""
-    by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows}
-    first: list[dict[str, Any]] = []
-    for batch in trainer.get_train_dataloader():
-        first += [by_fingerprint[fingerprint] for fingerprint in batch_fingerprints(batch)]
-        if len(first) >= num_rows:
-            break
-    return first
 
 
 def relative_difference(value: float, wanted: float) -> float:

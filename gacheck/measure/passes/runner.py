@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.errors import GacheckError, one_line
 from gacheck.frames import LOG, exit_call, raised_in_user_code
 from gacheck.measure.passes.snapshot import Snapshot
+from gacheck.measure.passes.time_limit import TimeLimit
 from gacheck.measure.passes.trainers import TrainerFactory, training_arguments
 from gacheck.measure.text.rows import Rows
 from gacheck.record.parts import OracleRecord, PassError, PassRecord
@@ -24,7 +24,9 @@ from gacheck.rules.facts import EvaluationFacts, Flag
 from gacheck.scratch import scratch_folder
 from gacheck.watch.batches import Batch, row_fingerprint
 from gacheck.watch.evaluation import evaluate_twice
+from gacheck.watch.own_loss import rejects_count
 from gacheck.watch.probe import Probe
+from gacheck.watch.questions import Exchange
 from gacheck.watch.units import MOST_ROWS_APART
 from gacheck.words.reasons import is_of_memory
 
@@ -71,6 +73,8 @@ class PassRunner:
         collator: Pads rows to batches.
         oracle: Knows the right answer, at the model's present weights.
         make_trainer: Makes the Trainer of every pass.
+        exchange: Tells the other processes something and returns what each told; None in a run of one.
+        time_limit: Of every pass.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class PassRunner:
         collator: Callable[[Any], Batch],
         oracle: Answers,
         make_trainer: TrainerFactory = Trainer,
+        exchange: Exchange | None = None,
+        time_limit: TimeLimit | None = None,
     ) -> None:
         self._config = config
         self._learning_rate = learning_rate
@@ -91,7 +97,9 @@ class PassRunner:
         self._oracle = oracle
         self._device = next(model.parameters()).device
         self._make_trainer = make_trainer
-        self._snapshot = Snapshot(model)
+        self._exchange = exchange
+        self._time_limit = time_limit or TimeLimit()
+        self._snapshot = Snapshot(model, on_disk=config.low_memory)
 
     def chosen_flag(self) -> Flag:
         """Return the flag that the Trainer chooses itself."""
@@ -109,7 +117,9 @@ class PassRunner:
             return answer.model_copy(update={"evaluation": self._evaluation(trainer)})
 
     def _evaluation(self, trainer: Trainer) -> EvaluationFacts | None:
-        """Ask for `eval_loss`; what cannot be asked stays open."""
+        """Ask for `eval_loss`; what cannot be asked stays open. Several processes would share the rows."""
+        if self._exchange is not None:
+            return None
         rows = list(itertools.islice(self._rows.train, MOST_ROWS_APART))
         with suppress(Exception, SystemExit):
             return evaluate_twice(trainer, [self._collator(rows)])
@@ -126,8 +136,9 @@ class PassRunner:
         }
         with self._workplace() as folder:
             try:
-                trainer = self._trainer(spec, folder, self._tail(spec, oracle))
-                self._train(trainer, spec, oracle, step_done, facts)
+                with self._time_limit.of(spec.id):
+                    trainer = self._trainer(spec, folder, self._tail(spec, oracle))
+                    self._train(trainer, spec, oracle, step_done, facts)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:  # whatever a model or a Trainer raises is what this pass came to
@@ -148,6 +159,7 @@ class PassRunner:
             shifts=oracle.shifts if oracle.rows else None,
             observed_steps=TAIL_STEPS if spec.tail else OBSERVED_STEPS,
             gradients=self._config.gradients,
+            exchange=self._exchange,
         )
         try:
             trainer.train()
@@ -195,7 +207,7 @@ class PassRunner:
             for number, row in enumerate(self._rows.train)
             if not known or row_fingerprint(row["input_ids"], row["labels"]) in known
         ]
-        return Subset(self._rows.train, chosen[: spec.accumulation_steps - 1])
+        return Subset(self._rows.train, chosen[: (spec.accumulation_steps - 1) * self._config.processes])
 
     def _after_training(self, oracle: OracleRecord) -> dict[str, Any]:
         """Measure what training left. What cannot be, for want of memory say, is None; training went well."""
@@ -210,9 +222,6 @@ def describe(error: BaseException) -> PassError:
     """Say why a pass failed: where code of the user's own raised it, which, and where that stands."""
     message = f"called {exit_call(error)}" if isinstance(error, SystemExit) else one_line(error, 500)
     kind = type(error).__name__
-    # A method of the Trainer's that takes none is no verdict on the model: with the flag off it fails alike.
-    of_trainer = re.search(r"\b(compute_loss|training_step)\(\)", message)
-    rejects = isinstance(error, TypeError) and "num_items_in_batch" in message and not of_trainer
     if isinstance(error, GacheckError):
         message = one_line(error.what, 500)
     elif not is_of_memory(f"{kind}: {message}"):
@@ -221,5 +230,5 @@ def describe(error: BaseException) -> PassError:
         kind=kind,
         # A record is UTF-8; an error may quote a path that is not.
         message=message.encode("utf-8", "backslashreplace").decode(),
-        rejects_num_items_in_batch=rejects,
+        rejects_num_items_in_batch=rejects_count(error),
     )

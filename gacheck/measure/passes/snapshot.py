@@ -8,25 +8,40 @@ Trainer followed by a float32 one on the same model gives bfloat16 digits unless
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from gacheck.scratch import scratch_folder
 from gacheck.watch.attributes import ObjectState
+from gacheck.watch.spread import gather_in
+
+Tensors = Sequence[torch.Tensor]
 
 
 class Snapshot:
-    """A model's state at one moment; costs one copy of its weights, on the model's device."""
+    """A model's state at one moment.
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
+    Args:
+        model: On its device.
+        on_disk: Its weights are kept in a file, and read again each time; else in a copy on the model's device.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, on_disk: bool = False) -> None:
+        gather_in(model)
+        self._model, self._parameters = model, list(model.parameters())
+        self._tensors = [*self._parameters, *model.buffers()]
+        parts = list(map(_own_part, self._tensors))
+        self._as_they_were = self._in_file(parts) if on_disk else _in_memory(parts)
         self._attributes = ObjectState(*model.modules())
         self._environment = dict(os.environ)
 
     def remove_traces(self) -> None:
         """Undo what a Trainer put on the model, on accelerate and into the environment; keep the weights."""
+        gather_in(self._model)
         self._attributes.restore()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
@@ -36,9 +51,29 @@ class Snapshot:
         """Put weights, buffers and everything else back."""
         self.remove_traces()
         with torch.no_grad():
-            for tensor, before in self._tensors:
-                tensor.copy_(before)
-                tensor.grad = None
+            for tensor, before in zip(self._tensors, self._as_they_were(), strict=True):
+                _own_part(tensor).copy_(before)
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def _in_file(self, tensors: Tensors) -> Callable[[], Iterable[torch.Tensor]]:
+        stack = ExitStack()
+        weakref.finalize(self, stack.close)
+        file = stack.enter_context(scratch_folder()) / "weights.pt"
+        torch.save([each.detach() for each in tensors], file)
+        # Mapped, not read: what is copied from it may go again.
+        return lambda: torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+
+
+def _own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what this process holds of a tensor, which may be spread over several."""
+    to_local = getattr(tensor, "to_local", None)
+    return tensor.detach() if to_local is None else to_local().detach()
+
+
+def _in_memory(tensors: Tensors) -> Callable[[], Iterable[torch.Tensor]]:
+    copies = [each.detach().clone() for each in tensors]
+    return lambda: copies
 
 
 @contextmanager

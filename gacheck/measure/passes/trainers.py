@@ -14,10 +14,14 @@ from transformers.training_args import OptimizerNames
 
 from gacheck.config import ExperimentConfig
 from gacheck.errors import ConfigError, ModelError, one_line
+from gacheck.measure.processes import TIME_LIMIT
 from gacheck.packages import missing_package, not_installed
 
 TrainerFactory = Callable[..., Trainer]
 """Makes a Trainer of the keyword arguments that the Trainer itself takes; its class is one such."""
+
+
+AVERAGE_TOKENS = "average_tokens_across_devices"
 
 
 def factory_of(trainer_class: type[Trainer], tokenizer: Any) -> TrainerFactory:
@@ -58,6 +62,13 @@ def training_arguments(
         ConfigError: The Trainer refuses a value, `optim` for one.
     """
     _check_optim_name(config.optim)
+    given = {} if config.average_tokens is None else {AVERAGE_TOKENS: config.average_tokens.is_on}
+    if given and not hasattr(TrainingArguments, AVERAGE_TOKENS):
+        raise ConfigError(
+            f"transformers {transformers.__version__} has no {AVERAGE_TOKENS}.",
+            why="--average-tokens sets it.",
+            fix="leave --average-tokens out: each process of this release counts by itself",
+        )
     try:
         args = TrainingArguments(
             output_dir=folder,
@@ -70,6 +81,7 @@ def training_arguments(
             max_grad_norm=config.max_grad_norm,
             label_smoothing_factor=config.label_smoothing_factor,
             seed=config.seed,
+            ddp_timeout=TIME_LIMIT.seconds,
             bf16=config.bf16,
             fp16=config.fp16,
             use_cpu=device.type == "cpu",
@@ -79,6 +91,7 @@ def training_arguments(
             save_strategy="no",
             remove_unused_columns=False,
             dataloader_pin_memory=False,
+            **given,
         )
     except (ValueError, ImportError) as error:
         raise ConfigError(

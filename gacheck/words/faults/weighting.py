@@ -104,9 +104,10 @@ def _dropped(case: Case) -> tuple[str | None, str]:
 
 def _means_fix(case: Case) -> Fix:
     if case.per_process:
-        attached = case.attached
+        attached, hardware = case.attached, case.record.hardware
+        arguments = hardware if attached is None else attached.setup
         # In a release without the argument there is none to set.
-        if attached is not None and attached.setup.average_tokens_across_devices is False:
+        if arguments.average_tokens_across_devices is False:
             return Fix("average_tokens_across_devices=True in the training arguments: all processes share one count.")
         return Fix("Let all processes divide by one count, that of all of them.")
     dropper, call = _dropped(case)

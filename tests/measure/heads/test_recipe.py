@@ -273,3 +273,101 @@ class Latent(Head):
 )
 def test_sounds_follow_a_text_or_go_beside_it(model: type[Head], task: str) -> None:
     assert "labels" in row_of(model(), task)
+
+
+class Painting(Head):
+    """One that paints the lower half of an image as the upper half shows it."""
+
+    main_input_name = "pixel_values"
+
+    def forward(
+        self,
+        pixel_values: Any,
+        prompt_pixel_values: Any,
+        prompt_masks: Any,
+        bool_masked_pos: Any = None,
+        labels: Any = None,
+    ) -> ModelOutput:
+        whole = torch.cat([prompt_pixel_values, pixel_values], 2)
+        assert whole.shape[1:] == (3, 8, 8)
+        assert prompt_masks.shape == labels.shape == pixel_values.shape
+        assert bool_masked_pos.sum() * 2 == bool_masked_pos.numel()
+        return self.loss()
+
+
+def test_halves_of_an_image_are_given_with_the_patches_that_are_hidden() -> None:
+    assert row_of(Painting(), "image-segmentation")["labels"].shape == (3, 4, 8)
+
+
+class Retrieving(Head):
+    """One that reads the documents that were found for each question, of all rows one after another."""
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        context_input_ids: Any = None,
+        context_attention_mask: Any = None,
+        doc_scores: Any = None,
+        reduce_loss: Any = None,
+        labels: Any = None,
+    ) -> ModelOutput:
+        if context_input_ids is None or doc_scores is None:
+            raise ValueError("`context_input_ids`" if context_input_ids is None else "`doc_scores`")
+        assert len(context_input_ids) == doc_scores.numel()
+        assert labels.ge(0).all()
+        assert labels.dim() == 2
+        return self.loss() if reduce_loss else ModelOutput(loss=self.weight * labels[:, 0])
+
+
+def test_documents_are_joined_and_a_sum_is_asked_for() -> None:
+    row = row_of(Retrieving(), "")
+
+    assert len(row["context_input_ids"]) == len(row["doc_scores"])
+    assert row["reduce_loss"] is True
+
+
+class Contrasting(Head):
+    """One that tells positions of a sound from others of the same row."""
+
+    main_input_name = "input_values"
+
+    class Config(Config):
+        conv_kernel, conv_stride = [10, 3], [5, 2]
+
+    config = Config()
+
+    def forward(
+        self, input_values: Any = None, mask_time_indices: Any = None, sampled_negative_indices: Any = None
+    ) -> ModelOutput:
+        rows, steps = mask_time_indices.shape
+        first = ((input_values.shape[1] - 10) // 5 + 1 - 3) // 2 + 1
+        assert steps == first
+        others = sampled_negative_indices[mask_time_indices]
+        of_row = torch.arange(rows)[:, None].expand(rows, steps)[mask_time_indices]
+        assert torch.equal(others // steps, of_row[:, None].expand_as(others))
+        assert mask_time_indices.flatten()[others].all()
+        itself = torch.arange(rows * steps).view(rows, steps)[mask_time_indices]
+        assert not others.eq(itself[:, None]).any()
+        return self.loss()
+
+
+def test_positions_of_a_sound_are_told_from_others_of_the_same_row() -> None:
+    assert row_of(Contrasting(), "pre-training")["mask_time_indices"].any()
+
+
+class Padded(Head):
+    """One that answers for as many positions as it knows, and takes text by two names."""
+
+    main_input_name = "inputs"
+
+    def forward(self, inputs: Any = None, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        assert inputs is None
+        answers = self.weight * torch.ones(len(input_ids) * 96, 20)
+        return ModelOutput(loss=nn.functional.cross_entropy(answers, labels.flatten()))
+
+
+def test_rows_are_padded_to_the_positions_that_are_answered() -> None:
+    rows, collate = make_head_rows(Padded(), "masked-lm", ExperimentConfig(max_steps=1))
+
+    assert collate([rows.train[0]])["labels"].shape == (1, 96)

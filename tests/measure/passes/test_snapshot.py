@@ -71,20 +71,29 @@ def test_a_trainer_leaves_traces_and_they_are_removed() -> None:
     assert model(input_ids=ids).logits.dtype == torch.float32
 
 
-def test_weights_and_buffers_come_back_in_place() -> None:
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_weights_and_buffers_come_back_in_place(on_disk: bool) -> None:
     model = tiny_model()
     model.register_buffer("count", torch.tensor([1.0]))
     before, places = weights_of(model), [p.data_ptr() for p in model.parameters()]
-    snapshot = Snapshot(model)
-    train_bare(model)
-    model.count += 1
-    assert not same_weights(weights_of(model), before)
-
-    snapshot.restore()
+    snapshot = Snapshot(model, on_disk=on_disk)
+    for _ in range(2):
+        train_bare(model)
+        model.count += 1
+        assert not same_weights(weights_of(model), before)
+        snapshot.restore()
     assert same_weights(weights_of(model), before)
     assert model.count.item() == 1
     assert [p.data_ptr() for p in model.parameters()] == places
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_file_of_weights_goes_with_its_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    snapshot = Snapshot(tiny_model(), on_disk=True)
+    assert len(list(tmp_path.glob("*/weights.pt"))) == 1
+    del snapshot
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_attributes_and_environment_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
