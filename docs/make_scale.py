@@ -109,7 +109,7 @@ What follows is worked out, not measured, by `make scale`: for `gacheck run --sh
 second, a disk of {disk_speed} a second, and {link_8} a second between eight GPUs of one machine, {link_64} for each
 GPU between machines.
 
-| parameters | GPUs | state, float32 | bfloat16, `--low-memory` | fits | put back | from disk | traffic of a run | takes |
+| parameters | GPUs | state, float32 | bfloat16, `--low-memory` | fits | put back | from disk | traffic | takes |
 |---|---:|---:|---:|---|---:|---:|---:|---:|
 {rows}
 
