@@ -1,8 +1,9 @@
 """Makes docs/reliability.md: attacks gacheck at length, and writes down what survived.
 
-    python docs/make_reliability.py [--jobs 2]
+    python docs/make_reliability.py [--jobs 2] [--only kills]
 
-It ends with code 1 where anything did not survive, and says what.
+Of attacks that are not done this time the page keeps what it says. It ends with code 1 where anything did not survive,
+and says what.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def main() -> int:
     """Do all attacks, several beside each other; write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="attacks whose name holds this; the page is then left alone")
+    parser.add_argument(
+        "--only", default="", help="those whose name holds this; of the others the page keeps what it says"
+    )
     asked = parser.parse_args()
     chosen = sorted((each for each in ATTACKS if asked.only in each.name), key=lambda each: -each.seconds)
     started = time.monotonic()
@@ -80,20 +83,25 @@ def main() -> int:
                 print(f"    {outcome.how}", flush=True)
             for failure in outcome.failures[:10]:
                 print(f"    {failure}", flush=True)
-    minutes = (time.monotonic() - started) / 60
-    if not asked.only:
-        PAGE.write_text(_page(outcomes, minutes), encoding="utf-8")
+    PAGE.write_text(_page(outcomes), encoding="utf-8")
     return int(any(outcome.failures for outcome in outcomes.values()))
 
 
-def _page(outcomes: dict[str, Outcome], minutes: float) -> str:
+def _page(outcomes: dict[str, Outcome]) -> str:
     here = read_environment()
-    made = f"Last done on {date.today():%d %B %Y}, in {minutes:.0f} minutes: gacheck {here.gacheck}, "
-    made += f"Python {here.python}, transformers {here.packages['transformers']}, torch {here.packages['torch']}."
-    rows = [_row(each, outcomes[each.name]) for each in ATTACKS]
-    header = ["| attack | tried | survived | the test that shows it |", "|---|---|---|---|"]
-    notes = [f"- {each.title}: {how}." for each in ATTACKS if (how := outcomes[each.name].how)]
-    table = "\n".join([*header, *rows])
+    made = f"Last done on {date.today():%d %B %Y}: gacheck {here.gacheck}, Python {here.python}, "
+    made += f"transformers {here.packages['transformers']}, torch {here.packages['torch']}."
+    before = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
+    rows, notes = [], []
+    for each in ATTACKS:
+        outcome = outcomes.get(each.name)
+        if outcome is None:
+            rows += [line for line in before if line.startswith(f"| {each.title} |")]
+            notes += [line for line in before if line.startswith(f"- {each.title}: ")]
+        else:
+            rows.append(_row(each, outcome))
+            notes += [f"- {each.title}: {outcome.how}."] if outcome.how else []
+    table = "\n".join(["| attack | tried | survived | the test that shows it |", "|---|---|---|---|", *rows])
     return f"{BEGIN}\n{made}\n\n{table}\n\nHow, where that is not plain:\n\n" + "\n".join(notes) + f"\n{END}"
 
 

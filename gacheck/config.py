@@ -313,7 +313,7 @@ class ExperimentConfig(BaseModel):
     @property
     def effective_rows(self) -> int:
         """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
-        return self.effective_batch_size or self._multiple * math.ceil(LEAST_ROWS / self._multiple)
+        return self.effective_batch_size or self._multiple * -(-LEAST_ROWS // self._multiple)
 
     @property
     def _multiple(self) -> int:
@@ -470,7 +470,7 @@ def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
 
 
 def _indivisible(rows: int, bad: list[int], processes: int, multiple: int) -> Misuse:
-    works = multiple * math.ceil(rows / multiple)
+    works = multiple * -(-rows // multiple)
     return Misuse(
         f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}"
         + (f" micro-batches in each of {processes} processes." if processes > 1 else "."),

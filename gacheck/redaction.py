@@ -39,7 +39,8 @@ _RULES = (
 
 
 def redacted_text(text: str) -> str:
-    """Return a text without secrets and without the name of the home folder."""
+    """Return a text without secrets and without the name of the home folder; what is no UTF-8 is written as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     for value in _values(frozenset(os.environ.items())):
         text = text.replace(value, HIDDEN)
     for pattern, replacement in _RULES:

@@ -46,6 +46,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("it is hunter2hunter", "it is ***"),
         ("correct-horse and battery-staple", "*** and ***"),
         ("/home/ada/models/x and /home/ada", "~/models/x and ~"),
+        ("caf\udce9 of a name in Latin-1", "caf\\udce9 of a name in Latin-1"),
     ],
 )
 def test_secrets_and_the_home_folder_go(text: str, shown: str) -> None:

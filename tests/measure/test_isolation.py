@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +56,7 @@ class IsKilled(Base):
         os.kill(os.getpid(), 9)
 class Hangs(Base):
     def harm(self):
+        open(f"hangs-{os.getpid()}", "w").close()
         time.sleep(600)
 """
 SMALL = ("-k", "1,2", "--effective-batch-size", "4", "--max-steps", "1", "--max-length", "16")
@@ -177,3 +181,21 @@ def test_how_a_process_ended_is_said_in_words() -> None:
     assert how_it_ended(-11) == "its process was ended by SIGSEGV"
     assert how_it_ended(-200) == "its process was ended by signal 200"
     assert (available_bytes() or 1) > 0
+
+
+def test_a_child_that_hangs_ends_with_the_program_also_where_that_is_killed(here: Path) -> None:
+    command = [sys.executable, "-m", "gacheck", "run", "tiny:llama", *SMALL, "--trainer-class", "harmful:Hangs"]
+    with subprocess.Popen([*command, "--isolate", "--out", "out"], stderr=subprocess.DEVNULL) as program:
+        child = _waited_for(lambda: next(here.glob("hangs-*"), None))
+        assert child is not None
+        program.kill()
+    process = Path("/proc") / child.name.removeprefix("hangs-")
+
+    assert _waited_for(lambda: not process.exists() or "Z" in (process / "stat").read_text().split()[2])
+
+
+def _waited_for(found: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 120
+    while not found() and time.monotonic() < until:
+        time.sleep(0.1)
+    return found()

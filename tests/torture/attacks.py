@@ -46,7 +46,7 @@ ATTACKS = (
     Named("a record cut off at every length", "damage.of_truncations", ALL, 200, 30),
     Named("command lines of options and values of all sorts", "fuzz.of_command_lines", 5000, 150, 90),
     Named("option files of keys, values and bytes of all sorts", "fuzz.of_configurations", 5000, 150, 90),
-    Named("hostile strings in every field, in every format", "hostile.of_fields", 4000, 120, 200),
+    Named("hostile strings in every field, in every format", "hostile.of_fields", 2500, 120, 200),
     Named("a full disk", "surroundings.of_a_full_disk", 40, 4, 10),
     Named("a folder that cannot be written", "surroundings.of_a_folder_that_cannot_be_written", 7, 1, 45),
     Named("a second writer in a folder", "surroundings.of_two_writers", 2, 1, 5),

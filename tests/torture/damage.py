@@ -36,7 +36,7 @@ def of_truncations(most: int, folder: Path) -> Outcome:
 
 def _bytes(whole: bytes) -> Iterator[bytes]:
     for place, byte in enumerate(whole):
-        for other in {byte ^ 1, byte ^ 0x20, byte ^ 0x80, 0, ord("0"), ord('"')} - {byte}:
+        for other in {byte ^ 1, byte ^ 0x80, ord("0")} - {byte}:
             yield whole[:place] + bytes([other]) + whole[place + 1 :]
         yield whole[:place] + whole[place + 1 :]
 

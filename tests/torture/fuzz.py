@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,7 +19,9 @@ import yaml
 from gacheck.cli import app
 from gacheck.config import RunConfig
 from gacheck.record.journal import save_record
-from tests.builders import full_run
+from gacheck.record.parts import OracleRecord, PassRecord
+from gacheck.record.plan import PassSpec
+from tests.builders import ROWS, failed_pass, full_run
 from tests.fakes import FakeSession
 from tests.torture.outcome import Outcome, gacheck, problem_of
 
@@ -115,7 +117,7 @@ def _workplace(folder: Path) -> Iterator[None]:
         Path("file.txt").write_text("words\n", encoding="utf-8")
         Path("text.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
         with (
-            mock.patch("gacheck.measure.session.Session", FakeSession),
+            mock.patch("gacheck.measure.session.Session", _Session),
             mock.patch("gacheck.reporters.picture.render_picture", return_value=b""),
             mock.patch("gacheck.measure.isolation.session.IsolatedSession", _refused),
             mock.patch.dict(os.environ, {"HF_HUB_OFFLINE": "1", "COLUMNS": "80"}),
@@ -123,6 +125,15 @@ def _workplace(folder: Path) -> Iterator[None]:
             yield
     finally:
         os.chdir(before)
+
+
+class _Session(FakeSession):
+    """Has eight rows a step."""
+
+    def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
+        if spec.accumulation_steps > len(ROWS):
+            return failed_pass(spec.accumulation_steps, spec.loss_kwargs)
+        return super().run_pass(spec, oracle, step_done)
 
 
 def _refused(*given: object, **more: object) -> None:

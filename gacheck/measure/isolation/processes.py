@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing.context
+import os
 import signal
+import threading
 from contextlib import suppress
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.process import parent_process
 from pathlib import Path
 
 try:
@@ -34,6 +38,18 @@ def forkserver_of(module: str) -> multiprocessing.context.ForkServerContext:
 def leave_interrupts_to_the_program() -> None:
     """Let Ctrl-C be for the program alone; it ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_with_the_program() -> None:
+    """End this process as soon as the program has ended, also where that was killed: a model that hangs would stay."""
+    program = parent_process()
+    if program is not None:
+        threading.Thread(target=_end_after, args=(program.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def limit_memory(limit: int) -> None:

@@ -16,6 +16,7 @@ from gacheck.measure.isolation.processes import (
     ENDED,
     SHOW_WHERE,
     available_bytes,
+    end_with_the_program,
     leave_interrupts_to_the_program,
     limit_memory,
 )
@@ -154,6 +155,7 @@ class Failure:
 def serve(connection: Connection, memory: int | None) -> None:
     """Answer what comes through a connection; called in the child."""
     leave_interrupts_to_the_program()
+    end_with_the_program()
     # Imported here: what hands out the work need not have torch.
     from gacheck.measure.isolation.worker import answers
 
