@@ -127,9 +127,8 @@ GPU between machines.
 
 ## Several machines, under Slurm
 
-    srun --ntasks-per-node=1 torchrun --nnodes $SLURM_NNODES --nproc-per-node 8 --rdzv-backend c10d \\
-      --rdzv-endpoint $(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29500 \\
-      -m gacheck run MODEL --shard fsdp --out /shared/run
+    head=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)
+    {srun}
 
 The first process writes, so `--out` has to be a folder that is kept when the job ends; it need not be shared. A job
 that ran into its time limit goes on with `--resume`: SIGTERM ends a run like Ctrl-C.
@@ -142,9 +141,17 @@ so where there is none.
 """
 
 
+SRUN = (
+    "srun torchrun --nnodes $SLURM_NNODES --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint $head:29500 "
+    "-m gacheck run MODEL --shard fsdp --out FOLDER"
+)
+"""With one task on each machine."""
+
+
 def main() -> None:
     """Write the page."""
     text = TEXT.format(
+        srun=SRUN,
         steps=", ".join(map(str, ACCUMULATION_STEPS)),
         num_steps=STEPS,
         observed=OBSERVED,
