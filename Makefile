@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
+.PHONY: scale torture accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,12 +61,18 @@ screenshot: $(VENV)/.installed ## make docs/examples/page.png, the HTML page as 
 	bash tests/page/prepare.sh
 	$(BIN)/python docs/make_screenshot.py
 
+scale: $(VENV)/.installed ## work out what a run would take on many GPUs, and write docs/scale.md
+	$(BIN)/python docs/make_scale.py
+
 reference: $(VENV)/.installed ## make docs/cli.md, docs/record.md and the JSON Schemas from the program
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_schemas.py
 
 selftest: $(VENV)/.installed ## plant 19 faults and check that each is found
 	$(BIN)/gacheck selftest -v
+
+torture: $(VENV)/.installed ## kill, damage, fuzz, starve; write docs/reliability.md (a quarter of an hour on two cores)
+	$(BIN)/python docs/make_reliability.py --jobs 2
 
 RUNS ?= 2000
 JOBS ?= 2

@@ -226,7 +226,10 @@ def record_page() -> str:
         "old record anew.",
         *about,
         "The file is saved after every pass: written to a temporary file beside it, synced to the disk, and renamed "
-        "in one operation. A crash at any moment leaves the old or the new one whole. Unknown keys are refused.",
+        "in one operation. A crash at any moment leaves the old or the new one whole. Unknown keys are refused, "
+        "and so is what cannot be: a count below 0, a pass that nobody planned or that is there twice, one that failed "
+        "without an error.",
+        "Secrets and the home folder are taken out when a record is made: `***` and `~` stand in their places.",
         "Schema version 1 is still read; a version newer than this gacheck's is refused. In version 1 "
         "`auto_loss_kwargs` and `chosen_loss_kwargs` were booleans, and an attached training was stored as a run, with "
         "options that nobody had given. Those options are dropped when it is read.",

@@ -313,7 +313,7 @@ class ExperimentConfig(BaseModel):
     @property
     def effective_rows(self) -> int:
         """Rows per optimizer step where all k have the same: as given, or the smallest multiple of all k from 16 on."""
-        return self.effective_batch_size or self._multiple * math.ceil(LEAST_ROWS / self._multiple)
+        return self.effective_batch_size or self._multiple * -(-LEAST_ROWS // self._multiple)
 
     @property
     def _multiple(self) -> int:
@@ -356,6 +356,12 @@ class RunConfig(ExperimentConfig):
     pass_timeout: float | None = option(
         None, "seconds after which a pass that has not ended has failed (default: no limit)", panel=RARE
     )
+    isolate: bool = option(
+        False, "train in a child: a model that crashes, exits or eats memory is a failed pass", panel=RARE
+    )
+    memory_limit: float | None = option(
+        None, "GiB that the child may take beyond the libraries; goes with isolate (default: what is free)", panel=RARE
+    )
     strict: bool = option(False, "a warning fails too: exit 1", panel=OUTPUT)
     exit_zero: bool = option(False, "exit 0 whatever the verdict", panel=OUTPUT)
 
@@ -365,6 +371,16 @@ class RunConfig(ExperimentConfig):
             raise _out_of_range("pass_timeout", self.pass_timeout, f"be above 0 and at most {MOST_SECONDS}", "600")
         if self.force and self.resume:
             raise _exclude_each_other("force", "resume", "One replaces the record in the folder, the other goes on.")
+        if self.isolate and self.processes > 1:
+            raise _exclude_each_other("isolate", "processes", "Each of several processes is one by itself already.")
+        if self.memory_limit is not None and not self.isolate:
+            raise Misuse(
+                "{memory_limit} goes with {isolate}.",
+                why="The limit is of the child that the passes run in.",
+                fix=f"write  {{isolate}} {{memory_limit={self.memory_limit:g}}}",
+            )
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise _out_of_range("memory_limit", self.memory_limit, "be above 0", "4")
         if (self.resume or self.force) and self.out is None:
             name = "resume" if self.resume else "force"
             raise Misuse(
@@ -454,7 +470,7 @@ def _out_of_range(name: str, value: object, demand: str, works: str) -> Misuse:
 
 
 def _indivisible(rows: int, bad: list[int], processes: int, multiple: int) -> Misuse:
-    works = multiple * math.ceil(rows / multiple)
+    works = multiple * -(-rows // multiple)
     return Misuse(
         f"{{effective_batch_size={rows}}} cannot be divided by k = {', '.join(map(str, bad))}"
         + (f" micro-batches in each of {processes} processes." if processes > 1 else "."),

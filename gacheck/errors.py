@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gacheck.redaction import LONGEST_SECRET, redacted_text
+
 MOST_CHARACTERS = 2000
 """Of a sentence of an error: a name or a library's message in it can have any length."""
 
@@ -122,8 +124,9 @@ class FaultError(GacheckError):
 
 
 def one_line(error: BaseException | str, limit: int = 300) -> str:
-    """Return a message on one line of at most `limit` characters; of an error without one, its type's name."""
-    message = " ".join(str(error).split())[:limit]
+    """Return a message on one line of at most `limit` characters, without secrets; without one, its type's name."""
+    # Before it is cut: half a secret is one too.
+    message = redacted_text(" ".join(str(error).split())[: limit + LONGEST_SECRET])[:limit]
     return message or (type(error).__name__ if isinstance(error, BaseException) else "")
 
 

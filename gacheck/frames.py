@@ -65,9 +65,9 @@ class UserFrame:
 
 def user_frame(error: BaseException) -> UserFrame | None:
     """Return the innermost frame of the user's own in an error's traceback; None where there is none."""
-    if isinstance(error, SyntaxError) and error.filename and _is_own("", error.filename):
+    if isinstance(error, SyntaxError) and error.filename and is_own("", error.filename):
         return UserFrame("", Path(error.filename).stem, _short(error.filename, "", error.lineno or 1), None)
-    own = [(f, line) for f, line in traceback.walk_tb(error.__traceback__) if _is_own(_module(f), _file(f))]
+    own = [(f, line) for f, line in traceback.walk_tb(error.__traceback__) if is_own(_module(f), _file(f))]
     if not own:
         return None
     frame, line = own[-1]
@@ -116,7 +116,7 @@ def place_of(error: BaseException) -> str:
     Of a SystemExit it is where somebody asked for it: neither argparse nor gacheck, where there is anyone else.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
-    own = [(f, line) for f, line in frames if _is_own(_module(f), _file(f))]
+    own = [(f, line) for f, line in frames if is_own(_module(f), _file(f))]
     chosen = (isinstance(error, SystemExit) and own) or frames
     if not chosen:
         return ""
@@ -138,7 +138,13 @@ def _file(frame: FrameType) -> str:
     return frame.f_code.co_filename
 
 
-def _is_own(module: str, file: str) -> bool:
+def is_own(module: str, file: str) -> bool:
+    """Whether a module's code is the user's own.
+
+    Args:
+        module: Its name.
+        file: In which it stands.
+    """
     root = module.partition(".")[0]
     if root == REMOTE_CODE or root in _named_roots():
         return True

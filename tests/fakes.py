@@ -9,7 +9,7 @@ from gacheck.config import ExperimentConfig
 from gacheck.measure.experiment import Experiment
 from gacheck.record.parts import OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import RunRecord
+from gacheck.record.run import Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from tests.builders import failed_pass, oracle, pass_record, run_record
 
@@ -22,18 +22,23 @@ class FakeSession:
         rules: For either flag, the rule that its passes follow, or how they fail: `refused`, `memory`.
         ran: The passes that ran, by id.
         configs: Of the sessions that were opened.
+        prints: The fingerprints of weights and code.
     """
 
     auto: ClassVar[Flag] = Flag.ON
     rules: ClassVar[Mapping[str, str]] = {"on": "token_mean", "off": "mean_of_means"}
     ran: ClassVar[list[str]] = []
     configs: ClassVar[list[ExperimentConfig]] = []
+    prints: ClassVar[Fingerprints] = Fingerprints(weights="0" * 64, config="1" * 64, code={"mine": "2" * 64})
 
-    def __init__(self, config: ExperimentConfig) -> None:
+    def __init__(self, config: ExperimentConfig, **how: object) -> None:
         facts = run_record([])
         self.model, self.data, self.hardware, self.learning_rate = facts.model, facts.data, facts.hardware, 1e-3
         self._num_steps = config.max_steps
         self.configs.append(config)
+
+    def fingerprints(self) -> Fingerprints:
+        return self.prints
 
     def ask_oracle(self) -> OracleRecord:
         return oracle()

@@ -324,3 +324,10 @@ def test_a_value_is_no_pattern(value: str) -> None:
     assert error.what.startswith("--max-steps ")
     assert "--max-steps 3" not in error.what
     assert len(error.what) < 200
+
+
+@pytest.mark.parametrize("values", [{"effective_batch_size": 10**400 + 1}, {"gradient_accumulation_steps": (10**400,)}])
+def test_a_number_beyond_all_bounds_is_refused_in_words(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_experiment(**values)
+    assert next(iter(values)) in caught.value.what

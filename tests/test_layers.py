@@ -109,7 +109,7 @@ ALLOWED: dict[str, Group] = {
         {"gacheck.core", "gacheck.lint", "gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING
     ),
     "gacheck.core": group({"gacheck.record", "gacheck.rules"}, no_stdlib=EFFECTS, no_calls=WRITING),
-    "gacheck.record": group(BELOW_RECORD, "pydantic"),
+    "gacheck.record": group(BELOW_RECORD | {"gacheck.redaction"}, "pydantic"),
     "gacheck.watch": group({"gacheck.errors", "gacheck.rules", "gacheck.watch.startup"}, "torch"),
     "gacheck.watch.startup": group(),
     "gacheck.lint": group({"gacheck.errors", "gacheck.rules"}, no_calls=WRITING),
@@ -123,7 +123,8 @@ ALLOWED: dict[str, Group] = {
     "gacheck.signals": group(),
     "gacheck.frames": group({"gacheck.errors"}),
     "gacheck.rules": group(no_stdlib=EFFECTS, no_calls=WRITING),
-    "gacheck.errors": group(no_calls=WRITING),
+    "gacheck.errors": group({"gacheck.redaction"}, no_calls=WRITING),
+    "gacheck.redaction": group(),
 }
 # The package's own page and its commands stand on one level: the order between them says nothing.
 

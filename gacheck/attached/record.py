@@ -14,6 +14,7 @@ from gacheck.record.attach import AttachedSetup, AttachRecord
 from gacheck.record.environment import Environment, read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
+from gacheck.record.redacting import redacted
 from gacheck.rules.facts import Flag, StepRecord, WatchedTraining
 
 
@@ -40,30 +41,32 @@ def record_of(training: WatchedTraining, command: tuple[str, ...]) -> AttachReco
         training: As its process told.
         command: What repeats it.
     """
-    return AttachRecord(
-        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=command,
-        environment=Environment(
-            gacheck=read_environment().gacheck,
-            python=training.python,
-            platform=training.platform,
-            packages=training.packages,
-        ),
-        hardware=HardwareFacts(
-            device=training.device,
-            device_name=training.device_name,
-            dtype=training.dtype,
-            autocast=training.autocast,
-            world_size=training.num_processes,
-        ),
-        model=_model(training),
-        setup=_setup(training),
-        oracle=OracleRecord.of_watched(training),
-        passes=(_pass(training, training.loss_kwargs, training.steps),),
-        tried=_tried(training),
-        num_observed_steps=training.num_steps,
-        num_processes_seen=training.num_processes_seen,
-        unseen=training.unseen,
+    return redacted(
+        AttachRecord(
+            created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=command,
+            environment=Environment(
+                gacheck=read_environment().gacheck,
+                python=training.python,
+                platform=training.platform,
+                packages=training.packages,
+            ),
+            hardware=HardwareFacts(
+                device=training.device,
+                device_name=training.device_name,
+                dtype=training.dtype,
+                autocast=training.autocast,
+                world_size=training.num_processes,
+            ),
+            model=_model(training),
+            setup=_setup(training),
+            oracle=OracleRecord.of_watched(training),
+            passes=(_own_pass(training),),
+            tried=_tried(training),
+            num_observed_steps=training.num_steps,
+            num_processes_seen=training.num_processes_seen,
+            unseen=training.unseen,
+        )
     )
 
 
@@ -101,15 +104,24 @@ def _model(training: WatchedTraining) -> ModelFacts:
     )
 
 
+def _own_pass(training: WatchedTraining) -> PassRecord:
+    """Make the pass of the training itself; a model that refuses the count ended it."""
+    whole = _pass(training, training.loss_kwargs, training.steps)
+    return whole if training.refused is None or training.steps else _refused(whole, training.refused)
+
+
+def _refused(whole: PassRecord, message: str) -> PassRecord:
+    error = PassError(kind="TypeError", message=message, rejects_num_items_in_batch=True)
+    return whole.model_copy(update={"status": "failed", "error": error})
+
+
 def _tried(training: WatchedTraining) -> tuple[PassRecord, ...]:
     """Make the pass at the other value of the flag: what was tried, or that the model refuses it."""
     if training.tried is not None:
         return (_pass(training, training.loss_kwargs.other, (training.tried,)),)
     if training.tried_refused is None:
         return ()
-    error = PassError(kind="TypeError", message=training.tried_refused, rejects_num_items_in_batch=True)
-    failed = _pass(training, training.loss_kwargs.other, ())
-    return (failed.model_copy(update={"status": "failed", "error": error}),)
+    return (_refused(_pass(training, training.loss_kwargs.other, ()), training.tried_refused),)
 
 
 def _pass(training: WatchedTraining, flag: Flag, steps: tuple[StepRecord, ...]) -> PassRecord:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -28,11 +30,16 @@ from gacheck.commands.ranks import is_first, num_started
 from gacheck.config import RunConfig, load_config
 from gacheck.errors import ConfigError, GacheckError, ResourceError
 from gacheck.record.command import run_command
+from gacheck.record.environment import read_environment
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_run, save_record
+from gacheck.record.redacting import redacted
 from gacheck.record.run import RunRecord
 from gacheck.reporters.command import shell_line
 from gacheck.words.analysis import Analysis, analyse
 from gacheck.words.reasons import is_of_memory
+
+if TYPE_CHECKING:
+    from gacheck.measure.experiment import Experiment
 
 
 @options_of(RunConfig.model_fields)
@@ -64,9 +71,7 @@ def run(
     try:
         with only_writer(folder):
             earlier = _earlier(settings, folder)
-            # The others cannot know: with them the first does what is missing, be it nothing.
-            finished = earlier is not None and earlier.complete and settings.processes == 1
-            record = earlier if earlier is not None and finished else _measure(settings, folder, earlier)
+            record = _measure(settings, folder, earlier)
             analysis = analyse(record)
             _show(analysis, settings, folder)
     except BaseException:
@@ -112,11 +117,10 @@ def _earlier(settings: RunConfig, folder: Path) -> RunRecord | None:
         return None
     earlier = load_run(folder)
     check_as_written(earlier, folder)
-    if earlier.config != settings.experiment():
-        from gacheck.measure.experiment import check_same_experiment
+    from gacheck.measure.resuming import check_same_experiment
 
-        now = earlier.model_copy(update={"config": settings.experiment()})
-        check_same_experiment(earlier, now)
+    # What can be told without loading anything.
+    check_same_experiment(earlier, {"config": redacted(settings.experiment()), "environment": read_environment()})
     return earlier
 
 
@@ -128,30 +132,15 @@ def _start_all(settings: RunConfig) -> int:
 
 def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None) -> RunRecord:
     """Do what is missing; without a folder, in a process that is not the first, in silence."""
-    with RunProgress(quiet=settings.quiet or folder is None) as progress:
-        progress.stage("loading torch and transformers")
-        if settings.processes > 1:
-            # DDP's C++ code advises on the Trainer's own arguments.
-            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        with loading():
-            from gacheck.measure.experiment import begin_record, check_same_experiment, run_passes
-            from gacheck.measure.session import Session, quiet_libraries
-
-        quiet_libraries()
-        progress.stage(f"loading {settings.model}")
-        session = Session(
-            settings.experiment(),
-            give_up=lambda error: _give_up(error, progress, settings, folder),
-            pass_timeout=settings.pass_timeout,
-        )
-        progress.stage("computing the right answer")
-        record = begin_record(settings.experiment(), session)
-        if earlier is not None:
-            check_same_experiment(earlier, record)
-            record = earlier
-        record = session.agree(record)
+    with (
+        RunProgress(quiet=settings.quiet or folder is None) as progress,
+        _session(settings, folder, progress) as session,
+    ):
+        record = _begun(settings, session, earlier, progress)
         oracle = record.oracle
         progress.passes(len(record.missing), settings.max_steps)
+        from gacheck.measure.experiment import run_passes
+
         try:
             return run_passes(
                 record,
@@ -166,7 +155,7 @@ def _measure(settings: RunConfig, folder: Path | None, earlier: RunRecord | None
             raise
 
 
-def _give_up(error: GacheckError, progress: RunProgress, settings: RunConfig, folder: Path | None) -> None:
+def _give_up(progress: RunProgress, settings: RunConfig, folder: Path | None, error: GacheckError) -> None:
     """End the process, which hangs, with an error; where something is kept, with the command that goes on."""
     progress.close()
     if folder is not None:
@@ -174,6 +163,48 @@ def _give_up(error: GacheckError, progress: RunProgress, settings: RunConfig, fo
     if folder is not None and holds_record(folder):
         error = type(error)(error.what, why=error.why, fix=f"{error.fix}:  {_resume_command(settings, folder)}")
     give_up(error)
+
+
+@contextmanager
+def _session(settings: RunConfig, folder: Path | None, progress: RunProgress) -> Iterator[Experiment]:
+    """Load the model: here, or in a child that may die of it."""
+    progress.stage("loading torch and transformers")
+    if settings.processes > 1:
+        # DDP's C++ code advises on the Trainer's own arguments.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    with loading():
+        from gacheck.measure.isolation.session import IsolatedSession
+        from gacheck.measure.session import Session, quiet_libraries
+
+    quiet_libraries()
+    progress.stage(f"loading {settings.model}")
+    config = settings.experiment()
+    if settings.isolate:
+        with IsolatedSession(config, memory_gib=settings.memory_limit, seconds=settings.pass_timeout) as isolated:
+            yield isolated
+    else:
+        give_up_by = partial(_give_up, progress, settings, folder)
+        yield Session(config, give_up=give_up_by, pass_timeout=settings.pass_timeout)
+
+
+def _begun(settings: RunConfig, session: Experiment, earlier: RunRecord | None, progress: RunProgress) -> RunRecord:
+    """Return the record to go on with: the earlier one if it is of the same, or a new one without passes.
+
+    Raises:
+        ConfigError: The earlier one is of something else.
+    """
+    from gacheck.measure.experiment import begin_record
+    from gacheck.measure.resuming import check_same_experiment
+
+    fingerprints = session.fingerprints()
+    if earlier is not None:
+        parts = {"data": redacted(session.data), "model": redacted(session.model), "hardware": session.hardware}
+        check_same_experiment(earlier, {**parts, "fingerprints": fingerprints})
+    record = earlier
+    if record is None or settings.processes > 1:  # the others cannot know, and ask for what all compute together
+        progress.stage("computing the right answer")
+        record = begin_record(settings.experiment(), session).model_copy(update={"fingerprints": fingerprints})
+    return session.agree(earlier or record)
 
 
 def _resume_command(settings: RunConfig, folder: Path) -> str:

@@ -18,6 +18,7 @@ from gacheck.commands.surveying import ABSENT_OK, Asked, items_here, judge_elsew
 from gacheck.errors import ConfigError
 from gacheck.record.environment import installed_version, read_environment
 from gacheck.record.journal import RECORD_NAME, check_as_written, load_survey, save_record
+from gacheck.record.redacting import redacted
 from gacheck.record.survey import SurveyRecord, everything_of
 from gacheck.releases.index import resolve
 from gacheck.reporters.command import shell_line
@@ -120,7 +121,7 @@ def _plan(releases: list[str], asked: Asked, progress: SurveyProgress) -> Survey
         items[here] = items_here(asked)
     return SurveyRecord(
         created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=("gacheck", *sys.argv[1:]),
+        command=redacted(("gacheck", *sys.argv[1:])),
         environment=read_environment(),
         time_limit_seconds=asked.time_limit,
         memory_limit_bytes=asked.memory_bytes,

@@ -62,10 +62,11 @@ def items_here(asked: Asked) -> list[SurveyItem]:
         GacheckError: A name or a task is none.
     """
     with loading():
+        from gacheck.measure.isolation.processes import load_ahead
         from gacheck.measure.survey.catalogue import find_items
-        from gacheck.measure.survey.pool import load_ahead
+        from gacheck.measure.survey.pool import WORKER
 
-    load_ahead()
+    load_ahead(WORKER)
     return find_items(asked.names, asked.task, every_head=asked.every_head, absent_ok=asked.absent_ok)
 
 

@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Protocol
 
 from gacheck.config import ExperimentConfig
-from gacheck.errors import ConfigError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
+from gacheck.errors import GacheckError, ModelError, ResourceError, UserCodeError, one_line
 from gacheck.frames import FIX_IT
-from gacheck.misuse import flag_of
+from gacheck.measure.isolation.processes import ENDED, SHOW_WHERE
 from gacheck.record.command import Command, run_command
 from gacheck.record.environment import read_environment
 from gacheck.record.parts import HardwareFacts, ModelFacts, OracleRecord, PassError, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import DataFacts, RunRecord
+from gacheck.record.redacting import redacted
+from gacheck.record.run import DataFacts, Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.words.analysis import analyse
 from gacheck.words.reasons import is_of_memory, is_of_time, is_of_user_code
@@ -28,6 +29,9 @@ class Experiment(Protocol):
     hardware: HardwareFacts
     learning_rate: float
 
+    def fingerprints(self) -> Fingerprints:
+        """Take the fingerprints of weights and code, before the first pass."""
+
     def ask_oracle(self) -> OracleRecord:
         """Compute the right answer."""
 
@@ -36,6 +40,9 @@ class Experiment(Protocol):
 
     def run_pass(self, spec: PassSpec, oracle: OracleRecord, step_done: Callable[[], None]) -> PassRecord:
         """Train once under the real Trainer."""
+
+    def agree(self, record: RunRecord) -> RunRecord:
+        """Return the record of the first process, for all to go on with."""
 
 
 def begin_record(config: ExperimentConfig, experiment: Experiment, command: Command | None = None) -> RunRecord:
@@ -46,16 +53,18 @@ def begin_record(config: ExperimentConfig, experiment: Experiment, command: Comm
         experiment: Loaded by them.
         command: What repeats it; by default `gacheck run` with these options.
     """
-    return RunRecord(
-        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=command or run_command(config),
-        config=config,
-        learning_rate=experiment.learning_rate,
-        environment=read_environment(),
-        hardware=experiment.hardware,
-        model=experiment.model,
-        data=experiment.data,
-        oracle=experiment.ask_oracle(),
+    return redacted(
+        RunRecord(
+            created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=command or run_command(config),
+            config=config,
+            learning_rate=experiment.learning_rate,
+            environment=read_environment(),
+            hardware=experiment.hardware,
+            model=experiment.model,
+            data=experiment.data,
+            oracle=experiment.ask_oracle(),
+        )
     )
 
 
@@ -65,7 +74,7 @@ def measure_auto(config: ExperimentConfig, experiment: Experiment, command: Comm
     record = begin_record(config.model_copy(update={"loss_kwargs": (auto,)}), experiment, command)
     oracle = record.oracle
     for flags in ((auto,), (auto, auto.other)):
-        record = record.model_copy(update={"config": config.model_copy(update={"loss_kwargs": flags})})
+        record = record.model_copy(update={"config": record.config.model_copy(update={"loss_kwargs": flags})})
         record = run_passes(record, lambda spec: experiment.run_pass(spec, oracle, lambda: None), lambda saved: None)
         if analyse(record).ok:
             break
@@ -88,7 +97,7 @@ def run_passes(
     save(record)
     for spec in record.missing:
         passes = "tail_passes" if spec.tail else "passes"
-        record = record.model_copy(update={passes: (*getattr(record, passes), run_pass(spec))})
+        record = record.model_copy(update={passes: (*getattr(record, passes), redacted(run_pass(spec)))})
         save(record)
         end_if_hopeless(record)
     return record
@@ -129,6 +138,12 @@ def _hopeless(record: RunRecord, error: PassError, *, of_memory: bool) -> Gachec
             fix="look at what it does there, allow more with --pass-timeout, or ask for less with --max-steps or "
             "--effective-batch-size",
         )
+    if error.kind == ENDED:
+        return ModelError(
+            f"{record.model.class_name} cannot be trained so: {error.message}.",
+            why=f"{ids}, and so would the others.",
+            fix=SHOW_WHERE,
+        )
     if is_of_user_code(error.kind, error.message):
         why = f"It is code of your own. {ids}, and so would the others."
         return UserCodeError(f"{error.message}.", why=why, fix=FIX_IT)
@@ -147,23 +162,3 @@ def what_to_look_at(config: ExperimentConfig) -> str:
     return (
         "check that it is a causal language model for this transformers release; --traceback shows where it was raised"
     )
-
-
-def check_same_experiment(earlier: RunRecord, now: RunRecord) -> None:
-    """Refuse to go on with a record under other conditions.
-
-    Raises:
-        ConfigError: Options, data, model, hardware or versions differ.
-    """
-    for name in ("config", "data", "model", "hardware", "environment"):
-        before, after = getattr(earlier, name).model_dump(), getattr(now, name).model_dump()
-        differing = [key for key in after if before.get(key) != after[key]]
-        if differing:
-            key = differing[0]
-            what = flag_of(key) if name == "config" else f"{name}.{key}"
-            change = f"{what} was {before.get(key)!r}, now it is {after[key]!r}"
-            raise ConfigError(
-                f"The earlier run cannot be resumed: its {change}.",
-                why="Passes under different conditions cannot be compared.",
-                fix="repeat the earlier options, or start anew with another --out or with --force",
-            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from gacheck.measure.user_code import TAKE_OUT, in_user_code
 from gacheck.rules.facts import WatchedTraining
 from gacheck.watch.attributes import ObjectState
 from gacheck.watch.overrides import is_of_transformers
+from gacheck.watch.own_loss import rejects_count
 from gacheck.watch.restoring import RandomState, books_kept
 from gacheck.watch.watch import Watch
 
@@ -85,7 +86,7 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
     Its callbacks sleep but for what somebody's own do within a step: nothing is logged, saved or reported.
 
     Returns:
-        What was seen; None if the training ended before.
+        What was seen, which is no step where the model refuses `num_items_in_batch`; None if the training ended before.
 
     Raises:
         EndedError: The training ended the program.
@@ -106,13 +107,17 @@ def watch_first_steps(trainer: Any) -> WatchedTraining | None:
     with model_kept(trainer.model), books_kept(trainer):
         try:
             trainer.callback_handler.callbacks = [_WithinAStep(each) for each in own]
-            Watch(trainer, num_steps=NUM_STEPS, seen=noted)
+            watch = Watch(trainer, num_steps=NUM_STEPS, seen=noted)
             trainer.train()
         except _Seen:
             pass
         except GacheckError:
             raise
         except Exception as error:
+            if rejects_count(error):
+                with suppress(_Seen):
+                    watch.finish()
+                return seen[-1] if seen else None
             named = in_user_code(error)
             if named is None:
                 raise  # of a library's: its traceback says more than we could

@@ -22,6 +22,7 @@ from gacheck.errors import ConfigError, GacheckError, ModelError
 from gacheck.frames import place_of, what_it_did
 from gacheck.measure.alarm import GiveUp
 from gacheck.measure.experiment import what_to_look_at
+from gacheck.measure.fingerprints import fingerprints_of
 from gacheck.measure.heads.rows import IMAGE_AND_TEXT, make_head_rows, refuse_text_options
 from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.memory import LEAST_WORK, check_memory, estimate, num_values
@@ -45,7 +46,7 @@ from gacheck.measure.text.sources import open_text
 from gacheck.measure.user_code import failures_as, import_loss, import_trainer, name_user_code
 from gacheck.record.parts import HardwareFacts, OracleRecord, PassRecord
 from gacheck.record.plan import PassSpec
-from gacheck.record.run import RunRecord
+from gacheck.record.run import Fingerprints, RunRecord
 from gacheck.rules.facts import Flag
 from gacheck.watch.batches import Batch
 from gacheck.watch.description import base_model
@@ -178,6 +179,10 @@ class Session:
         base_model(model).accepts_loss_kwargs = wanted.is_on
         return self.auto_loss_kwargs() is wanted
 
+    def fingerprints(self) -> Fingerprints:
+        """Take the fingerprints of weights and code, before the first pass."""
+        return fingerprints_of(self.material.model, self._config)
+
     def ask_oracle(self) -> OracleRecord:
         """Compute the right answer for the rows that the Trainer feeds first."""
         with self._failures():
@@ -197,7 +202,7 @@ class Session:
         return self._processes.first(record)
 
     def _failures(self) -> AbstractContextManager[None]:
-        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name))
+        return failures_as(partial(_cannot_be_trained, self._config, self.model.class_name, self.model.task))
 
 
 def _check_processes(config: ExperimentConfig, number: int, *, of: str) -> None:
@@ -291,10 +296,11 @@ def _feed(model: Any, tokenizer: Any, rows: Rows | None, config: ExperimentConfi
         raise
 
 
-def _cannot_be_trained(config: ExperimentConfig, class_name: str, error: BaseException) -> GacheckError:
+def _cannot_be_trained(config: ExperimentConfig, class_name: str, task: str, error: BaseException) -> GacheckError:
     """Explain what a model or a Trainer raised outside a pass, and in no code of the user's own."""
+    on_text = " on text" if is_causal(task) else ""
     return ModelError(
-        f"{class_name} cannot be trained on text: it {what_it_did(error)}{place_of(error)}.",
+        f"{class_name} cannot be trained{on_text}: it {what_it_did(error)}{place_of(error)}.",
         why="It was raised in no line of your own, but where something that you put in is used."
         if config.not_transformers_own
         else "No code of your own was running: it is the model's, or a library's.",

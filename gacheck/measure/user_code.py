@@ -16,6 +16,7 @@ import transformers
 from gacheck.config import USER_OBJECTS, ExperimentConfig
 from gacheck.errors import EndedError, GacheckError, ModelError, ResourceError, UserCodeError, one_line
 from gacheck.frames import FIX_IT, name_objects, raised_in_user_code, what_it_did
+from gacheck.measure.neighbours import working_folder_first
 from gacheck.misuse import flag_of
 from gacheck.packages import missing_package, not_installed
 from gacheck.words.reasons import is_of_memory
@@ -85,10 +86,8 @@ def import_object(path: str, option: str) -> Any:
         PackageError: It imports what is not installed.
     """
     module_name, _, name = path.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
-        with failures_as(lambda error: _not_imported(path, option, error), option=option):
+        with working_folder_first(), failures_as(lambda error: _not_imported(path, option, error), option=option):
             module = _import(module_name, path, option)
     except BaseException:
         # Half a module would be found by the next import.

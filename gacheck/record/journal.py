@@ -48,7 +48,7 @@ def load_record(path: Path) -> AnyRecord:
     path = path / RECORD_NAME if path.is_dir() else path
     content, integrity = _content(path)
     version = content.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise RecordError(
             f"{path} has schema version {version}; this gacheck reads 1 to {SCHEMA_VERSION}.",
             why="A newer gacheck wrote it, or it was edited.",
@@ -60,9 +60,11 @@ def load_record(path: Path) -> AnyRecord:
         record = KINDS[content["kind"]].model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
         problem = first["msg"].removeprefix("Value error, ").removesuffix(".")
-        raise RecordError(f"{path} is damaged at {place}: {problem}.", why="A fact is missing.", fix=_AGAIN) from None
+        raise RecordError(
+            f"{path} is damaged{place}: {problem}.", why="What it says cannot have been measured.", fix=_AGAIN
+        ) from None
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise RecordError(
             f"{path} is damaged: {error} is missing or no fact.", why="An earlier gacheck wrote it.", fix=_AGAIN

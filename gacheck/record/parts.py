@@ -6,12 +6,13 @@ Losses are in nats, full precision. Non-finite floats are stored as the strings 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from gacheck.record.checksum import Integrity
 from gacheck.record.environment import Environment
+from gacheck.record.invariants import AtLeastOne, Count, NotNegative, check_pass, check_passes
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import (
     CodeLocation,
@@ -41,7 +42,7 @@ class ModelFacts(Raw):
     class_name: str
     model_type: str
     task: str = CAUSAL_LM.name
-    num_parameters: int
+    num_parameters: Count
     stand_in: bool
     random_weights: bool | None = None
     """None if attached: a training does not say where its weights come from."""
@@ -70,7 +71,7 @@ class HardwareFacts(Raw):
     device_name: str
     dtype: str
     autocast: str | None
-    world_size: int
+    world_size: AtLeastOne
     average_tokens_across_devices: bool | None = None
     """The Trainer's argument, in a run; None in one process, and where a release has no such argument."""
 
@@ -81,26 +82,26 @@ class RowLoss(Raw):
     fingerprint: str
     sum_nats: float
     """Summed negative log-likelihood over the row's target tokens."""
-    num_target_tokens: int
-    num_label_tokens: int
+    num_target_tokens: Count
+    num_label_tokens: Count
 
 
 class Noise(Raw):
     """Relative errors that correct arithmetic shows here; the tolerance is the largest of them."""
 
-    resolution: float
+    resolution: NotNegative
     """Roundings of the dtype in which the loss comes out."""
-    regrouping: float | None = None
+    regrouping: NotNegative | None = None
     """The same rows, alone and in micro-batches; None if attached."""
-    repeat: float | None = None
+    repeat: NotNegative | None = None
     """The same forward twice; of an attached training the loss of its first micro-batch."""
-    plain_loss: float | None = None
+    plain_loss: NotNegative | None = None
     """The model's own loss against the oracle; None where the model's own loss is no plain cross-entropy."""
-    own_loss: float | None = None
+    own_loss: NotNegative | None = None
     """The loss that the Trainer's own code computes, from rows alone and in micro-batches; None if not measured."""
-    gradient_norm: float | None = None
+    gradient_norm: NotNegative | None = None
     """The right gradient's norm, from rows alone and in micro-batches; None where it was not measured."""
-    cross_entropy: float | None = None
+    cross_entropy: NotNegative | None = None
     """What rounding in float32, and of an attached training to the precision of its logits, changes about S."""
 
 
@@ -167,7 +168,7 @@ class PassRecord(Raw):
     """One short training at one (k, flag)."""
 
     id: str
-    accumulation_steps: int
+    accumulation_steps: AtLeastOne
     loss_kwargs: Flag
     status: Literal["ok", "failed"]
     tail: bool = False
@@ -181,7 +182,12 @@ class PassRecord(Raw):
     """What could not be measured, and why."""
     heldout_loss_nats: float | None = None
     """Token-weighted mean over the held-out rows after the pass, from the oracle."""
-    seconds: float = 0.0
+    seconds: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_pass(self, PassSpec(self.accumulation_steps, self.loss_kwargs, self.tail).id)
+        return self
 
 
 class Planned(Protocol):
@@ -241,6 +247,16 @@ class TrainingRecord(Record):
     model: ModelFacts
     oracle: OracleRecord
     passes: tuple[PassRecord, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_passes(self, self._allowed)
+        return self
+
+    @property
+    def _allowed(self) -> tuple[str, ...]:
+        """The ids of the passes that it may hold."""
+        return tuple(spec.id for spec in self.planned)
 
     @property
     def planned(self) -> tuple[PassSpec, ...]:

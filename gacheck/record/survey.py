@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from gacheck.record.invariants import Count, NotNegative, check_once
 from gacheck.record.parts import Raw, Record
 from gacheck.record.run import RunRecord
 
@@ -35,7 +36,7 @@ class SurveyRow(Raw):
     """What became of an item."""
 
     item: SurveyItem
-    seconds: float
+    seconds: NotNegative
     training: RunRecord | None = None
     """Two optimizer steps at k = 4, with the flag on and off; None where it could not be trained."""
     reason: str | None = None
@@ -52,13 +53,20 @@ class SurveyRecord(Record):
     """A survey: a row for every class of every release."""
 
     kind: Literal["survey"] = "survey"
-    time_limit_seconds: float
+    time_limit_seconds: NotNegative
     """Of one item."""
-    memory_limit_bytes: int
+    memory_limit_bytes: Count
     """Of the process of one item, beyond what the libraries take."""
     items: tuple[SurveyItem, ...]
     rows: tuple[SurveyRow, ...] = ()
     """In the order in which they were done."""
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        ids = [item.id for item in self.items]
+        check_once("item", ids, ids)
+        check_once("row", [row.item.id for row in self.rows], ids)
+        return self
 
     @property
     def planned(self) -> tuple[SurveyItem, ...]:

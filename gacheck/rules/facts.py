@@ -272,6 +272,8 @@ class WatchedTraining:
     seconds: float
     tried_refused: str | None = None
     """What the model said when the other value of the flag handed it `num_items_in_batch`, if it refused that."""
+    refused: str | None = None
+    """What it said in the training itself, which thereby ended."""
     model_shifts: bool | None = None
     """Whether the model's own loss shifts the labels; None where that was not told."""
     labels_are_inputs: bool | None = None

@@ -45,6 +45,7 @@ from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.description import hooked_parameters, known_shift
 from gacheck.watch.gradients import ReplayGradients, decode, encode
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
+from gacheck.watch.own_loss import rejects_count
 from gacheck.watch.questions import Exchange, Questions
 from gacheck.watch.replays import (
     CrossEntropy,
@@ -87,6 +88,7 @@ class Probe:
         labels_are_inputs: Whether the labels are then the inputs of the same positions.
         tried: The first step that is wrong, done once more at the other value of the flag.
         tried_refused: What the model said at that value, where it refuses `num_items_in_batch`.
+        refused: What it said in the training itself, which thereby ended.
         repeat_error: By how much the loss of the first micro-batch differs when the training does it twice, relative.
     """
 
@@ -125,6 +127,7 @@ class Probe:
         self.labels_are_inputs: bool | None = None
         self.tried: StepRecord | None = None
         self.tried_refused: str | None = None
+        self.refused: str | None = None
         self.repeat_error: float | None = None
 
         @functools.wraps(self._training_step)
@@ -176,7 +179,8 @@ class Probe:
                 if seen is not None:
                     stack.enter_context(self._asking(seen))
                 loss: torch.Tensor = self._training_step(model, inputs, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
+            self.refused = one_line(error) if rejects_count(error) else None
             # The Trainer may begin the step anew, with a smaller batch after it ran out of memory.
             self._micro_batches, self._seen = [], []
             raise
@@ -447,10 +451,8 @@ class Probe:
         if self._locate and not is_right and self.tried is None and not self._is_distributed:
             try:
                 self.tried = self._try_other_flag(known, seen, replays)
-            except TypeError as error:
-                self.tried_refused = one_line(error) if "num_items_in_batch" in str(error) else None
-            except Exception:  # what cannot be tried is not known
-                self.tried = None
+            except Exception as error:  # what cannot be tried is not known
+                self.tried_refused = one_line(error) if rejects_count(error) else None
         if self._rounding.rescaled is None and not any(_is_exact(products, each) for each in suspects):
             # That which adds most to the step: of others more is rounding than of the step.
             most = max(seen, key=lambda each: 0.0 if each.growth is None else float(each.growth.norm()))

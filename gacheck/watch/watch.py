@@ -99,6 +99,7 @@ class Watch:
             steps=tuple(probe.steps),
             tried=probe.tried,
             tried_refused=probe.tried_refused,
+            refused=probe.refused,
             loss_location=probe.location,
             evaluation=probe.evaluation,
             unseen=tuple(dict.fromkeys(unseen)),

@@ -17,9 +17,14 @@ def is_of_memory(reason: str) -> bool:
     return _MEMORY.search(reason) is not None
 
 
+OF_TIME = "PassTimeout"
+"""The class of what is raised at the time limit of a pass."""
+OVERDUE = "it had not ended after {:g} s, the limit of --pass-timeout"
+
+
 def is_of_time(kind: str) -> bool:
     """Whether it was the time limit of a pass, by the class of what was raised."""
-    return kind == "PassTimeout"
+    return kind == OF_TIME
 
 
 def is_of_user_code(kind: str, message: str) -> bool:

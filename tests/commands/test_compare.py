@@ -171,7 +171,7 @@ def test_a_record_that_contradicts_itself_is_named(gacheck: Gacheck) -> None:
     code, out, err = gacheck("right", "scaled")
 
     assert (code, out) == (2, "")
-    assert "scaled/record.json makes no sense" in err
+    assert "scaled/record.json is damaged: the pass k1-on was not planned." in err
 
 
 def test_on_a_terminal_that_knows_ascii_alone(gacheck: Gacheck, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ def other_flag(content: str) -> str:
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(lambda content: content[:2000], "not valid JSON"), (other_flag, "contradict each other")],
+    [(lambda content: content[:2000], "not valid JSON"), (other_flag, "the pass k1-on was not planned")],
     ids=["cut off", "a pass of another flag"],
 )
 @pytest.mark.parametrize("by_file", [False, True], ids=["folder", "file"])

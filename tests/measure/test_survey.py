@@ -31,7 +31,7 @@ def rows() -> dict[str, SurveyRow]:
     ("name", "reason"),
     [
         ("hangs", "It was not done within 2 s."),
-        ("dies", "Its process died with exit code 7."),
+        ("dies", "Its process ended itself with exit code 7."),
         ("raises", "RuntimeError: of its own."),
         ("eats", "MemoryError: MemoryError."),
         ("right", "right was judged in"),

@@ -13,13 +13,14 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "gacheck"
 # All of gacheck that the watch may load: these and what is in them.
-OURS = ("gacheck", "gacheck.errors", "gacheck.rules", "gacheck.watch")
+OURS = ("gacheck", "gacheck.errors", "gacheck.redaction", "gacheck.rules", "gacheck.watch")
 # What is here; what is not cannot be imported anyway.
 INSTALLED = frozenset(metadata.packages_distributions())
 FILES = sorted(
     [
         PACKAGE / "__init__.py",
         PACKAGE / "errors.py",
+        PACKAGE / "redaction.py",
         *(PACKAGE / "rules").rglob("*.py"),
         *(PACKAGE / "watch").rglob("*.py"),
     ]

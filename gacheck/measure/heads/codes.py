@@ -59,11 +59,10 @@ def words_of_steps(maker: Maker, row: Row) -> Row:
 
 
 def dialogue(maker: Maker, row: Row) -> Row:
-    """What is thought in words, and what two speakers say in codes meanwhile."""
+    """What is thought in words, and what two speakers say in codes meanwhile; nothing of it is padded."""
     words, said = maker.tokens(STEPS), _codes(maker, codebooks(maker), STEPS)
     return {
         "input_ids": words,
-        "attention_mask": torch.ones_like(words),
         "user_audio_codes": _codes(maker, codebooks(maker), STEPS),
         "moshi_audio_codes": said,
         "text_labels": words,

@@ -52,6 +52,7 @@ class HeadCollator:
 
     def _stacked(self, name: str, values: Sequence[torch.Tensor], length: int | None) -> torch.Tensor:
         fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}
+        fill["labels_input_ids"] = IGNORE_INDEX
         shape = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
         shape[-1:] = [max(shape[-1], length or 0)] if shape else []
         stacked = values[0].new_full((len(values), *shape), fill.get(name, 0))

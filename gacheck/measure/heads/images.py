@@ -91,8 +91,13 @@ def _batch_of_one(row: Row, device: torch.device) -> Row:
 
 
 def is_joined(name: str, row: Mapping[str, Any]) -> bool:
-    """Whether the values of all rows stand one after another in a batch: patches, and what tells them apart."""
-    return GRID in row and name in (GRID, "pixel_values")
+    """Whether the values of all rows stand one after another in a batch.
+
+    Patches do, with what tells them apart or names them, and the documents that were found for each row.
+    """
+    is_named = "bool_masked_pos" in row and row.get("labels", row["bool_masked_pos"]).dim() == 1
+    patches = (GRID in row and name in (GRID, "pixel_values")) or (name == "labels" and is_named)
+    return patches or (name.startswith("context_") and "doc_scores" in row)
 
 
 def _arguments(method: Any, given: Row, config: Any) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from gacheck.measure.heads.codes import codes_of_steps, words_and_codes
 from gacheck.measure.heads.maker import CHOICES, Form, Maker, Row
 from gacheck.measure.heads.pixels import (
     flattened_patches,
+    half_image,
     image_or_video,
+    num_labels,
     one_of_several_images,
     placed_patches,
     video,
@@ -26,6 +28,7 @@ REGIONS = 4
 """Of an image that somebody else has looked at already."""
 ENTITIES, LONGEST_MENTION = 2, 3
 """In a text, and the tokens of each."""
+LENGTH_OF_A_DOCUMENT = 16
 QUESTIONS = 2
 """Of one text."""
 
@@ -38,6 +41,13 @@ def _text(maker: Maker, row: Row) -> torch.Tensor:
     if maker.image is None:
         return text
     return torch.cat([text[:1], maker.image.text, text[1:]])
+
+
+def _phrases(maker: Maker, row: Row) -> torch.Tensor:
+    """A text that names every class, parted by what pads."""
+    pad = int(getattr(maker.text_config, "pad_token_id", None) or 0)
+    named = maker.tokens(num_labels(maker), 2)
+    return torch.cat([torch.tensor([pad]), *(torch.tensor([*name, pad]) for name in named)])
 
 
 def _other_text(maker: Maker, row: Row) -> torch.Tensor:
@@ -134,16 +144,27 @@ def _instruction(maker: Maker, row: Row) -> torch.Tensor:
     return maker.tokens(maker.count("task_seq_len", otherwise=8))
 
 
+def _num_documents(maker: Maker) -> int:
+    return maker.count("n_docs", otherwise=2)
+
+
+def _documents(maker: Maker, row: Row) -> torch.Tensor:
+    """Texts that were found for a question, each with it, and all of one length: those of all rows are joined."""
+    return maker.tokens(_num_documents(maker), LENGTH_OF_A_DOCUMENT)
+
+
 def _zero(*shape: int) -> Form:
     return lambda maker, row: torch.zeros(shape, dtype=torch.long)
 
 
 MAKERS: Mapping[str, tuple[Form, ...]] = {
-    "input_ids": (_text, codes_of_steps, words_and_codes),
+    "input_ids": (_text, codes_of_steps, words_and_codes, _phrases),
     "inputs_embeds": (_embeddings,),
     "token_type_ids": (_is_of_an_image,),
     "mm_token_type_ids": (_is_of_an_image,),
-    "pixel_values": (image_or_video, one_of_several_images, flattened_patches),
+    "pixel_values": (image_or_video, one_of_several_images, flattened_patches, half_image),
+    "prompt_pixel_values": (half_image,),
+    "prompt_masks": (half_image,),
     "flattened_patches": (placed_patches,),
     "image_attention_mask": (_each_image,),
     "image_embeds_position_mask": (_first_of_an_image,),
@@ -182,6 +203,9 @@ MAKERS: Mapping[str, tuple[Form, ...]] = {
     "task_inputs": (_instruction,),
     "input_ids_masked": (_other_text,),
     "speaker_embeddings": (lambda maker, row: maker.normal(maker.count("speaker_embedding_dim", otherwise=16)),),
+    "context_input_ids": (_documents,),
+    "context_attention_mask": (_like("context_input_ids", 1),),
+    "doc_scores": (lambda maker, row: maker.normal(_num_documents(maker)),),
     "decoder_input_ids": (lambda maker, row: maker.tokens(maker.length()),),
 }
 """How an argument of a forward is made, in the order in which they are."""

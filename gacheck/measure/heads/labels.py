@@ -26,6 +26,7 @@ from gacheck.measure.heads.pixels import (
     masks,
     named_patches,
     num_labels,
+    painted_image,
 )
 from gacheck.measure.heads.series import class_of_a_series, how_it_goes_on, numbers_of_a_series
 from gacheck.measure.heads.sounds import codes, codes_of_a_step, spectrogram_to_say, spoken_tokens
@@ -166,6 +167,19 @@ def pretraining_with_images(maker: Maker, row: Row) -> Labels:
     }
 
 
+def tokens_and_others(maker: Maker, row: Row) -> Labels:
+    """Masked tokens, and another text that resembles each: of all rows its own is to be told."""
+    other = maker.tokens(*row["input_ids"].shape)
+    seen = torch.ones_like(other)
+    labels = masked_tokens(maker, row)["labels"]
+    return {
+        "labels_input_ids": labels,
+        "labels_attention_mask": seen,
+        "attack_input_ids": other,
+        "attack_attention_mask": seen,
+    }
+
+
 def no_labels(maker: Maker, row: Row) -> Labels:
     """None: the loss is about the inputs themselves."""
     return {}
@@ -194,6 +208,7 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
         same_tokens,
         spans,
         masked_patches,
+        tokens_and_others,
         no_labels,
     ),
     "masked-image-modeling": (masked_patches, named_patches, no_labels),
@@ -214,14 +229,14 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
     "rnnt": (few_tokens, as_few_tokens),
     "tdt": (few_tokens, as_few_tokens),
     "semantic-segmentation": (map_of_classes,),
-    "image-segmentation": (map_of_classes, masked_boxes, chances_of_each),
+    "image-segmentation": (map_of_classes, masked_boxes, chances_of_each, painted_image),
     "depth-estimation": (map_of_numbers,),
     "object-detection": (boxes,),
     "zero-shot-object-detection": (boxes,),
     "zero-shot-image-classification": (pairs,),
     "universal-segmentation": (masks,),
     "instance-segmentation": (masks, boxes, masked_boxes),
-    "visual-question-answering": (several_classes, one_class, same_tokens),
+    "visual-question-answering": (several_classes, one_class, same_tokens, as_few_tokens),
     "text-to-spectrogram": (spectrogram_to_say, spoken_tokens),
     "text-to-waveform": (same_tokens, codes, spoken_tokens, codes_after_text, latents_after_text, sound_after_text),
     "time-series-prediction": (how_it_goes_on,),
@@ -251,6 +266,7 @@ OTHERWISE: tuple[Kind, ...] = (
     chances_of_each,
     numbers_of_each,
     dialogue,
+    as_few_tokens,
     no_labels,
 )
 """What is tried of a head of any other task."""

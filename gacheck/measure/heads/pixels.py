@@ -45,6 +45,12 @@ def one_of_several_images(maker: Maker, row: Row) -> torch.Tensor:
     return maker.normal(2, *image_shape(maker))
 
 
+def half_image(maker: Maker, row: Row) -> torch.Tensor:
+    """The upper or the lower half of what the config says is one image."""
+    channels, height, width = image_shape(maker)
+    return maker.normal(channels, height // 2, width)
+
+
 def flattened_patches(maker: Maker, row: Row) -> torch.Tensor:
     """A square of patches, as many as the config says, each a row of numbers."""
     number, patch = maker.count("num_patches", otherwise=16), maker.count("patch_size", otherwise=1)
@@ -74,6 +80,15 @@ def map_of_classes(maker: Maker, row: Row) -> Row:
 def map_of_numbers(maker: Maker, row: Row) -> Row:
     """A number for every pixel."""
     return {"labels": maker.normal(*_shown(row).shape[-2:]).abs()}
+
+
+def painted_image(maker: Maker, row: Row) -> Row:
+    """An image that shows of another what a prompt shows of its own: the lower half of one whose patches are hidden."""
+    channels, height, width = row["prompt_masks"].shape
+    patch = maker.count("patch_size", otherwise=1)
+    number = (2 * height // patch) * (width // patch)
+    hidden = torch.arange(number) >= number // 2
+    return {"labels": maker.normal(channels, height, width), "bool_masked_pos": hidden}
 
 
 def boxes(maker: Maker, row: Row) -> Row:

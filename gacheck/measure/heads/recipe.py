@@ -18,7 +18,7 @@ from gacheck.measure.heads.labels import Kind, kinds_of
 from gacheck.measure.heads.maker import Maker, Row
 from gacheck.measure.heads.tasks import takes_labels
 from gacheck.measure.heads.untrained import progress, why_untrained
-from gacheck.measure.models.inputs import demanded_length, forward_names
+from gacheck.measure.models.inputs import demanded_length, demanded_positions, forward_names
 from gacheck.packages import missing_package
 from gacheck.watch.batches import Batch
 from gacheck.watch.own_loss import find_loss
@@ -30,6 +30,7 @@ MOST_VARIED = 100
 """Recipes of which rows can be made."""
 
 NO_LOSS = "its forward returned no loss"
+LOSSES_OF_ROWS = "its forward returns a loss of every row, and the Trainer takes one of all"
 
 # How a forward is run, or what is computed from a row's inputs.
 _OF_NO_ROW = re.compile(
@@ -130,6 +131,8 @@ def find_recipe(
     for recipe in takewhile(lambda _: search.num_asked < MOST_VARIED, varied):
         if found := search.fitting(recipe):
             return found
+    if search.gave_several:
+        raise NotTrained(LOSSES_OF_ROWS)
     untrained = why_untrained(type(model))
     if untrained is not None:
         raise NotTrained(untrained)
@@ -151,6 +154,7 @@ class _Search:
         self.not_taken: set[Kind] = set()
         self.num_asked = 0
         self.not_trained = ""
+        self.gave_several = False
         self.furthest: Exception | None = None
         self.furthest_recipe: Recipe | None = None
 
@@ -173,7 +177,10 @@ class _Search:
                 if self.furthest is None or progress(error) > progress(self.furthest):
                     self.furthest, self.furthest_recipe = error, recipe
                 demanded = _demanded(error, recipe)
-                length = demanded_length(error, max(self._make().longest, 1 + (recipe.length or 0)))
+                longest = self._make().longest
+                length = demanded_length(error, max(longest, 1 + (recipe.length or 0)))
+                if recipe.length is None and "input_ids" in recipe.inputs:
+                    length = length or demanded_positions(error, ROWS, longest)
                 if demanded is None and length is None:
                     return None
                 recipe = replace(recipe, length=length) if demanded is None else recipe.with_input(demanded)
@@ -193,8 +200,16 @@ class _Search:
         with warnings.catch_warnings():
             # Labels of one shape, held against an answer of another.
             warnings.filterwarnings("error", "Using a target size", UserWarning)
-            loss = find_loss(self._model(**send_to_device(batch, self._device)))
+            outputs = self._model(**send_to_device(batch, self._device))
+            loss = find_loss(outputs)
+            self.gave_several |= loss is None and _has_several(outputs)
         return loss if loss is not None and bool(torch.isfinite(loss)) else None
+
+
+def _has_several(outputs: Any) -> bool:
+    """Whether a model gave several losses, one of each row."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else None
+    return isinstance(loss, torch.Tensor) and loss.numel() > 1
 
 
 def _is_of_no_use(error: Exception, recipe: Recipe) -> bool:
@@ -215,6 +230,8 @@ def _unmade(recipe: Recipe) -> str:
 def _main_inputs(model: Any, taken: frozenset[str]) -> dict[str, int]:
     main = model.main_input_name
     names = {main} if isinstance(main, str) else set(main)
+    if "inputs" in names and "input_ids" in taken:  # of any kind, and text goes by a name of its own
+        names = names - {"inputs"} | {"input_ids"}
     if "input_ids" in names:
         names.add("attention_mask")
     return {name: 0 for name in MAKERS if name in names and name in taken}

@@ -66,11 +66,7 @@ def make_head_rows(
     try:
         recipe, image = _with_image_or_without(model, maker, find)
     except NotTrained as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot be trained.",
-            why=f"transformers {transformers.__version__} has no loss for it: {one_line(str(error))}",
-            fix="choose a class that is made for training",
-        ) from error
+        raise cannot_be_trained(type(model).__name__, one_line(str(error))) from error
     except NoRecipe as error:
         raise _no_rows(type(model).__name__, task, error) from error
     one = maker(image)
@@ -86,6 +82,15 @@ def make_head_rows(
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
     )
     return Rows(rows, [], facts), replace(collate, length=recipe.length)
+
+
+def cannot_be_trained(class_name: str, why: str) -> ModelError:
+    """Explain that a class has no loss, by what it says itself."""
+    return ModelError(
+        f"{class_name} cannot be trained.",
+        why=f"transformers {transformers.__version__} has no loss for it: {why}",
+        fix="choose a class that is made for training",
+    )
 
 
 def _no_rows(class_name: str, task: str, error: NoRecipe) -> ModelError:

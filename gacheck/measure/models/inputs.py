@@ -57,3 +57,16 @@ def demanded_length(error: BaseException, least: int) -> int | None:
     told = str(error)
     numbers = [int(each) for each in re.findall(r"\d+", told)] if "length" in told else []
     return max((each for each in numbers if least <= each <= MOST_PADDED), default=None)
+
+
+def demanded_positions(error: BaseException, num_rows: int, least: int) -> int | None:
+    """Return how many positions a model answers of every row, where there were fewer labels than that.
+
+    Args:
+        error: What it raised.
+        num_rows: In the batch.
+        least: How long the longest row is.
+    """
+    found = re.search(r"input batch_size \((\d+)\) to match target batch_size", str(error))
+    number, rest = divmod(int(found[1]) if found is not None else 0, num_rows)
+    return number if not rest and least < number <= MOST_PADDED else None

@@ -6,10 +6,8 @@ error names the field.
 
 from __future__ import annotations
 
-import linecache
 import re
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 from transformers import configuration_utils
 
 from gacheck.errors import ModelError
+from gacheck.measure.models.demands import give_demanded, raising_lines
 from gacheck.measure.models.dropout import switch_off_dropout_in
 from gacheck.measure.models.inputs import forward_names
 from gacheck.measure.models.parts import all_configs, modeling_source
@@ -101,7 +100,7 @@ def build_original(config: Any, build: Callable[[Any], torch.nn.Module]) -> torc
         try:
             return _on_meta(config, build)
         except Exception as error:
-            if not (_fill_rotary(config, error) or _fill_open(config, error) or _fill_absent(config, error)):
+            if not any(fill(config, error) for fill in (_fill_rotary, _fill_open, _fill_absent, give_demanded)):
                 raise
     return _on_meta(config, build)
 
@@ -163,27 +162,18 @@ def _completed(build: Callable[[], Any], config: Any) -> Any:
 
 def _fill_open(config: Any, error: Exception) -> bool:
     """Fill the first field without a value that a line of the traceback names, innermost line first."""
-    for line in _lines(error):
+    for line in (str(error), *raising_lines(error)):
         for part in all_configs(config):
             for word in dict.fromkeys(re.findall(r"\w+", line)):
                 name = part.attribute_map.get(word, word)
                 is_open = vars(part).get(name, 0) is None
                 value = (_FRACTION if f'{word}.split("/")' in line else _value(part, name)) if is_open else None
+                if isinstance(error, IndexError) and vars(part).get(name) == []:
+                    value = _single(name)
                 if value is not None:
                     setattr(part, name, value)
                     return True
     return False
-
-
-def _lines(error: Exception) -> Iterator[str]:
-    """Walk through what was said, and the lines that raised it, innermost first, with what attributes were set to."""
-    yield str(error)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        first, last = frame.lineno or 1, getattr(frame, "end_lineno", None) or frame.lineno or 1
-        lines = linecache.getlines(frame.filename)
-        line, before = " ".join(lines[first - 1 : last]), "".join(lines[: first - 1])
-        set_to = (re.findall(rf"self\.{name} = (.+)", before)[-1:] for name in re.findall(r"self\.(\w+)", line))
-        yield " ".join([line, *(each for found in set_to for each in found)])
 
 
 def _value(config: Any, name: str) -> Any:
@@ -195,11 +185,18 @@ def _value(config: Any, name: str) -> Any:
     if "types" in name:
         return _kinds_of_layers(config, name)
     if kind.startswith("list"):
-        return []
+        one = vars(config).get(name.removesuffix("s"))
+        return [one] if name.endswith("s") and isinstance(one, int) else []
     if HEAD_WIDTH.fullmatch(name):
         return config.hidden_size // config.num_attention_heads
     named = OPEN.get(name) or next((largest for pattern, largest in SIZES if re.fullmatch(pattern, name)), None)
     return _NUMBER if named is None and kind.startswith("int") else named
+
+
+def _single(name: str) -> list[int] | None:
+    """Return a list of one size, by the name of the field; None where that says no size."""
+    named = next((largest for pattern, largest in SIZES if re.fullmatch(pattern, name.removesuffix("s"))), None)
+    return None if named is None else [named]
 
 
 def _kinds_of_layers(config: Any, name: str) -> list[str] | None:

@@ -22,16 +22,20 @@ from gacheck.measure.models.sections import divide, sectioned
 from gacheck.measure.models.sizes import (
     CODES,
     DERIVED,
+    FRACTIONS,
     HEAD_DIM,
     HEAD_WIDTH,
     HEADS,
     IMAGE,
     IMAGE_SIZE,
+    LEAST,
     MODALITY,
     OPEN,
     WIDTH,
     reduced,
 )
+
+_FIRST_WIDTH = re.compile(r".*_hidden_size|embed_dim")
 
 PAD, EOS, BOS, UNK = range(4)
 
@@ -194,6 +198,8 @@ def _shrink_value(name: str, value: Any, scale: _Scale) -> Any:
         return next((token_id for start, token_id in ROLES.items() if name.startswith(start)), UNK)
     if "drop" in name and isinstance(value, float):
         return 0.0
+    if isinstance(value, float):
+        return min([value, *(largest for pattern, largest in FRACTIONS if re.fullmatch(pattern, name))])
     if isinstance(value, dict):
         kept = scale.layers.of_kept(name, value)
         num_heads = value.get("num_attention_heads") or scale.num_heads
@@ -206,6 +212,8 @@ def _shrink_value(name: str, value: Any, scale: _Scale) -> Any:
 
 
 def _shrink_size(name: str, value: int, scale: _Scale) -> int:
+    if name in LEAST:
+        return max(value, LEAST[name])
     if name == "vocab_size":
         return scale.whole.vocab_size
     if "vocab" in name:
@@ -266,12 +274,12 @@ def _sparse_blocks(fields: dict[str, Any]) -> dict[str, int]:
 def _stages(fields: dict[str, Any]) -> dict[str, int]:
     """Make the first stage so narrow that the last is as wide as all else, where each is twice as wide."""
     stages = next((len(fields[name]) for name in ("depths", "downsampling_ratios") if fields.get(name)), 0)
-    width = fields.get("hidden_size")
+    last = {fields.get("hidden_size"), *(fields.get("hidden_sizes") or ())[-1:]}
     return {
         name: max(1, WIDTH >> times)
         for name, value in fields.items()
         for times in (stages - 1, stages)
-        if stages > 1 and name.endswith("_hidden_size") and isinstance(value, int) and value << times == width
+        if stages > 1 and _FIRST_WIDTH.fullmatch(name) and isinstance(value, int) and value << times in last
     }
 
 

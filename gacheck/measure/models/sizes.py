@@ -31,6 +31,7 @@ SIZES = (
     # depth
     (r"num_(kv_shared|nextn_predict|mtp)_layers|num_nextn_predict_layers", 0),
     (r"num_global_layers", 1),
+    (r"num_\w*attends_per_block", 2),
     (r".*(_period|_interval|_pattern|every_n_layers|_sparse_step|layer_step)|n_layers_per_.*|num_layers_per_.*", 2),
     (r".*_offset", 1),
     # attention
@@ -40,6 +41,7 @@ SIZES = (
     (r".*heads(_per_layer)?|n_head", HEADS),
     (r".*_rank", HEAD_DIM),  # of latent projections
     (r"o_groups", 2),
+    (r"attention_window", HEAD_DIM),
     (r".*_chunk_length|axial_pos_shape", 16),  # a row is as long as the axes' product
     # experts
     (r"n_group|num_expert_groups?", 2),
@@ -56,25 +58,37 @@ SIZES = (
     # widths
     (r".*(intermediate_size|ffn_dim|ffn_hidden_size|feed_forward_size)(_mlp)?", 2 * WIDTH),
     (r"dff|d_ff|dim_ff|d_inner|n_inner|mlp_dim", 2 * WIDTH),
-    (r".*(hidden_sizes?|hidden_dim|d_model|n_embd|dim_model|embedding_size)(_global)?|adapter_out_dim|width", WIDTH),
+    (
+        r".*(hidden_sizes?|hidden_dim|d_model|n_embd|dim_model|embedding_size|d_latents)(_global)?|adapter_out_dim|width",
+        WIDTH,
+    ),
     (r".*(emb|embed|embedding|proj|projection|projector_input|projector_output)_(dim|size)", WIDTH),
     (r".*hidden_size_per_layer_input", HEAD_DIM),
     (r"base_channels", WIDTH // 2),  # multiplied from stage to stage
-    (r"conv_dim|tdnn_dim", WIDTH),
+    (r"conv_dim|tdnn_dim|(.*_)?unit_dims", WIDTH),
+    (r".*_units", WIDTH),
     (r".*_channels?", WIDTH),
     # images and lengths
     (r"(.*_)?(object_)?queries|num_select", 12),  # fewer than places in a small image, more than objects
     (IMAGE.pattern, IMAGE_SIZE),
+    (r"(.*_)?prompt_size", IMAGE_SIZE // 4),  # of a frame around an image
     (r"(.*_)?patch_size|encoder_stride", 8),
     (r"mm_tokens_per_image|latent_query_num|num_query_tokens", 4),
     (r"spec_size", WIDTH),  # both sides of a spectrogram that is folded to an image
-    (r"num_filters", 4),  # doubled from stage to stage
+    (r"num_latents", 16),
+    (r"num_filters", 2),  # doubled from stage to stage
     (r"(original_)?max_position_embeddings|n_positions|n_ctx", 1024),
     (r"max_source_positions", WIDTH),  # two frames of a spectrogram make one
     (r"max_(seq_len|target_positions)", 1024),
     (r"num_position_embeddings", 16),
     (r"num_embeddings|codebook_size", CODES),
 )
+
+# The same for fractions: by what all widths or depths that a class has by itself are multiplied.
+FRACTIONS = ((r"(width|depth)_coefficient", 1.0), (r"width_multiplier", 0.25))
+
+LEAST = {"num_targets": 2}
+"""Of what there have to be several: the only one of all classes is right whatever a model answers."""
 
 
 def reduced(name: str, value: int, widths: frozenset[int]) -> int:

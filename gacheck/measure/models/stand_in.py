@@ -19,8 +19,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from gacheck.config import STAND_IN_PREFIX, ExperimentConfig
 from gacheck.errors import ModelError, PackageError
 from gacheck.measure.heads.recipe import NoRecipe, NotTrained, Recipe
-from gacheck.measure.heads.rows import make_head_rows
+from gacheck.measure.heads.rows import cannot_be_trained, make_head_rows
 from gacheck.measure.heads.tasks import is_causal
+from gacheck.measure.heads.untrained import refuses_labels
 from gacheck.measure.models.building import (
     build,
     cannot_be_built,
@@ -31,6 +32,7 @@ from gacheck.measure.models.building import (
     make,
     named_class,
 )
+from gacheck.measure.models.demands import give_demanded
 from gacheck.measure.models.fitting import fit
 from gacheck.measure.models.folder import ModelFolder, find_folder, read_config, with_fresh_adapter
 from gacheck.measure.models.original import Original, build_original, complete_by_forward
@@ -103,11 +105,19 @@ class StandIn:
     def _made(self, model_config: Any, *, again: bool = False, hinted: bool = False) -> Any:
         """Build the model of a config; where it is no language model, it has to take rows, too."""
         head = find_head(model_config, self._config, self._saved)
+        refusal = None if is_causal(head.task) else refuses_labels(head.model_class)
+        if refusal is not None:
+            raise cannot_be_trained(head.model_class.__name__, refusal) from NotTrained(refusal)
         model = complete_by_forward(lambda: build(head, self._config), head.config)
         if self._original is not None:
             self._original.check(model)
         if not is_causal(head.task):
-            self._try_rows(model.train(), head.task, widely=not again, hint=self._hint if hinted else None)
+            try:
+                self._try_rows(model.train(), head.task, widely=not again, hint=self._hint if hinted else None)
+            except ModelError as error:
+                if not any(give_demanded(head.config, each) for each in _causes(error)):
+                    raise
+                return self._made(model_config, again=again, hinted=hinted)
         return model
 
     def _try_rows(self, model: Any, task: str, *, widely: bool, hint: Recipe | None) -> None:
@@ -131,7 +141,15 @@ class StandIn:
             with failures_as(partial(cannot_be_built, self._config.model.removeprefix(STAND_IN_PREFIX))):
                 yield
         except ModelError as error:
-            raise error if self._original is None else self._original.explain(error) from error
+            if self._original is None or isinstance(error.__cause__, NotTrained):
+                raise
+            raise self._original.explain(error) from error
+
+
+def _causes(error: ModelError) -> Iterator[Exception]:
+    """Walk through what a model raised with rows that it did not take: what came furthest, then what is told."""
+    if isinstance(error.__cause__, NoRecipe):
+        yield from (each for each in (error.__cause__.furthest, error.__cause__) if each is not None)
 
 
 def tiny_config(model_type: str, vocab_size: int) -> PretrainedConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import transformers
@@ -31,11 +32,17 @@ def byte_tokenizer(model_config: Any, *, name: str, fix: str) -> transformers.Pr
     """
     most = getattr(text_config(model_config), "vocab_size", VOCABULARY)
     try:
-        return train_tokenizer(builtin_texts(), min(most, VOCABULARY))
+        return _of_builtin_text(min(most, VOCABULARY))
     except ValueError as error:
         raise ModelError(
             f"{name} has no tokenizer, and its vocabulary is too small for one of bytes.", why=str(error), fix=fix
         ) from None
+
+
+@cache
+def _of_builtin_text(vocab_size: int) -> transformers.PreTrainedTokenizerFast:
+    # Once a process: `tokenizers` does not give back a quarter of a megabyte of each that was used.
+    return train_tokenizer(builtin_texts(), vocab_size)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerFast:

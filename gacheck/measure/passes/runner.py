@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from gacheck.rules.facts import EvaluationFacts, Flag
 from gacheck.scratch import scratch_folder
 from gacheck.watch.batches import Batch, row_fingerprint
 from gacheck.watch.evaluation import evaluate_twice
+from gacheck.watch.own_loss import rejects_count
 from gacheck.watch.probe import Probe
 from gacheck.watch.questions import Exchange
 from gacheck.watch.units import MOST_ROWS_APART
@@ -227,9 +227,6 @@ def describe(error: BaseException) -> PassError:
     """Say why a pass failed: where code of the user's own raised it, which, and where that stands."""
     message = f"called {exit_call(error)}" if isinstance(error, SystemExit) else one_line(error, 500)
     kind = type(error).__name__
-    # A method of the Trainer's that takes none is no verdict on the model: with the flag off it fails alike.
-    of_trainer = re.search(r"\b(compute_loss|training_step)\(\)", message)
-    rejects = isinstance(error, TypeError) and "num_items_in_batch" in message and not of_trainer
     if isinstance(error, GacheckError):
         message = one_line(error.what, 500)
     elif not is_of_memory(f"{kind}: {message}"):
@@ -238,5 +235,5 @@ def describe(error: BaseException) -> PassError:
         kind=kind,
         # A record is UTF-8; an error may quote a path that is not.
         message=message.encode("utf-8", "backslashreplace").decode(),
-        rejects_num_items_in_batch=rejects,
+        rejects_num_items_in_batch=rejects_count(error),
     )

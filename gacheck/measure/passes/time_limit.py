@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from gacheck.words.reasons import OVERDUE
+
 # Until a pass that was interrupted must have ended: what runs in native code returns to Python by then, or hangs there.
 GRACE_SECONDS = 10.0
 
@@ -83,7 +85,7 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise PassTimeout(f"it had not ended after {seconds:g} s, the limit of --pass-timeout")
+        raise PassTimeout(OVERDUE.format(seconds))
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds)

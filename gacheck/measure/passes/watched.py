@@ -12,6 +12,7 @@ from gacheck.errors import NothingSeenError
 from gacheck.measure.heads.collator import HeadCollator
 from gacheck.measure.live_check import watch_first_steps
 from gacheck.record.parts import OracleRecord
+from gacheck.rules.facts import WatchedTraining
 from gacheck.watch.batches import count_labels
 from gacheck.watch.own_loss import find_loss
 
@@ -44,7 +45,7 @@ class WatchedOracle:
         """
         counted, refusal = self._counted(rows[: max(micro_batch_sizes)], count=True)
         plain, _ = self._counted(rows[: max(micro_batch_sizes)], count=False)
-        seen = watch_first_steps(trainer)
+        seen = self._watched(trainer)
         if seen is None:
             raise NothingSeenError(
                 "The Trainer came to no end of an optimizer step.",
@@ -53,6 +54,14 @@ class WatchedOracle:
             )
         known = {"plain_loss_nats": plain, "counted_loss_nats": counted, "counted_loss_error": refusal}
         return OracleRecord.of_watched(seen).model_copy(update=known)
+
+    def _watched(self, trainer: Any) -> WatchedTraining | None:
+        """Watch the first steps; with the flag off where the model refuses the count, as the passes with it on will."""
+        seen = watch_first_steps(trainer)
+        if seen is None or seen.refused is None:
+            return seen
+        trainer.model_accepts_loss_kwargs = False
+        return watch_first_steps(trainer)
 
     def mean_nats(self, rows: Sequence[Any], *, shifts: bool) -> float:
         """Have no rows that no pass sees."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -13,6 +11,7 @@ from gacheck.config import ExperimentConfig, RunConfig
 from gacheck.errors import GacheckError, one_line
 from gacheck.frames import place_of
 from gacheck.measure.experiment import begin_record, run_passes
+from gacheck.measure.isolation.processes import limit_memory
 from gacheck.measure.models.building import language_model_types
 from gacheck.measure.models.longest import TooLongError
 from gacheck.measure.session import Session, quiet_libraries
@@ -20,11 +19,6 @@ from gacheck.record.command import SMOKE
 from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyItem, SurveyRow
 from gacheck.rules.task import CAUSAL_LM
-
-try:
-    import resource
-except ImportError:  # Windows has no limits of this kind
-    resource = None  # type: ignore[assignment]
 
 
 def prepare(memory_limit: int) -> None:
@@ -35,19 +29,7 @@ def prepare(memory_limit: int) -> None:
     """
     torch.set_num_threads(1)
     quiet_libraries()
-    taken = _taken_bytes()
-    if resource is not None and taken is not None:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_DATA, (taken + memory_limit, resource.RLIM_INFINITY))
-
-
-def _taken_bytes() -> int | None:
-    """Return the bytes of memory for data that this process has; None where the system does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
+    limit_memory(memory_limit)
 
 
 def judge(item: SurveyItem, train: Callable[[SurveyItem], RunRecord] | None = None) -> SurveyRow:

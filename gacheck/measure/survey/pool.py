@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing.context
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as TimedOut
 from dataclasses import dataclass
-from multiprocessing import forkserver
 
 from pebble import ProcessExpired, ProcessPool
 
 from gacheck.errors import one_line
+from gacheck.measure.isolation.processes import forkserver_of, how_it_ended, leave_interrupts_to_the_program
+from gacheck.record.redacting import redacted
 from gacheck.record.survey import SurveyItem, SurveyRow
 
 WORKER = "gacheck.measure.survey.judging"
@@ -31,18 +30,6 @@ class Limits:
     seconds: float
     memory: int
     jobs: int
-
-
-def load_ahead() -> None:
-    """Begin to load, in the process that all workers are forked from, what every item needs."""
-    _context()
-    forkserver.ensure_running()
-
-
-def _context() -> multiprocessing.context.ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([WORKER])
-    return context
 
 
 def judge_in_worker(item: SurveyItem) -> SurveyRow:
@@ -73,7 +60,11 @@ def judge_all(
     waiting = list(reversed(items))
     running: dict[Future[SurveyRow], SurveyItem] = {}
     pool = ProcessPool(
-        max_workers=limits.jobs, max_tasks=1, initializer=_prepare, initargs=[limits.memory], context=_context()
+        max_workers=limits.jobs,
+        max_tasks=1,
+        initializer=_prepare,
+        initargs=[limits.memory],
+        context=forkserver_of(WORKER),
     )
     try:
         while waiting or running:
@@ -84,15 +75,14 @@ def judge_all(
                 running[pool.schedule(judge, args=[item], timeout=limits.seconds)] = item
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                yield _row(running.pop(future), future, limits)
+                yield redacted(_row(running.pop(future), future, limits))
     finally:
         pool.stop()  # type: ignore[no-untyped-call]  # pebble has types but here
         pool.join()
 
 
 def _prepare(memory: int) -> None:
-    # Ctrl-C is for the program; it ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_interrupts_to_the_program()
     from gacheck.measure.survey.judging import prepare
 
     prepare(memory)
@@ -104,6 +94,7 @@ def _row(item: SurveyItem, future: Future[SurveyRow], limits: Limits) -> SurveyR
     except TimedOut:
         return SurveyRow(item=item, seconds=limits.seconds, reason=f"It was not done within {limits.seconds:g} s.")
     except ProcessExpired as error:
-        return SurveyRow(item=item, seconds=0.0, reason=f"Its process died with exit code {error.exitcode}.")
+        how = how_it_ended(error.exitcode)
+        return SurveyRow(item=item, seconds=0.0, reason=f"{how[0].upper()}{how[1:]}.")
     except Exception as error:  # what a worker could not hand over
         return SurveyRow(item=item, seconds=0.0, reason=f"{type(error).__name__}: {one_line(error)}.")

@@ -273,3 +273,69 @@ class Latent(Head):
 )
 def test_sounds_follow_a_text_or_go_beside_it(model: type[Head], task: str) -> None:
     assert "labels" in row_of(model(), task)
+
+
+class Painting(Head):
+    """One that paints the lower half of an image as the upper half shows it."""
+
+    main_input_name = "pixel_values"
+
+    def forward(
+        self,
+        pixel_values: Any,
+        prompt_pixel_values: Any,
+        prompt_masks: Any,
+        bool_masked_pos: Any = None,
+        labels: Any = None,
+    ) -> ModelOutput:
+        whole = torch.cat([prompt_pixel_values, pixel_values], 2)
+        assert whole.shape[1:] == (3, 8, 8)
+        assert prompt_masks.shape == labels.shape == pixel_values.shape
+        assert bool_masked_pos.sum() * 2 == bool_masked_pos.numel()
+        return self.loss()
+
+
+def test_halves_of_an_image_are_given_with_the_patches_that_are_hidden() -> None:
+    assert row_of(Painting(), "image-segmentation")["labels"].shape == (3, 4, 8)
+
+
+class Retrieving(Head):
+    """One that reads the documents that were found for each question, of all rows one after another."""
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        context_input_ids: Any = None,
+        context_attention_mask: Any = None,
+        doc_scores: Any = None,
+        labels: Any = None,
+    ) -> ModelOutput:
+        if context_input_ids is None or doc_scores is None:
+            raise ValueError("`context_input_ids`" if context_input_ids is None else "`doc_scores`")
+        assert len(context_input_ids) == doc_scores.numel()
+        assert labels.ge(0).all()
+        assert labels.dim() == 2
+        return ModelOutput(loss=self.weight * labels[:, 0])
+
+
+def test_documents_are_joined_and_a_loss_of_every_row_is_said_to_be_none() -> None:
+    with pytest.raises(ModelError, match="a loss of every row"):
+        row_of(Retrieving(), "")
+
+
+class Padded(Head):
+    """One that answers for as many positions as it knows, and takes text by two names."""
+
+    main_input_name = "inputs"
+
+    def forward(self, inputs: Any = None, input_ids: Any = None, labels: Any = None) -> ModelOutput:
+        assert inputs is None
+        answers = self.weight * torch.ones(len(input_ids) * 96, 20)
+        return ModelOutput(loss=nn.functional.cross_entropy(answers, labels.flatten()))
+
+
+def test_rows_are_padded_to_the_positions_that_are_answered() -> None:
+    rows, collate = make_head_rows(Padded(), "masked-lm", ExperimentConfig(max_steps=1))
+
+    assert collate([rows.train[0]])["labels"].shape == (1, 96)

@@ -10,6 +10,8 @@ from transformers import PretrainedConfig
 
 from gacheck.errors import ModelError
 from gacheck.measure.models.original import Original, build_original, complete_by_forward
+from gacheck.measure.models.source import open_model
+from tests.measure.modelling import small_config
 
 
 class Config(PretrainedConfig):
@@ -117,3 +119,10 @@ def test_what_only_checkpoints_say_is_filled_in() -> None:
     again = Config(downsample_rate="1/2")
     assert isinstance(complete_by_forward(lambda: Rotary(again), again), Rotary)
     assert again.num_key_value_heads == 4
+
+
+def test_a_class_that_refuses_labels_says_so_even_where_it_cannot_be_built() -> None:
+    with pytest.raises(ModelError) as raised:
+        open_model(small_config("tiny:VitMatteForImageMatting")).load_model()
+    assert raised.value.what == "VitMatteForImageMatting cannot be trained."
+    assert str(raised.value.why).endswith("Training is not yet supported")
