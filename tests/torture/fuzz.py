@@ -107,6 +107,7 @@ def of_configurations(most: int, folder: Path) -> Outcome:
 @contextlib.contextmanager
 def _workplace(folder: Path) -> Iterator[None]:
     """Work in a folder with some things in it, without models and pictures."""
+    import gacheck.measure.launching
     import gacheck.measure.session  # noqa: F401 - what is replaced has to be there
 
     before = Path.cwd()
@@ -120,6 +121,7 @@ def _workplace(folder: Path) -> Iterator[None]:
             mock.patch("gacheck.measure.session.Session", _Session),
             mock.patch("gacheck.reporters.picture.render_picture", return_value=b""),
             mock.patch("gacheck.measure.isolation.session.IsolatedSession", _refused),
+            mock.patch("gacheck.measure.launching.launch", _refused),
             mock.patch.dict(os.environ, {"HF_HUB_OFFLINE": "1", "COLUMNS": "80"}),
         ):
             yield
@@ -139,7 +141,7 @@ class _Session(FakeSession):
 def _refused(*given: object, **more: object) -> None:
     from gacheck.errors import ConfigError
 
-    raise ConfigError("No child is started here.", why="There are ten thousand of these.", fix="leave it")
+    raise ConfigError("No other process is started here.", why="There are ten thousand of these.", fix="leave it")
 
 
 def _options(command: Any) -> list[tuple[str, bool]]:
