@@ -135,9 +135,9 @@ that ran into its time limit goes on with `--resume`: SIGTERM ends a run like Ct
 
 ## What was run, and what was not
 
-Two and four processes on one machine, on the CPU, over gloo, by DDP, two by FSDP2: see [processes](processes.md). No GPU, no
-NCCL, no second machine, nothing of the table. `make test-gpu` holds what is to be run where there is a GPU, and says
-so where there is none.
+Two and four processes on one machine, on the CPU, over gloo, by DDP, two by FSDP2: see [processes](processes.md). No
+GPU, no NCCL, no second machine, nothing of the table. `make test-gpu` holds what is to be run where there is a GPU,
+and says so where there is none.
 """
 
 
