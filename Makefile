@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: torture accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
+.PHONY: scale torture accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -60,6 +60,9 @@ docs: $(VENV)/.installed ## run the documented examples under real releases; ins
 screenshot: $(VENV)/.installed ## make docs/examples/page.png, the HTML page as a browser shows it
 	bash tests/page/prepare.sh
 	$(BIN)/python docs/make_screenshot.py
+
+scale: $(VENV)/.installed ## work out what a run would take on many GPUs, and write docs/scale.md
+	$(BIN)/python docs/make_scale.py
 
 reference: $(VENV)/.installed ## make docs/cli.md, docs/record.md and the JSON Schemas from the program
 	$(BIN)/python docs/make_reference.py

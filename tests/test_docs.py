@@ -638,7 +638,7 @@ def unknown_words(text: str) -> Iterator[str]:
         # A line may join several programs; other programs' options are their own business.
         for joined in code.split(" && "):
             part = joined.split(" -- ")[0]  # `gacheck attach` stands in front of another program
-            part = re.sub(r"^(uvx|pipx run) .*?(?=gacheck )", "", part)
+            part = re.sub(r"^(uvx|pipx run|srun torchrun) .*?(?=gacheck )", "", part)
             command = re.match(r"gacheck ([a-z]+)\b", part)
             if command and command[1] not in known:
                 yield f"there is no command {command[1]}"

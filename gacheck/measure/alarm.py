@@ -139,7 +139,7 @@ class Alarm:
 def hangs(what: str, seconds: float, where: str, at: str) -> GacheckError:
     """Say that a pass does not end, though it was interrupted."""
     return ResourceError(
-        f"{what} has not ended{where}, though it was to take {seconds:g} s at most{at}.",
+        f"{what} has not ended{where}, and came no further within {seconds:g} s{at}.",
         why="What hangs there cannot be interrupted, so that the whole run had to be ended.",
         fix="look at what it does there, or allow more with --pass-timeout; what was measured before is kept, and the "
         "same command with --out and --resume goes on",

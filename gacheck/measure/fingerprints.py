@@ -15,13 +15,14 @@ import torch
 from gacheck.config import USER_OBJECTS, ExperimentConfig
 from gacheck.frames import is_own
 from gacheck.record.run import Fingerprints
+from gacheck.watch.spread import whole
 
 # Fields of a config that say where it came from, not what the model does.
 _ORIGIN = frozenset({"_name_or_path", "name_or_path", "transformers_version", "_commit_hash"})
 
 
 def fingerprints_of(model: torch.nn.Module, config: ExperimentConfig) -> Fingerprints:
-    """Take the fingerprints of a run.
+    """Take the fingerprints of a run; where weights are spread over several processes all have to do it together.
 
     Args:
         model: As it is before the first pass.
@@ -39,7 +40,7 @@ def _of_weights(model: torch.nn.Module) -> str:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         # Tensor by tensor: a copy of the whole model may not fit.
-        digest.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().data)
+        digest.update(whole(tensor.detach()).reshape(-1).contiguous().view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
 
 

@@ -32,7 +32,8 @@ USUAL_STATE = 2.0
 CGROUP = Path("/sys/fs/cgroup")
 SMALLER = (
     "check a small stand-in of the same architecture with  --tiny,  halve the weights with  --dtype bfloat16,  keep no "
-    "copy of them with  --low-memory,  or less of each micro-batch with  --max-length 64  or  --effective-batch-size 8"
+    "copy of them with  --low-memory,  less of each micro-batch with  --max-length 64  or  --effective-batch-size 8,  "
+    "or spread them over several GPUs with  --processes 8 --shard fsdp"
 )
 
 

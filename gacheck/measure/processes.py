@@ -15,7 +15,7 @@ from gacheck.watch.world import World
 from gacheck.words.reasons import is_of_user_code
 
 TIME_LIMIT = timedelta(minutes=5)
-"""So long one process may be ahead of another: of a collective call, and of what they tell each other."""
+"""So long one process may be ahead of another, and so long a step may take where no limit is given for a pass."""
 
 # Who failed cannot tell whether the others did, or wait for it in a collective call.
 PATIENCE_OF_ONE_THAT_FAILED = timedelta(seconds=10)
@@ -39,8 +39,11 @@ class Processes:
     def __init__(self, give_up: GiveUp | None = None, pass_timeout: float | None = None) -> None:
         self._world = World(patience=TIME_LIMIT)
         self._alarm = Alarm(self._world.rank, self._world.size, give_up) if give_up is not None else None
-        overdue = {"overdue": self._alarm.overdue} if self._alarm is not None else {}
-        self.time_limit = TimeLimit(pass_timeout, **overdue)
+        self.time_limit = TimeLimit(pass_timeout)
+        if self._alarm is not None:
+            # The time-out of a collective call is not heeded by all of them, gloo's above all.
+            of_a_step = TIME_LIMIT.total_seconds() if self._world.size > 1 else None
+            self.time_limit = TimeLimit(pass_timeout, self._alarm.overdue, of_a_step)
         self.size = self._world.size
         self.exchange: Exchange | None = self._world.exchange if self.size > 1 else None
 

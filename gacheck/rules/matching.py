@@ -37,10 +37,17 @@ class Measurement:
     backward: bool = False
     noise: tuple[float, ...] = ()
 
-    def tolerances(self, tolerance: float) -> tuple[float, ...]:
-        """Return the relative error that correct arithmetic may show, per micro-batch."""
+    def tolerances(self, tolerance: float, rule: Rule | None = None) -> tuple[float, ...]:
+        """Return the relative error that correct arithmetic may show, per micro-batch.
+
+        Args:
+            tolerance: That all have.
+            rule: That predicts it. An auxiliary loss is known to the rounding of the whole loss that it is a part of:
+                a rule that multiplies it multiplies that.
+        """
+        times = rule.auxiliary_share(self.step) * len(self.step.micro_batches) if rule and not self.backward else 1.0
         own = self.noise or (tuple(m.noise for m in self.step.micro_batches) if not self.backward else ())
-        return tuple(tolerance + each for each in own) or (tolerance,) * len(self.values)
+        return tuple(tolerance + max(1.0, times) * each for each in own) or (tolerance,) * len(self.values)
 
     def predict(self, rule: Rule) -> tuple[float, ...]:
         """Return what `rule` predicts for `values`."""
@@ -98,7 +105,7 @@ def relative_error(measured: Sequence[float], predicted: Sequence[float]) -> flo
 def _excess(measurement: Measurement, rule: Rule, tolerance: float) -> float:
     """Return the largest error of a micro-batch in units of what correct arithmetic may show there."""
     errors = relative_errors(measurement.values, measurement.predict(rule))
-    allowed = measurement.tolerances(tolerance)
+    allowed = measurement.tolerances(tolerance, rule)
     return max((e / t if t else (math.inf if e else 0.0)) for e, t in zip(errors, (*allowed, tolerance)))
 
 

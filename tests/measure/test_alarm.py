@@ -125,7 +125,7 @@ def test_of_one_process_no_rank_is_named() -> None:
     process = Process(0, None, size=1)
     process.alarm.overdue("k2-on", 6.0)
 
-    assert process.said[0].what.startswith("k2-on has not ended, though")
+    assert process.said[0].what.startswith("k2-on has not ended, and came no further within 6 s")
 
 
 def test_where_the_main_thread_stands() -> None:

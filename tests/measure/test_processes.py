@@ -180,7 +180,7 @@ def broken(trainer: str, folder: Path, *options: str, **environment: str) -> tup
     ("trainer", "options", "code", "said"),
     [
         ("Raises", (), 2, "Rank 1 failed in k2-on: Raises.break_down raised ArithmeticError: of rank 1 alone"),
-        ("HangsInside", ("--pass-timeout", "3"), 4, "k2-on has not ended in rank 1, though"),
+        ("HangsInside", ("--pass-timeout", "3"), 4, "k2-on has not ended in rank 1, and came"),
         ("Dies", (), 4, "Rank 1 was killed by SIGKILL."),
     ],
 )

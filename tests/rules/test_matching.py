@@ -552,3 +552,28 @@ def test_without_any_tolerance_only_what_is_exact_fits() -> None:
 
     assert match([exact], 0.0).rule is RULES_BY_NAME["token_mean"]
     assert match([Measurement(STEP, (1.5 * (1 + 1e-12), 1.25))], 0.0).rule is None
+
+
+def test_an_auxiliary_loss_is_known_to_the_rounding_of_the_whole() -> None:
+    # Four micro-batches in each of four processes: what each adds is a sixteenth of what its own loss rounds.
+    noise, off = 1e-7, 1e-6
+    known = tuple(
+        MicroBatch(5.0 * 10, 10, 10, 160.0, 0.002, process, noise=noise) for process in range(4) for _ in "kkkk"
+    )
+    step = OptimizerStep(known, 4)
+    table = rule_table(world_size=4, auxiliary=True)
+    rule = next(each for each in table if each.name == "token_mean+aux_loss_sum*W")
+    values = tuple(value * (1 + off) for value in rule.contributions(step))
+
+    found = match([Measurement(step, values)], noise, table)
+
+    assert found.explained
+    assert rule in found.fitting
+    # Where nothing multiplies the auxiliary loss, nothing multiplies its rounding.
+    right = RULES_BY_NAME["token_mean"]
+    assert (
+        right
+        not in match(
+            [Measurement(step, tuple(value * (1 + off) for value in right.contributions(step)))], noise, table
+        ).fitting
+    )

@@ -15,8 +15,6 @@ from gacheck.watch.batches import Batch
 
 LISTED = frozenset({"class_labels", "mask_labels"})
 """What is handed on as a list of tensors, one of each row."""
-AMONG_ALL = frozenset({"sampled_negative_indices"})
-"""Positions, counted in a batch from its first row on."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,7 @@ class HeadCollator:
         if is_joined(name, row):
             return torch.cat(values)
         of_tokens = "input_ids" in row and values[0].shape == row["input_ids"].shape
-        stacked = self._stacked(name, values, self.length if of_tokens else None)
-        if name in AMONG_ALL:
-            stacked += stacked.shape[1] * torch.arange(len(stacked))[:, None, None]
-        return stacked
+        return self._stacked(name, values, self.length if of_tokens else None)
 
     def _stacked(self, name: str, values: Sequence[torch.Tensor], length: int | None) -> torch.Tensor:
         fill = {"input_ids": self.pad_token_id, "decoder_input_ids": self.pad_token_id, "labels": IGNORE_INDEX}

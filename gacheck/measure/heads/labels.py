@@ -29,7 +29,7 @@ from gacheck.measure.heads.pixels import (
     painted_image,
 )
 from gacheck.measure.heads.series import class_of_a_series, how_it_goes_on, numbers_of_a_series
-from gacheck.measure.heads.sounds import codes, codes_of_a_step, contrasted_steps, spectrogram_to_say, spoken_tokens
+from gacheck.measure.heads.sounds import codes, codes_of_a_step, spectrogram_to_say, spoken_tokens
 from gacheck.rules.task import IGNORE_INDEX
 
 OF_THE_WHOLE = ("next_sentence_label", "sentence_order_label", "sentence_image_labels", "matched_label")
@@ -89,8 +89,8 @@ def few_tokens(maker: Maker, row: Row) -> Labels:
 
 
 def as_few_tokens(maker: Maker, row: Row) -> Labels:
-    """The same, in all rows as many: some heads tell padding by another mark than -100, or sum only when told to."""
-    return {"labels": maker.tokens(AS_FEW), "reduce_loss": True}
+    """The same, in all rows as many: some heads tell padding by another mark than -100."""
+    return {"labels": maker.tokens(AS_FEW)}
 
 
 def span(maker: Maker, row: Row) -> Labels:
@@ -209,7 +209,6 @@ OF_TASK: dict[str, tuple[Kind, ...]] = {
         spans,
         masked_patches,
         tokens_and_others,
-        contrasted_steps,
         no_labels,
     ),
     "masked-image-modeling": (masked_patches, named_patches, no_labels),

@@ -30,6 +30,7 @@ MOST_VARIED = 100
 """Recipes of which rows can be made."""
 
 NO_LOSS = "its forward returned no loss"
+LOSSES_OF_ROWS = "its forward returns a loss of every row, and the Trainer takes one of all"
 
 # How a forward is run, or what is computed from a row's inputs.
 _OF_NO_ROW = re.compile(
@@ -130,6 +131,8 @@ def find_recipe(
     for recipe in takewhile(lambda _: search.num_asked < MOST_VARIED, varied):
         if found := search.fitting(recipe):
             return found
+    if search.gave_several:
+        raise NotTrained(LOSSES_OF_ROWS)
     untrained = why_untrained(type(model))
     if untrained is not None:
         raise NotTrained(untrained)
@@ -151,6 +154,7 @@ class _Search:
         self.not_taken: set[Kind] = set()
         self.num_asked = 0
         self.not_trained = ""
+        self.gave_several = False
         self.furthest: Exception | None = None
         self.furthest_recipe: Recipe | None = None
 
@@ -196,8 +200,16 @@ class _Search:
         with warnings.catch_warnings():
             # Labels of one shape, held against an answer of another.
             warnings.filterwarnings("error", "Using a target size", UserWarning)
-            loss = find_loss(self._model(**send_to_device(batch, self._device)))
+            outputs = self._model(**send_to_device(batch, self._device))
+            loss = find_loss(outputs)
+            self.gave_several |= loss is None and _has_several(outputs)
         return loss if loss is not None and bool(torch.isfinite(loss)) else None
+
+
+def _has_several(outputs: Any) -> bool:
+    """Whether a model gave several losses, one of each row."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else None
+    return isinstance(loss, torch.Tensor) and loss.numel() > 1
 
 
 def _is_of_no_use(error: Exception, recipe: Recipe) -> bool:

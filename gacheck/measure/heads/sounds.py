@@ -18,9 +18,6 @@ POSITIONS_OF_A_SOUND = (14, 24)
 LONGEST_SOUND = 4
 """In frames, of one token that is spoken."""
 
-NEGATIVES = 4
-"""Other positions from which one is to be told."""
-
 BINS = ("num_mel_bins", "feature_size", "input_feat_per_channel", "input_dim", "n_mels")
 """Fields that count the frequencies of a spectrogram."""
 STACKED_BINS = ("feature_projection_input_dim", "num_mels", *BINS)
@@ -118,24 +115,3 @@ def codes(maker: Maker, row: Row) -> Row:
 def codes_of_a_step(maker: Maker, row: Row) -> Row:
     """The codes of a single step."""
     return {"labels": maker.tokens(codebooks(maker))}
-
-
-def contrasted_steps(maker: Maker, row: Row) -> Row:
-    """Half of the positions of a sound, to be told each from some others of them.
-
-    Raises:
-        LookupError: Nothing says how many positions a sound has.
-    """
-    number = row["input_values"].shape[-1]
-    kernels, strides = maker.field("conv_kernel"), maker.field("conv_stride")
-    if not kernels or not strides:
-        raise LookupError("nothing says how many positions a sound has")
-    for kernel, stride in zip(kernels, strides, strict=True):
-        number = (number - kernel) // stride + 1
-    masked = torch.randperm(number, generator=maker.generator) < number // 2
-    places = masked.nonzero()[:, 0]
-    others = torch.randint(1, len(places), (number, NEGATIVES), generator=maker.generator)
-    # Each masked position is the rank-th, and never among its own others.
-    rank = masked.cumsum(0) - 1
-    drawn = places[(rank.clamp(min=0)[:, None] + others) % len(places)]
-    return {"mask_time_indices": masked, "sampled_negative_indices": drawn * masked[:, None]}

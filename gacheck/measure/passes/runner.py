@@ -152,7 +152,12 @@ class PassRunner:
         """Train, and note the facts as they come: a failure leaves what was seen before it."""
         facts["auto_loss_kwargs"] = Flag.of(trainer.model_accepts_loss_kwargs)
         trainer.model_accepts_loss_kwargs = spec.loss_kwargs.is_on
-        trainer.add_callback(_Progress(step_done))
+
+        def moved() -> None:
+            self._time_limit.moved()
+            step_done()
+
+        trainer.add_callback(_Progress(moved))
         probe = Probe(
             trainer,
             # Of rows that nothing is known of beforehand, every pass finds it out, as a training that is watched does.

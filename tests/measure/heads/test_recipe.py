@@ -309,7 +309,6 @@ class Retrieving(Head):
         context_input_ids: Any = None,
         context_attention_mask: Any = None,
         doc_scores: Any = None,
-        reduce_loss: Any = None,
         labels: Any = None,
     ) -> ModelOutput:
         if context_input_ids is None or doc_scores is None:
@@ -317,43 +316,12 @@ class Retrieving(Head):
         assert len(context_input_ids) == doc_scores.numel()
         assert labels.ge(0).all()
         assert labels.dim() == 2
-        return self.loss() if reduce_loss else ModelOutput(loss=self.weight * labels[:, 0])
+        return ModelOutput(loss=self.weight * labels[:, 0])
 
 
-def test_documents_are_joined_and_a_sum_is_asked_for() -> None:
-    row = row_of(Retrieving(), "")
-
-    assert len(row["context_input_ids"]) == len(row["doc_scores"])
-    assert row["reduce_loss"] is True
-
-
-class Contrasting(Head):
-    """One that tells positions of a sound from others of the same row."""
-
-    main_input_name = "input_values"
-
-    class Config(Config):
-        conv_kernel, conv_stride = [10, 3], [5, 2]
-
-    config = Config()
-
-    def forward(
-        self, input_values: Any = None, mask_time_indices: Any = None, sampled_negative_indices: Any = None
-    ) -> ModelOutput:
-        rows, steps = mask_time_indices.shape
-        first = ((input_values.shape[1] - 10) // 5 + 1 - 3) // 2 + 1
-        assert steps == first
-        others = sampled_negative_indices[mask_time_indices]
-        of_row = torch.arange(rows)[:, None].expand(rows, steps)[mask_time_indices]
-        assert torch.equal(others // steps, of_row[:, None].expand_as(others))
-        assert mask_time_indices.flatten()[others].all()
-        itself = torch.arange(rows * steps).view(rows, steps)[mask_time_indices]
-        assert not others.eq(itself[:, None]).any()
-        return self.loss()
-
-
-def test_positions_of_a_sound_are_told_from_others_of_the_same_row() -> None:
-    assert row_of(Contrasting(), "pre-training")["mask_time_indices"].any()
+def test_documents_are_joined_and_a_loss_of_every_row_is_said_to_be_none() -> None:
+    with pytest.raises(ModelError, match="a loss of every row"):
+        row_of(Retrieving(), "")
 
 
 class Padded(Head):

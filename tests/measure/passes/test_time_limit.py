@@ -68,3 +68,21 @@ def test_without_a_limit_nothing_happens() -> None:
     before = signal.getsignal(signal.SIGALRM)
     with TimeLimit().of("k1-on"):
         assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_step_has_a_limit_where_the_pass_has_none() -> None:
+    told: list[tuple[str, float]] = []
+    limit = TimeLimit(None, lambda name, seconds: told.append((name, seconds)), of_a_step=0.3)
+    with limit.of("k1-on"):
+        for _ in range(6):
+            time.sleep(0.1)
+            limit.moved()
+        assert told == []
+        end = time.monotonic() + 10
+        while not told and time.monotonic() < end:
+            time.sleep(0.05)
+    with limit.of("k2-on"):
+        pass
+    time.sleep(0.5)
+
+    assert told == [("k1-on", 0.3)]
