@@ -199,7 +199,10 @@ def _exit_code_of(action: Callable[[], None], typed: list[str]) -> int:
 def _fail(error: GacheckError, cause: BaseException) -> int:
     if tracebacks.are_asked_for():
         tracebacks.show(cause)
-    let_the_first_speak()
+    try:
+        let_the_first_speak()
+    except Stopped as stopped:  # by who started it, since the first has said it
+        return SIGNALLED + stopped.number
     show_error(error)
     return error.exit_code
 
