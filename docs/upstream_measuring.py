@@ -15,7 +15,6 @@ from upstream_plan import BESIDES
 from gacheck.config import RunConfig
 from gacheck.record.run import RunRecord
 from gacheck.record.survey import SurveyItem, SurveyRow
-from gacheck.rules.task import CAUSAL_LM
 from gacheck.words.survey import judge_row
 
 ROOT = Path(__file__).parents[1]
@@ -86,13 +85,13 @@ def train(item: SurveyItem) -> RunRecord:
     """Train an item's stand-in for two steps at every k."""
     from gacheck.measure.experiment import begin_record, run_passes
     from gacheck.measure.session import Session
+    from gacheck.measure.survey.judging import named_task
 
-    task = None if item.task == CAUSAL_LM.name else item.task
     # A fault is seen at one k; that there is none is seen at every k.
     steps = ACCUMULATION_STEPS if os.environ[WHICH] == AFTER else (ACCUMULATION_STEPS[0], ACCUMULATION_STEPS[-1])
     options = {"gradient_accumulation_steps": steps, "max_steps": 2}
     _, besides = BESIDES.get(item.class_name, ("", {}))
-    config = RunConfig(model=f"tiny:{item.name}", task=task, **options, **besides).experiment()
+    config = RunConfig(model=f"tiny:{item.name}", task=named_task(item), **options, **besides).experiment()
     session = Session(config)
     record = begin_record(config.model_copy(update={"loss_kwargs": (session.auto_loss_kwargs(),)}), session)
     return run_passes(record, lambda spec: session.run_pass(spec, record.oracle, lambda: None), lambda saved: None)

@@ -52,7 +52,7 @@ def judge(item: SurveyItem, train: Callable[[SurveyItem], RunRecord] | None = No
     return SurveyRow(item=item, seconds=round(time.perf_counter() - started, 3), training=training, reason=reason)
 
 
-def _named_task(item: SurveyItem) -> str | None:
+def named_task(item: SurveyItem) -> str | None:
     """Return the task where it has to be named: a language model is one unless it is to be given images."""
     is_language_model = item.class_name in language_model_types().values()
     return item.task if is_language_model and item.task != CAUSAL_LM.name else None
@@ -60,7 +60,7 @@ def _named_task(item: SurveyItem) -> str | None:
 
 def config_of(item: SurveyItem) -> ExperimentConfig:
     """Return how an item is trained."""
-    return RunConfig(model=f"tiny:{item.name}", task=_named_task(item), **SMOKE).experiment()
+    return RunConfig(model=f"tiny:{item.name}", task=named_task(item), **SMOKE).experiment()
 
 
 def session_of(item: SurveyItem) -> tuple[ExperimentConfig, Session]:
