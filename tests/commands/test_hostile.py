@@ -50,8 +50,8 @@ class HostileSession(FakeSession):
     name = ""
     fails = False
 
-    def __init__(self, config: ExperimentConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: ExperimentConfig, **how: object) -> None:
+        super().__init__(config, **how)
         named = {"name": config.model, "class_name": self.name, "model_type": self.name, "stand_in": False}
         self.model = self.model.model_copy(update=named)
 

@@ -41,7 +41,7 @@ def judging(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             yield row_of(next(kind for kind in KINDS if kind.name == item.name))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gacheck.measure.survey.pool.load_ahead", lambda: None)
+    monkeypatch.setattr("gacheck.measure.isolation.processes.load_ahead", lambda module: None)
     monkeypatch.setattr("gacheck.measure.survey.pool.judge_all", judge_all)
     monkeypatch.setattr("gacheck.measure.survey.catalogue.find_items", lambda *a, **o: [k.item(HERE) for k in KINDS])
     return seen

@@ -16,6 +16,8 @@ import gacheck
 from gacheck.errors import UserCodeError
 from gacheck.watch.own_loss import rejects_count
 
+pytestmark = pytest.mark.usefixtures("no_traces")
+
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 99}
 REFUSED = "LOSS_KWARGS_REJECTED"
 

@@ -18,6 +18,8 @@ from gacheck.errors import ResourceError
 from gacheck.measure import memory
 from gacheck.measure.memory import MARGIN, Need, check_memory, estimate, free_bytes, num_saved, num_to_make, num_values
 
+pytestmark = pytest.mark.usefixtures("no_traces")
+
 CPU = torch.device("cpu")
 SIZES = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 

@@ -17,7 +17,7 @@ from gacheck.measure.user_code import import_object
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(sys, "meta_path", [each for each in sys.meta_path if type(each).__name__ != "_Neighbours"])
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     return tmp_path
 

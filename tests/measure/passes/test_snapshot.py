@@ -53,6 +53,8 @@ def traces(model: torch.nn.Module, environment: dict[str, str]) -> set[str]:
 
 
 def test_a_trainer_leaves_traces_and_they_are_removed() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # of another test
+    GradientState._reset_state()
     model, environment = tiny_model(), dict(os.environ)
     snapshot = Snapshot(model)
     assert traces(model, environment) == set()
