@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import PretrainedConfig
 
 from gacheck.errors import ModelError
@@ -121,6 +122,7 @@ def test_what_only_checkpoints_say_is_filled_in() -> None:
     assert again.num_key_value_heads == 4
 
 
+@pytest.mark.skipif(not hasattr(transformers, "Sapiens2Config"), reason="an older release cannot make its config")
 def test_a_class_that_refuses_labels_says_so_even_where_it_cannot_be_built() -> None:
     with pytest.raises(ModelError) as raised:
         open_model(small_config("tiny:VitMatteForImageMatting")).load_model()
