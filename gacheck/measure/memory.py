@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from safetensors import safe_open
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import Trainer, TrainingArguments
 
 from gacheck.errors import ResourceError
+from gacheck.measure.isolation.processes import available_bytes
 from gacheck.watch.batches import Batch
 
 MARGIN = 1.2
@@ -29,7 +29,6 @@ LEAST_WORK = 10**10
 """Weights times values of a micro-batch, below which no memory is too small: some twelve stand-ins' worth."""
 USUAL_STATE = 2.0
 """Of Adam, in sizes of a weight."""
-CGROUP = Path("/sys/fs/cgroup")
 SMALLER = (
     "check a small stand-in of the same architecture with  --tiny,  halve the weights with  --dtype bfloat16,  keep no "
     "copy of them with  --low-memory,  less of each micro-batch with  --max-length 64  or  --effective-batch-size 8,  "
@@ -155,13 +154,7 @@ def free_bytes(device: torch.device) -> int | None:
     """Return how much memory is free on a device; None where nobody says."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if device.type != "cpu":
-        return None
-    free = int(psutil.virtual_memory().available)
-    with suppress(OSError, ValueError):  # a container may have less; without a limit it says "max"
-        limit, used = (int((CGROUP / f"memory.{each}").read_text(encoding="ascii")) for each in ("max", "current"))
-        free = min(free, limit - used)
-    return free
+    return available_bytes() if device.type == "cpu" else None
 
 
 def _size(tensors: Sequence[torch.Tensor]) -> int:

@@ -109,7 +109,7 @@ def test_processes_share_the_memory_of_their_machine(monkeypatch: pytest.MonkeyP
 
 
 def test_a_container_may_have_less_than_its_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr("gacheck.measure.isolation.processes.CGROUP", tmp_path)
     whole = psutil.virtual_memory().available
     assert free_bytes(CPU) == pytest.approx(whole, rel=0.2)
     (tmp_path / "memory.max").write_text("3000\n")

@@ -12,11 +12,15 @@ from multiprocessing.connection import wait
 from multiprocessing.process import parent_process
 from pathlib import Path
 
+import psutil
+
 try:
     import resource
 except ImportError:  # Windows has no limits of this kind
     resource = None  # type: ignore[assignment]
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where a container says what it may have."""
 ENDED = "ProcessError"
 """The kind of error of a pass whose process came to no end of it."""
 SHOW_WHERE = "see what was printed above; with PYTHONFAULTHANDLER=1 before the command Python shows where it was"
@@ -64,10 +68,13 @@ def limit_memory(limit: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (taken + limit, resource.RLIM_INFINITY))
 
 
-def available_bytes() -> int | None:
-    """Return the bytes of memory that are free here, in the container too; None where the system does not say."""
-    found = [_of_machine(), _of_container()]
-    return min((each for each in found if each is not None), default=None)
+def available_bytes() -> int:
+    """Return the bytes of memory that are free here; a container may have less than its machine."""
+    free = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # there is no container, or it has no limit: "max"
+        limit, used = (int((CGROUP / f"memory.{each}").read_text(encoding="ascii")) for each in ("max", "current"))
+        free = min(free, max(0, limit - used))
+    return free
 
 
 def how_it_ended(code: int | None) -> str:
@@ -84,25 +91,8 @@ def how_it_ended(code: int | None) -> str:
 
 def _taken_bytes() -> int | None:
     """Return the bytes of memory for data that this process has; None where the system does not say."""
-    return _kilobytes(Path("/proc/self/status"), "VmData:")
-
-
-def _of_machine() -> int | None:
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable:")
-
-
-def _of_container() -> int | None:
-    folder = Path("/sys/fs/cgroup")
     try:
-        most = (folder / "memory.max").read_text(encoding="ascii")
-        return max(0, int(most) - int((folder / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # there is none, or it has no limit: "max"
-        return None
-
-
-def _kilobytes(file: Path, name: str) -> int | None:
-    try:
-        lines = file.read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
