@@ -145,24 +145,31 @@ def _parts(record: Record) -> dict[str, object]:
 
 def of_a_run(kills: int, folder: Path) -> Outcome:
     """Kill a run, go on with it, and compare with one that nobody disturbed."""
-    outcome = Outcome()
-    started = time.monotonic()
-    _until_killed((*RUN, "--force"), folder / "first.txt", LONGEST_SECONDS, folder)
-    whole = load_run(folder / "run")
     # So that some are killed while they load, some within a pass, and some come to their end.
-    longest = 1.2 * (time.monotonic() - started)
-    _kill_and_resume(outcome, kills, folder, RUN, min(longest, 8.0), load_run, whole)
-    return outcome
+    return _killed_again_and_again(kills, folder, RUN, load_run, share=1.2, most=8.0)
 
 
 def of_a_survey(kills: int, folder: Path) -> Outcome:
     """Kill a survey, go on with it, and compare with one that nobody disturbed."""
+    return _killed_again_and_again(kills, folder, SURVEY, load_survey, share=1.0, most=25.0)
+
+
+def _killed_again_and_again(
+    kills: int,
+    folder: Path,
+    command: tuple[str, ...],
+    load: Callable[[Path], Record],
+    *,
+    share: float,
+    most: float,
+) -> Outcome:
+    """Do a command undisturbed, then kill it within a share of the time that it took, and at most so many seconds."""
     outcome = Outcome()
     started = time.monotonic()
-    _until_killed((*SURVEY, "--force"), folder / "first.txt", LONGEST_SECONDS, folder)
-    whole = load_survey(folder / "survey")
-    longest = 1.0 * (time.monotonic() - started)
-    _kill_and_resume(outcome, kills, folder, SURVEY, min(longest, 25.0), load_survey, whole)
+    _until_killed((*command, "--force"), folder / "first.txt", LONGEST_SECONDS, folder)
+    whole = load(folder / command[-1])
+    longest = share * (time.monotonic() - started)
+    _kill_and_resume(outcome, kills, folder, command, min(longest, most), load, whole)
     return outcome
 
 
