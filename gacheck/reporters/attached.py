@@ -48,10 +48,10 @@ def _flag(analysis: Analysis, record: AttachRecord) -> str:
 def _data(analysis: Analysis, record: AttachRecord) -> str:
     steps = [p.step for f in analysis.findings for p in f.passes if p.step is not None]
     k, size = record.setup.gradient_accumulation_steps, record.setup.per_device_train_batch_size
-    processes = record.hardware.world_size
+    seen = {m.process for p in record.passes for step in p.steps for m in step.micro_batches}
     parts = [f"micro-batch {size}" if size else "micro-batches", f"k = {k}"]
-    if processes > 1:
-        parts.append(f"{processes} processes")
+    if len(seen) > 1:
+        parts.append(f"{len(seen)} processes")
     text = " × ".join(parts) + " a step"
     if steps:
         text += f", {steps[0].num_target_tokens:,} target tokens in the first"

@@ -44,6 +44,7 @@ from gacheck.watch.batches import (
 from gacheck.watch.cross_entropy import LogitsReader, resolution
 from gacheck.watch.description import hooked_parameters, known_shift
 from gacheck.watch.gradients import ReplayGradients, decode, encode
+from gacheck.watch.mesh import Mesh
 from gacheck.watch.micro_batch import MicroBatchReader, has_labels
 from gacheck.watch.own_loss import rejects_count
 from gacheck.watch.questions import Exchange, Questions
@@ -60,7 +61,7 @@ from gacheck.watch.restoring import RandomState
 from gacheck.watch.rounding import Rounding
 from gacheck.watch.seen import Seen
 from gacheck.watch.sketches import Sketcher
-from gacheck.watch.spread import whole
+from gacheck.watch.spread import is_spread, whole
 
 # A gradient that is as near as this to a rule's needs no measured noise to be called that.
 EXACT = 1e-4
@@ -108,6 +109,7 @@ class Probe:
         self._gradients = gradients
         self._locate = locate
         self._exchange = exchange
+        self._mesh = Mesh(trainer)
         self._step_done = step_done
         self._seen: list[Seen | None] = []
         self._micro_batches: list[MicroBatchRecord] = []
@@ -117,6 +119,7 @@ class Probe:
         self._questions = Questions(trainer, locate=locate, exchange=exchange)
         self._model: Any = None
         self._is_replaying = False
+        self._begun = self._is_alone = False
         self._training_step = trainer.training_step
         self._had_own_step = "training_step" in vars(trainer)
         self.shifts = shifts
@@ -169,6 +172,7 @@ class Probe:
     def _watched_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         num_items = args[0] if args else kwargs.get("num_items_in_batch")
         self._model = model
+        self._begin_training()
         is_observed = len(self.steps) < self._observed_steps
         if is_observed:
             self._make_sketcher()
@@ -193,11 +197,24 @@ class Probe:
         if seen is not None and seen.num_asked != 1 and not isinstance(seen.inputs, Prepared):
             # What its step means by the whole micro-batch is not asked of `compute_loss`: its cross-entropy may tell.
             self._replay(seen, Question(seen.inputs, start=seen.start))
+        elif seen is not None and self._waits_for_alignment:
+            self._learn_alignment(seen)
+            self._replay(seen, Question(seen.inputs, start=seen.start))
         self._seen.append(seen)
         self._micro_batches.append(self._note(value, loss.dtype, num_items, seen))
         if self._trainer.accelerator.sync_gradients:
             self._close_step()
         return loss
+
+    def _begin_training(self) -> None:
+        """Of weights that are spread look at nothing unless all processes do: to see them whole takes all."""
+        if self._begun:
+            return
+        self._begun = True
+        if self._exchange is not None and is_spread(self._trainer.model) and self._exchange("watched") is None:
+            self._is_alone, self._observed_steps = True, 0
+            alone = "the weights are spread over several processes, and one of them is not watched"
+            self.trouble.append(RuntimeError(alone))
 
     def _make_sketcher(self) -> None:
         if self._sketcher is None and self._gradients:
@@ -271,6 +288,7 @@ class Probe:
                 if seen.num_asked == 1:
                     count = kwargs.get("num_items_in_batch", args[1] if len(args) > 1 else None)
                     seen.is_counted = self._may_count(count, seen)
+                if seen.num_asked == 1 and not self._waits_for_alignment:
                     self._replay(seen, Question(seen.inputs, inputs, is_counted=seen.is_counted))
             return own(model, inputs, *args, **kwargs)
 
@@ -283,6 +301,23 @@ class Probe:
                     trainer.compute_loss = own
                 else:
                     del trainer.compute_loss
+
+    @property
+    def _waits_for_alignment(self) -> bool:
+        """Whether the training has to say first what is scored.
+
+        To find it out at a repeat can take a backward, which of weights that are spread no process does alone.
+        """
+        return self.shifts is None and self._is_distributed and is_spread(self._trainer.model)
+
+    def _learn_alignment(self, seen: Seen) -> None:
+        """Learn from the training's own backward, and from the other processes, whether the loss shifts the labels."""
+        if seen.reader is not None:
+            with self._guarded():
+                self._read_logits(seen.reader)
+        if self._exchange is not None:
+            found = self._exchange(self.shifts) or []
+            self.shifts = next((each for each in found if each is not None), None)
 
     def _may_count(self, count: Any, seen: Seen) -> bool:
         # With several processes the Trainer multiplies by their number where it is handed a count.
@@ -400,9 +435,10 @@ class Probe:
     def _close_step(self) -> None:
         norm, known = None, self._micro_batches
         gradients: tuple[GradientProducts, ...] = ()
-        with self._guarded():
-            norm = gradient_norm(self._trainer.model)
-            norm = norm / self._loss_scale if norm is not None else None
+        if not self._is_alone:
+            with self._guarded():
+                norm = gradient_norm(self._trainer.model)
+                norm = norm / self._loss_scale if norm is not None else None
         with self._guarded():
             known = self._gathered(self._micro_batches)
         if len(self.steps) < self._observed_steps:
@@ -422,7 +458,10 @@ class Probe:
         everybody = self._exchange([asdict(m) for m in own])
         if everybody is None:
             return [replace(m, observation=None) for m in own]
-        return [micro_batch_from(facts) for process in everybody for facts in process]
+        processes = [[micro_batch_from(facts) for facts in process] for process in everybody]
+        if not self._mesh.is_same([[m.observation and m.observation.rows for m in each] for each in processes]):
+            raise RuntimeError("processes that hold the weights between them were not given the same rows")
+        return [m for process in self._mesh.of_distinct_rows(processes) for m in process]
 
     def _judge(self, known: list[MicroBatchRecord]) -> tuple[list[MicroBatchRecord], tuple[GradientProducts, ...]]:
         """Hold the step's gradient against its replays, and ask what its losses leave open.
@@ -524,6 +563,7 @@ class Probe:
                 self.trouble.append(RuntimeError(silent))
                 return None
             like = self._sketcher.nothing()
+            told = self._mesh.of_distinct_rows(told)
             plain = [decode(text, like) for process in told for text in process[0]]
             own = [decode(text, like) for process in told for text in process[1]]
         return ReplayGradients.of(plain, own)

@@ -30,6 +30,7 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.description import known_shift, runs_own_code
 from gacheck.watch.loss_location import ScalarTrace
+from gacheck.watch.mesh import Mesh
 from gacheck.watch.micro_batch import alignments, labels_of
 from gacheck.watch.own_loss import batch_samples, count_for, find_loss, own_count, own_mean, without_accumulation
 from gacheck.watch.restoring import RandomState, books_kept, gradients_aside, hooks_muted, undisturbed, weights_kept
@@ -262,6 +263,7 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
 
 def _ask_together(trainer: Any, question: Question, sketcher: Sketcher | None, scale: float, *, shifts: bool) -> Replay:
     """Ask in all processes together: whatever a micro-batch is like, each does the same forwards and backwards."""
+    mesh = Mesh(trainer)
     with aside(trainer, question.start), torch.set_grad_enabled(sketcher is not None):
         given = fresh(question.prepared)
         batch = prepared(trainer, question.inputs) if given is None else named(given)
@@ -272,13 +274,13 @@ def _ask_together(trainer: Any, question: Question, sketcher: Sketcher | None, s
         if not kept.logits or labels is None:
             raise NotRepeatableError("the weights are spread over several processes, and there are no logits or labels")
         logits, mean = kept.logits[-1], float(loss.detach())
-        own_gradient = _gradient_of_one(loss, logits, sketcher, scale, keep_graph=True)
+        own_gradient = _gradient_of_one(mesh, loss, logits, sketcher, scale, keep_graph=True)
         plain, plain_loss = None, None
         if may_score(logits, labels):
             possible = alignments(labels, collated=collated, shifts=shifts)[:1]
             plain = replace(_cross_entropy(logits, labels, possible, loss, 0.0, kept.read), is_collated=collated)
             plain_loss = _mean_cross_entropy(logits, labels, plain)
-        plain_gradient = _gradient_of_one(plain_loss, logits, sketcher, scale)
+        plain_gradient = _gradient_of_one(mesh, plain_loss, logits, sketcher, scale)
         if plain is None:
             return Replay(mean, None, False, False, 0.0, None, None, own_gradient)
         is_plain = _is_plain(mean, plain, loss.dtype)
@@ -292,6 +294,7 @@ def _ask_together(trainer: Any, question: Question, sketcher: Sketcher | None, s
 
 
 def _gradient_of_one(
+    mesh: Mesh,
     loss: torch.Tensor | None,
     anchor: torch.Tensor,
     sketcher: Sketcher | None,
@@ -301,9 +304,11 @@ def _gradient_of_one(
 ) -> torch.Tensor | None:
     """Take the gradients of what all processes ask, one after the other, and return that of this process's own.
 
-    A backward gives the mean over all of them: in each turn the loss of all but one is nothing.
+    A backward gives the mean over all that have rows of their own: in each turn the loss of all but one is nothing.
+    Those that have the same rows do their backward together.
 
     Args:
+        mesh: Of the training.
         loss: Of this process; None where it has none.
         anchor: Something finite in the same graph.
         sketcher: Of the model; None to take no gradients.
@@ -312,15 +317,16 @@ def _gradient_of_one(
     """
     if sketcher is None:
         return None
-    size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    size = mesh.num_turns(torch.distributed.get_world_size())
+    own_turn = mesh.turn_of(torch.distributed.get_rank())
     usable = loss is not None and loss.requires_grad and bool(torch.isfinite(loss.detach()))
     own = sketcher.nothing()
     for turn in range(size):
-        is_own = turn == rank and usable and loss is not None
+        is_own = turn == own_turn and usable and loss is not None
         objective = loss * scale * size if is_own and loss is not None else anchor.float().sum() * 0.0
         with sketcher.received(scale) as sketch:
             _take_gradients(objective, retain_graph=keep_graph or turn < size - 1)
-        if turn == rank:
+        if turn == own_turn:
             own = sketch
     return own
 
@@ -468,7 +474,7 @@ def gradient_noise(
             loss = own_mean(trainer, prepared(trainer, inputs), shifts=True, count=count)
             loss = loss.mean()
             found = (
-                _gradient_of_one(loss, loss, sketcher, scale * factor)
+                _gradient_of_one(Mesh(trainer), loss, loss, sketcher, scale * factor)
                 if is_spread(trainer.model)
                 else _gradient(loss, sketcher, scale * factor)
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.description import describe_training
+from gacheck.watch.mesh import Mesh
 from gacheck.watch.probe import Probe
 from gacheck.watch.world import World
 
@@ -34,6 +35,7 @@ class Watch:
         self._seen = seen
         self._chosen = chosen_loss_kwargs
         self._world = World()
+        self._mesh = Mesh(trainer)
         self._started = time.perf_counter()
         self._is_over = False
         self.trouble: list[Exception] = []
@@ -41,7 +43,8 @@ class Watch:
         self._probe = Probe(
             trainer,
             shifts=None,
-            observed_steps=num_steps,
+            # Of rows that are split among processes a repeat may not even be possible: losses alone are noted.
+            observed_steps=num_steps if self._mesh.why_not_measured is None else 0,
             locate=True,
             exchange=self._world.exchange if self._world.size > 1 else None,
             step_done=self._step_done,
@@ -80,15 +83,15 @@ class Watch:
         probe, world = self._probe, self._world
         if self._described is None:
             self._described = describe_training(self._trainer)
-        seen = {m.process for step in probe.steps for m in step.micro_batches}
-        unseen = list(probe.unseen)
-        if len(seen) < world.size and probe.steps:
-            unseen.append(f"only {len(seen)} of {world.size} processes answered, so the step's counts are not known")
+        num_seen = len({m.process for step in probe.steps for m in step.micro_batches}) * self._mesh.tensor_size
+        unseen = [*filter(None, [self._mesh.why_not_measured]), *probe.unseen]
+        if num_seen < world.size and probe.steps:
+            unseen.append(f"only {num_seen} of {world.size} processes answered, so the step's counts are not known")
         return WatchedTraining(
             **self._described,
             chosen_loss_kwargs=self._chosen,
             num_processes=world.size,
-            num_processes_seen=len(seen),
+            num_processes_seen=num_seen,
             shifts=probe.shifts is not False,
             model_shifts=probe.model_shifts,
             labels_are_inputs=probe.labels_are_inputs,
