@@ -155,8 +155,11 @@ class ExperimentConfig(BaseModel):
     processes: int = option(
         1, "processes that train together, DDP: started here, or by torchrun or accelerate launch", panel=RARE
     )
-    shard: Literal["none", "fsdp"] = option(
-        "none", "spread the weights over the processes, by FSDP2, instead of a whole model in each", panel=RARE
+    shard: Literal["none", "fsdp", "tp"] = option(
+        "none",
+        "spread the weights over the processes instead of a whole model in each: by FSDP2, or by tensor parallelism, "
+        "where all have the same rows",
+        panel=RARE,
     )
     average_tokens: Annotated[Flag | None, BeforeValidator(_as_flag)] = option(
         None,
@@ -289,9 +292,9 @@ class ExperimentConfig(BaseModel):
             )
         ks = self.gradient_accumulation_steps
         if self.per_device_train_batch_size is None:
-            bad = [k for k in ks if self.effective_rows % (k * self.processes)]
+            bad = [k for k in ks if self.effective_rows % (k * self.row_sets)]
             if bad:
-                raise _indivisible(self.effective_rows, bad, self.processes, self._multiple)
+                raise _indivisible(self.effective_rows, bad, self.row_sets, self._multiple)
             if self.effective_batch_size is None and self.effective_rows > MOST_ROWS:
                 raise Misuse(
                     f"{{{K}={','.join(map(str, ks))}}} needs {self.effective_rows} rows a step: "
@@ -318,7 +321,7 @@ class ExperimentConfig(BaseModel):
     @property
     def _multiple(self) -> int:
         """Rows that can be divided among the processes at every k."""
-        return math.lcm(*self.gradient_accumulation_steps) * self.processes
+        return math.lcm(*self.gradient_accumulation_steps) * self.row_sets
 
     @property
     def not_transformers_own(self) -> tuple[str, ...]:
@@ -326,15 +329,20 @@ class ExperimentConfig(BaseModel):
         named = [f"{flag_of(name)} {value}" for name in USER_OBJECTS if (value := getattr(self, name)) is not None]
         return (*named, *(f"{flag_of('config_override')} {key}={value}" for key, value in self.config_override.items()))
 
+    @property
+    def row_sets(self) -> int:
+        """Among how many the rows are divided: processes, but for those of tensor parallelism, which have the same."""
+        return 1 if self.shard == "tp" else self.processes
+
     def rows_per_step(self, accumulation_steps: int) -> int:
         """Return the effective batch, in rows, of the pass at k = `accumulation_steps`."""
-        return self.micro_batch_size(accumulation_steps) * accumulation_steps * self.processes
+        return self.micro_batch_size(accumulation_steps) * accumulation_steps * self.row_sets
 
     def micro_batch_size(self, accumulation_steps: int) -> int:
         """Return the rows of one micro-batch of the pass at k = `accumulation_steps`."""
         if self.per_device_train_batch_size is not None:
             return self.per_device_train_batch_size
-        return self.effective_rows // (accumulation_steps * self.processes)
+        return self.effective_rows // (accumulation_steps * self.row_sets)
 
     @property
     def num_rows(self) -> int:

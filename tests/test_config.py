@@ -206,7 +206,7 @@ BAD_VALUES = [
     ("max_length", 7, "7"),
     ("learning_rate", 0, "0"),
     ("average_tokens", "perhaps", "perhaps"),
-    ("shard", "tp", "tp"),
+    ("shard", "pp", "pp"),
     ("pass_timeout", 0, "0"),
     ("pass_timeout", -1.5, "-1.5"),
     ("pass_timeout", 1e300, "1e+300"),

@@ -18,7 +18,7 @@ from gacheck.core.measured import (
 )
 from gacheck.record.kinds import AnyTrainingRecord
 from gacheck.record.parts import OracleRecord, PassRecord
-from gacheck.rules.facts import SUMS, Flag, Unit
+from gacheck.rules.facts import SUMS, Flag, MicroBatchRecord, Unit
 from gacheck.rules.gradients import GradientError, gradient_error, multipliers
 from gacheck.rules.matching import SLACK, Match, Measurement, match, relative_error
 from gacheck.rules.steps import HYPOTHESES, Hypothesis
@@ -172,7 +172,7 @@ class _Reader:
     def explain_pass(self, record: PassRecord, number: int = 0) -> PassFinding:
         nonfinite = is_nonfinite(record)
         step = optimizer_step(record, self.oracle, self.hypothesis, number, unit=self.unit)
-        ratio = _grad_norm_ratio(record, self.oracle) if number == 0 else None
+        ratio = _grad_norm_ratio(record, self.oracle, self.hypothesis) if number == 0 else None
         wrong = ratio is not None and abs(ratio - 1) > max(NORM_DIFFERS, self._regrouping)
         if step is None or nonfinite:
             return PassFinding(record, step, None, None, nonfinite, ratio, wrong, number=number)
@@ -399,17 +399,33 @@ def _same_shares(rule: Rule, other: Rule, step: OptimizerStep) -> bool:
 
 def _nearly_cross_entropy(finding: PassFinding) -> bool:
     """Whether the own loss is cross-entropy with something besides, which is meant per target token."""
-    seen = [m.observation for m in observed_step(finding.record, finding.number) if m.observation is not None]
-    pairs = [
+    pairs = _own_and_plain(observed_step(finding.record, finding.number))
+    return bool(pairs) and all(abs(own - plain) <= NEARLY_CROSS_ENTROPY * abs(plain) for own, plain in pairs)
+
+
+def _own_and_plain(micro_batches: Sequence[MicroBatchRecord]) -> list[tuple[float, float]]:
+    """Return the own mean loss of every micro-batch beside its cross-entropy, where both are known."""
+    seen = [m.observation for m in micro_batches if m.observation is not None]
+    return [
         (o.own_mean_nats, o.sum_nats / o.num_target_tokens)
         for o in seen
         if o.own_mean_nats is not None and o.sum_nats is not None and o.num_target_tokens
     ]
-    return bool(pairs) and all(abs(own - plain) <= NEARLY_CROSS_ENTROPY * abs(plain) for own, plain in pairs)
 
 
-def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
-    """Compare the norm with the right gradient's over the same number of rows."""
+def _multiple_of_plain(micro_batches: Sequence[MicroBatchRecord]) -> float:
+    """Return how many times the cross-entropy the own loss is, in every micro-batch; 1 where it is no multiple."""
+    multiples = [own / plain for own, plain in _own_and_plain(micro_batches) if plain]
+    if not multiples or max(multiples) - min(multiples) > GRADIENT_AGREES * abs(multiples[0]):
+        return 1.0
+    return math.fsum(multiples) / len(multiples)
+
+
+def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord, hypothesis: Hypothesis) -> float | None:
+    """Compare the norm with the right gradient's over the same number of rows.
+
+    The norm that is known is of the own loss: what that multiplies cross-entropy by is no part of what is right.
+    """
     first = record.steps[0] if record.steps else None
     if first is None or first.grad_norm is None or not math.isfinite(first.grad_norm):
         return None
@@ -417,4 +433,5 @@ def _grad_norm_ratio(record: PassRecord, oracle: OracleRecord) -> float | None:
     if sorted(rows) != sorted(row.fingerprint for row in oracle.rows[: len(rows)]):
         return None  # other rows than rehearsed
     right = oracle.gradient_norms.get(len(rows))
-    return first.grad_norm / right if right else None
+    multiple = _multiple_of_plain(first.micro_batches) if hypothesis == "plain" else 1.0
+    return first.grad_norm / right * multiple if right else None

@@ -135,7 +135,8 @@ class Session:
             average_tokens_across_devices=averaged if self._processes.size > 1 else None,
         )
         with self._failures():
-            model = model.to(device).train() if config.shard == "none" else shard(model, self._processes.size)
+            kind = config.shard
+            model = model.to(device).train() if kind == "none" else shard(model, kind, self._processes.size)
             fed, collator, task = _feed(model, tokenizer, rows, config, source.task)
             if config.shard != "none":
                 check_task(task)

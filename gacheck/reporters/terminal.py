@@ -105,6 +105,9 @@ def _header(analysis: Analysis, width: int) -> list[str]:
     return [line for label, text in parts for line in wrap(clean(text), label, width, indent=7)]
 
 
+SHARDED_BY = {"fsdp": "FSDP2", "tp": "tensor parallelism"}
+
+
 def _versions(analysis: Analysis) -> str:
     record = analysis.record
     hardware, packages = record.hardware, record.environment.packages
@@ -118,7 +121,7 @@ def _versions(analysis: Analysis) -> str:
     if hardware.world_size > 1:
         parts.append(f"{hardware.world_size} processes")
     if isinstance(record, RunRecord) and record.config.shard != "none":
-        parts.append("weights spread by FSDP2")
+        parts.append(f"weights spread by {SHARDED_BY[record.config.shard]}")
     if hardware.average_tokens_across_devices is False:
         parts.append("average_tokens_across_devices=False")
     return " · ".join(parts)
@@ -151,7 +154,7 @@ def _data(analysis: Analysis, record: RunRecord) -> str:
     config, rows = record.config, record.oracle.rows
     ks = sorted(config.gradient_accumulation_steps)
     size = config.per_device_train_batch_size
-    processes = f" × {config.processes}" if config.processes > 1 else ""
+    processes = f" × {config.row_sets}" if config.row_sets > 1 else ""
     if size is not None:
         batch = f"{size} {'row' if size == 1 else 'rows'} a micro-batch, {size} × k{processes} a step"
     elif len(ks) == 1:
@@ -159,7 +162,7 @@ def _data(analysis: Analysis, record: RunRecord) -> str:
         batch = f"{config.rows_per_step(ks[0])} rows a step (micro-batch {product})"
     else:
         rows_per_step = config.rows_per_step(ks[0])
-        batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step // config.processes}/k × k{processes})"
+        batch = f"{rows_per_step} rows a step (micro-batch {rows_per_step // config.row_sets}/k × k{processes})"
     counts: list[float] = [sum(row.num_target_tokens for row in rows[: config.rows_per_step(k)]) for k in ks if rows]
     counts = counts or [
         p.step.num_target_tokens for f in analysis.findings for p in f.passes if p.step is not None and not p.number

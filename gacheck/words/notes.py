@@ -101,6 +101,11 @@ def integrity_note(record: Record) -> str | None:
     return None
 
 
+def _has_unequal_counts(case: Case) -> bool:
+    steps = [p.step for p in case.auto.passes if p.step is not None] if case.auto is not None else []
+    return any(len({m.num_target_tokens for m in step.micro_batches}) > 1 for step in steps)
+
+
 def notes(case: Case) -> tuple[str, ...]:
     """Say what qualifies the verdict."""
     edited = integrity_note(case.record)
@@ -110,6 +115,9 @@ def notes(case: Case) -> tuple[str, ...]:
         names = ", ".join(rule.label for rule in others)
         if max(case.record.accumulation_steps) == 1 == case.record.hardware.world_size:
             data = "an accumulation step above 1 would tell them apart"
+        elif _has_unequal_counts(case):
+            # What cannot differ by the counts of the micro-batches differs by k and the number of processes.
+            data = "another k would tell them apart"
         else:
             data = "rows of unequal length would tell them apart"
         said.append(f"On this data the same is predicted by: {names}; {data}.")

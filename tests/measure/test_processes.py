@@ -101,12 +101,15 @@ def test_the_rows_of_a_step_are_the_same_at_every_k(fed: dict[int, Any]) -> None
         ("TimesW", WORLD_SIZE),
         ("OverW", 1 / WORLD_SIZE),
         pytest.param("Right, spread", 1, marks=SPREAD),
+        pytest.param("Right, tensor", 1, marks=SPREAD),
+        pytest.param("TimesW, tensor", WORLD_SIZE, marks=SPREAD),
     ],
 )
 def test_what_is_measured(told: Any, truth: Any, trainer: str, factor: float, k: int) -> None:
     loss, norm = truth[k]
     assert told[trainer]["loss"][str(k)] == pytest.approx(factor * loss, rel=1e-6)
     assert told[trainer]["grad_norm"][str(k)] == pytest.approx(factor * norm, rel=1e-6)
+    assert told[trainer]["grad_ratio"][str(k)] == pytest.approx(factor, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,24 @@ def test_verdict(told: Any, trainer: str, verdict: tuple[str, str]) -> None:
 )
 def test_verdict_where_the_weights_are_spread(told: Any, trainer: str, verdict: tuple[str, str]) -> None:
     check_verdict(told[f"{trainer}, spread"], verdict)
+
+
+@SPREAD
+@pytest.mark.parametrize(
+    ("trainer", "verdict"),
+    {
+        "Right": ("OK", "token_mean"),
+        "TimesK": ("SCALED_BY_ACCUMULATION", "sum_of_means"),
+        "TimesW": ("WORLD_SIZE_SCALED", "token_mean*W"),
+    }.items(),
+)
+def test_verdict_where_all_processes_have_the_same_rows(told: Any, trainer: str, verdict: tuple[str, str]) -> None:
+    found = told[f"{trainer}, tensor"]
+    check_verdict(found, verdict)
+    # They count once.
+    per_pass = Counter(process for process, _, _ in found["targets"])
+    assert per_pass == {0: sum(KS)}
+    assert sum(rows for _, _, rows in found["targets"]) == ROWS * len(KS)
 
 
 def check_verdict(found: dict[str, Any], verdict: tuple[str, str]) -> None:
@@ -216,6 +237,11 @@ def test_the_effective_batch_is_shared_among_all() -> None:
     assert config.rows_per_step(1) == 24
 
 
+def test_tensor_parallelism_shares_no_rows() -> None:
+    config = ExperimentConfig(processes=3, gradient_accumulation_steps=(1, 4), shard="tp")
+    assert (config.effective_rows, config.micro_batch_size(4), config.rows_per_step(4)) == (16, 4, 16)
+
+
 def test_a_head_is_not_measured_with_its_weights_spread() -> None:
     check_task(CAUSAL_LM.name)
     with pytest.raises(ConfigError, match="token-classification cannot be measured with its weights spread"):
@@ -224,9 +250,9 @@ def test_a_head_is_not_measured_with_its_weights_spread() -> None:
 
 def test_a_model_that_is_not_spread_is_no_run_of_one_that_is() -> None:
     with pytest.raises(ModelError, match=r"Linear was to be spread over the processes, and weight is not"):
-        sharding._check(torch.nn.Linear(1, 1))
+        sharding._check(torch.nn.Linear(1, 1), "fsdp")
     with pytest.raises(ModelError, match="A Linear cannot be spread"):
-        sharding.shard(torch.nn.Linear(1, 1), 2)
+        sharding.shard(torch.nn.Linear(1, 1), "fsdp", 2)
 
 
 def test_rows_that_cannot_be_shared_are_refused() -> None:

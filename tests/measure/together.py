@@ -148,6 +148,7 @@ def run(name: str, folder: Path, model: str = "tiny:llama", **options: Any) -> d
         "errors": [p.error.message for p in record.passes if p.error],
         "loss": {p.accumulation_steps: p.steps[0].reported_loss for p in analysis.passes if p.steps},
         "grad_norm": {p.accumulation_steps: p.steps[0].grad_norm for p in analysis.passes if p.steps},
+        "grad_ratio": {p.accumulation_steps: p.grad_norm_ratio for p in analysis.passes},
         "targets": [
             [m.process, m.observation.num_target_tokens, m.observation.num_rows]
             for p in record.passes
@@ -171,6 +172,7 @@ def main() -> None:
     told["Unequal"] = run("Unequal", folder, **uneven)
     if CAN_SPREAD:
         told |= {f"{name}, spread": run(name, folder, shard="fsdp") for name in ("Right", "TimesK")}
+        told |= {f"{name}, tensor": run(name, folder, shard="tp") for name in ("Right", "TimesK", "TimesW")}
         told["Unequal, spread"] = run("Unequal", folder, shard="fsdp", **uneven)
     sessions.make_rows = masked(sessions.make_rows, ROWS // WORLD_SIZE // 4)
     told["InOrder"] = run("InOrder", folder, gradient_accumulation_steps=4)

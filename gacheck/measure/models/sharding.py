@@ -1,10 +1,12 @@
-"""Spreads a model's weights over the processes of a run, by FSDP2 as transformers applies it to what it loads."""
+"""Spreads a model's weights over the processes of a run, by FSDP2 or tensor parallelism, as transformers loads them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from transformers import PreTrainedModel
 
 from gacheck.errors import ConfigError, ModelError, one_line
@@ -12,8 +14,10 @@ from gacheck.measure.heads.tasks import is_causal
 from gacheck.measure.models.dropout import switch_off_dropout
 from gacheck.watch.spread import is_spread
 
+Kind = Literal["fsdp", "tp"]
 
-def shard(model: Any, num_processes: int) -> Any:
+
+def shard(model: Any, kind: Kind, num_processes: int) -> Any:
     """Return the same model, spread over all processes.
 
     It is read again from its own weights: transformers spreads them while it reads. `TrainingArguments(fsdp=…)` would
@@ -21,6 +25,7 @@ def shard(model: Any, num_processes: int) -> Any:
 
     Args:
         model: Whole; the same in all processes.
+        kind: How.
         num_processes: How many there are.
 
     Raises:
@@ -30,21 +35,23 @@ def shard(model: Any, num_processes: int) -> Any:
     if not isinstance(model, PreTrainedModel):
         raise ModelError(
             f"A {type(model).__name__} cannot be spread over processes.",
-            why="--shard fsdp reads the model once more, which only transformers' own classes can.",
+            why="--shard reads the model once more, which only transformers' own classes can.",
             fix="leave out --shard",
         )
-    distributed_config = _config_of(num_processes)
+    distributed_config = _config_of(kind, num_processes)
     dtype = next(model.parameters()).dtype
     weights, given = model.state_dict(), {"dtype": dtype, "distributed_config": distributed_config}
     try:
         spread: Any = type(model).from_pretrained(None, config=model.config, state_dict=weights, **given)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
             f"{type(model).__name__} cannot be spread over {num_processes} processes: {one_line(error)}",
-            why="--shard fsdp leaves that to transformers, which does it for the classes that have a plan for it.",
+            why=f"--shard {kind} leaves that to transformers, which does it for the classes that have a plan for it.",
             fix="leave out --shard: the processes then each hold the whole model",
         ) from error
-    _check(spread)
+    _check(spread, kind)
+    if kind == "tp":
+        _allow_on_processors()
     switch_off_dropout(spread)
     return spread.train()
 
@@ -63,25 +70,40 @@ def check_task(task: str) -> None:
         )
 
 
-def _config_of(num_processes: int) -> Any:
+def _config_of(kind: Kind, num_processes: int) -> Any:
     try:
         from transformers.distributed import DistributedConfig
 
-        return DistributedConfig(fsdp_size=num_processes)
+        return DistributedConfig(**{f"{kind}_size": num_processes})
     except (ImportError, TypeError):
         raise ConfigError(
             "This transformers cannot spread a model over processes when it reads it.",
-            why="--shard fsdp needs its DistributedConfig(fsdp_size=…).",
+            why=f"--shard {kind} needs its DistributedConfig({kind}_size=…).",
             fix="upgrade transformers to 5.24.0 or later, or leave out --shard",
         ) from None
 
 
-def _check(model: torch.nn.Module) -> None:
-    """Make sure that the model is spread, for a run that is not would speak of something else."""
+def _check(model: torch.nn.Module, kind: Kind) -> None:
+    """Make sure that the model is spread, for a run that is not would speak of something else.
+
+    With tensor parallelism each process has some weights whole, as those of norms.
+    """
     left = [name for name, parameter in model.named_parameters() if not hasattr(parameter, "full_tensor")]
-    if left or not is_spread(model):
+    if (left and kind == "fsdp") or not is_spread(model):
         raise ModelError(
             f"{type(model).__name__} was to be spread over the processes, and {left[0] if left else 'it'} is not.",
-            why="What would be measured is not what --shard fsdp asks for.",
+            why=f"What would be measured is not what --shard {kind} asks for.",
             fix="leave out --shard",
         )
+
+
+def _allow_on_processors() -> None:
+    """Take accelerate's refusal away, which knows tensor parallelism of GPUs alone; nothing is computed there."""
+    asked: Any = Accelerator.multi_device
+
+    def multi_device(self: Accelerator) -> bool:
+        config = self.parallelism_config
+        is_refused = self.distributed_type is DistributedType.MULTI_CPU and config is not None and config.tp_enabled
+        return is_refused or bool(asked.fget(self))
+
+    Accelerator.multi_device = property(multi_device)

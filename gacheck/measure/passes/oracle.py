@@ -38,6 +38,7 @@ from gacheck.watch.cross_entropy import (
 )
 from gacheck.watch.description import hooked_parameters
 from gacheck.watch.loss_location import ScalarTrace
+from gacheck.watch.mesh import Mesh
 from gacheck.watch.overrides import read_overrides
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
@@ -128,12 +129,14 @@ class Oracle:
     def _first_rows(self, trainer: Any, rows: Any, num_rows: int) -> list[dict[str, Any]]:
         """Return the rows that the Trainer would feed first, at least so many, in its order: a batch a process."""
         by_fingerprint = {row_fingerprint(row["input_ids"], row["labels"]): row for row in rows}
-        num_processes, own = len(self._tell(None)), []
+        mesh, own = Mesh(trainer), []
+        num_sets = len(mesh.of_distinct_rows(self._tell(None)))
         for batch in trainer.get_train_dataloader():
             own.append(list(batch_fingerprints(batch)))
-            if sum(map(len, own)) * num_processes >= num_rows:
+            if sum(map(len, own)) * num_sets >= num_rows:
                 break
-        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*self._tell(own), fillvalue=[]))
+        told = mesh.of_distinct_rows(self._tell(own))
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*told, fillvalue=[]))
         return [by_fingerprint[each] for batch in in_turn for each in batch]
 
     def _answer(

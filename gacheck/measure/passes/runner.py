@@ -212,7 +212,7 @@ class PassRunner:
             for number, row in enumerate(self._rows.train)
             if not known or row_fingerprint(row["input_ids"], row["labels"]) in known
         ]
-        return Subset(self._rows.train, chosen[: (spec.accumulation_steps - 1) * self._config.processes])
+        return Subset(self._rows.train, chosen[: (spec.accumulation_steps - 1) * self._config.row_sets])
 
     def _after_training(self, oracle: OracleRecord) -> dict[str, Any]:
         """Measure what training left. What cannot be, for want of memory say, is None; training went well."""
