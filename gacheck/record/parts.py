@@ -134,6 +134,8 @@ class OracleRecord(Raw):
     """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
     hooked_parameters: tuple[str, ...] = ()
     """Parameters whose gradients a hook can change, on them or on their module."""
+    added_up_parameters: tuple[str, ...] = ()
+    """Those whose gradient a hook of transformers adds up over the processes, which have a part each."""
     overrides: Overrides | None = None
     """What the training's own code puts in the place of transformers' own; None where that was not read."""
     evaluation: EvaluationFacts | None = None
@@ -149,6 +151,7 @@ class OracleRecord(Raw):
             model_shifts=training.model_shifts,
             labels_are_inputs=training.labels_are_inputs,
             hooked_parameters=training.hooked_parameters,
+            added_up_parameters=training.added_up_parameters,
             overrides=training.overrides,
             evaluation=training.evaluation,
         )

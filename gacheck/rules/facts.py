@@ -280,6 +280,8 @@ class WatchedTraining:
     """The labels are the inputs of the same positions, so that a loss that does not shift teaches copying."""
     hooked_parameters: tuple[str, ...] = ()
     """Parameters whose gradients a hook can change, on them or on their module."""
+    added_up_parameters: tuple[str, ...] = ()
+    """Those whose gradient a hook of transformers adds up over the processes, which have a part each."""
     overrides: Overrides | None = None
     """None where that was not read."""
     loss_type: str | None = None

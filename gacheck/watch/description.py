@@ -15,6 +15,7 @@ import torch
 from gacheck.rules.facts import PACKAGES, Flag
 from gacheck.watch.batches import holds_text
 from gacheck.watch.overrides import is_of_transformers, name_of, read_overrides
+from gacheck.watch.restoring import adds_up
 
 # The Trainer's arguments that bear on the loss, or on what a wrong one does to the training.
 ARGUMENTS = (
@@ -118,6 +119,11 @@ def hooked_parameters(model: torch.nn.Module) -> tuple[str, ...]:
     return tuple(hooked)
 
 
+def added_up_parameters(model: torch.nn.Module) -> tuple[str, ...]:
+    """Return the names of the parameters whose gradient a hook of transformers adds up over the processes."""
+    return tuple(name for name, parameter in model.named_parameters() if any(map(adds_up, _hooks_of(parameter))))
+
+
 def _hooks_of(owner: Any) -> list[Any]:
     """Return the hooks that wait for a gradient, without our own."""
     found = [getattr(owner, name, None) or {} for name in GRADIENT_HOOKS]
@@ -152,6 +158,7 @@ def describe_training(trainer: Any) -> dict[str, Any]:
         "autocast": autocast_of(trainer),
         "overrides": read_overrides(trainer),
         "hooked_parameters": hooked_parameters(model),
+        "added_up_parameters": added_up_parameters(model),
         "loss_type": described.loss_type,
         "has_loss_type": described.has_loss_type,
         "built_by_auto_class": described.built_by_auto_class,

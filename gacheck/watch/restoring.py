@@ -195,17 +195,27 @@ def weights_kept(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
             tensor.copy_(before)
 
 
+def adds_up(hook: Any) -> bool:
+    """Whether a hook of transformers adds up the parts of one gradient that the processes have: that is its backward.
+
+    Source: ReplicatedWithGradAllReduce, transformers/distributed/tensor_parallel.py, 5.24.0.
+    """
+    return str(getattr(hook, "__module__", "")).startswith("transformers.distributed.")
+
+
 @contextmanager
 def hooks_muted(model: torch.nn.Module) -> Iterator[None]:
     """Let no hook act that waits for a gradient of a parameter or of a module; those that are added in the block do.
 
     Such a hook may do the optimizer's work, layer by layer, or scale what it is given. Hooks on a forward are part of
-    what is computed and stay. Backward keeps hold of the collections themselves, so they are emptied in place.
+    what is computed and stay, and so do those that add up a gradient's parts. Backward keeps hold of the collections
+    themselves, so they are emptied in place.
     A module's hooks enter the graph at its forward: that has to happen within the block, too.
     """
     held = [(hooks, list(hooks.items())) for hooks in _gradient_hooks(model)]
-    for hooks, _ in held:
+    for hooks, before in held:
         hooks.clear()
+        hooks.update((key, hook) for key, hook in before if adds_up(hook))
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from gacheck.core.verdict import Case
 from gacheck.record.checksum import Integrity
 from gacheck.record.parts import Record
 from gacheck.rules.matching import SLACK, Match
-from gacheck.rules.table import Rule
+from gacheck.rules.table import OptimizerStep, Rule
 from gacheck.words.numbers import percent, power, told_apart
 from gacheck.words.reasons import in_own_words
 
@@ -82,7 +82,7 @@ def _other_readings(case: Case) -> tuple[Rule, ...]:
     declared = any(p.record.own_loss.unit == "declared sum" for p in case.auto.passes) if case.auto else False
     if case.auto is None or found is None or found.rule is None or declared:
         return ()
-    steps = [p.step for p in case.auto.passes if p.step is not None]
+    steps = _steps(case)
     same_rows = all(len({m.num_rows for m in step.micro_batches}) == 1 for step in steps)
     unshifted = all(step.num_label_tokens == step.num_target_tokens for step in steps)
 
@@ -101,9 +101,16 @@ def integrity_note(record: Record) -> str | None:
     return None
 
 
+def _steps(case: Case) -> list[OptimizerStep]:
+    return [p.step for p in case.auto.passes if p.step is not None] if case.auto is not None else []
+
+
+def _has_one_micro_batch(case: Case) -> bool:
+    return all(len(step.micro_batches) == 1 for step in _steps(case))
+
+
 def _has_unequal_counts(case: Case) -> bool:
-    steps = [p.step for p in case.auto.passes if p.step is not None] if case.auto is not None else []
-    return any(len({m.num_target_tokens for m in step.micro_batches}) > 1 for step in steps)
+    return any(len({m.num_target_tokens for m in step.micro_batches}) > 1 for step in _steps(case))
 
 
 def notes(case: Case) -> tuple[str, ...]:
@@ -113,7 +120,7 @@ def notes(case: Case) -> tuple[str, ...]:
     others = _other_readings(case)
     if others:
         names = ", ".join(rule.label for rule in others)
-        if max(case.record.accumulation_steps) == 1 == case.record.hardware.world_size:
+        if _has_one_micro_batch(case):
             data = "an accumulation step above 1 would tell them apart"
         elif _has_unequal_counts(case):
             # What cannot differ by the counts of the micro-batches differs by k and the number of processes.

@@ -161,6 +161,20 @@ def test_verdict_where_all_processes_have_the_same_rows(told: Any, trainer: str,
     assert sum(rows for _, _, rows in found["targets"]) == ROWS * len(KS)
 
 
+@SPREAD
+def test_a_gradient_that_transformers_adds_up_more_than_once_is_named(told: Any) -> None:
+    """Of transformers 5.24.0: right for one micro-batch a step, and for no more."""
+    off = told["Qwen3, added up"]
+    assert off["1"] < 1e-5
+    assert off["2"] > 0.1
+    assert told["Qwen3, tensor, k = 1"]["code"] == "OK"
+    found = told["Qwen3, tensor"]
+    assert found["code"] == "UNEXPLAINED"
+    assert "A hook of transformers sums these over the processes" in found["cause"]
+    assert "q_norm.weight" in found["cause"]
+    assert found["fix"].startswith("With tensor parallelism train at gradient_accumulation_steps=1")
+
+
 def check_verdict(found: dict[str, Any], verdict: tuple[str, str]) -> None:
     assert (found["unseen"], found["errors"], found["world_size"]) == ([], [], WORLD_SIZE)
     assert (found["code"], found["rule"]) == verdict

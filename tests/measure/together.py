@@ -20,6 +20,7 @@ from transformers import Trainer
 from gacheck.config import make_experiment
 from gacheck.measure import session as sessions
 from gacheck.measure.experiment import begin_record, run_passes
+from gacheck.measure.models.source import open_model
 from gacheck.measure.session import Session, quiet_libraries
 from gacheck.words.analysis import analyse
 
@@ -141,6 +142,7 @@ def run(name: str, folder: Path, model: str = "tiny:llama", **options: Any) -> d
     told: dict[str, Any] = {
         "code": analysis.verdict.code,
         "rule": analysis.verdict.auto_rule,
+        "cause": analysis.verdict.words.cause,
         "fix": analysis.verdict.words.fix,
         "average_tokens": record.hardware.average_tokens_across_devices,
         "world_size": record.hardware.world_size,
@@ -159,6 +161,27 @@ def run(name: str, folder: Path, model: str = "tiny:llama", **options: Any) -> d
     return told
 
 
+def added_up() -> dict[int, float]:
+    """Return by how much a norm's gradient is off after k backwards with tensor parallelism, by plain torch."""
+    whole, _ = open_model(make_experiment(model="tiny:qwen3")).load_model()
+    spread = type(whole).from_pretrained(
+        None,
+        config=whole.config,
+        state_dict=whole.state_dict(),
+        distributed_config=DistributedConfig(tp_size=WORLD_SIZE),
+    )
+    found = {}
+    for k in (1, 2):
+        norms = []
+        for model in (whole.train(), spread.train()):
+            model.zero_grad()
+            for ids in torch.randint(0, 64, (k, 2, 12), generator=torch.Generator().manual_seed(1)):
+                (model(input_ids=ids, labels=ids).loss / k).backward()
+            norms.append(dict(model.named_parameters())["model.layers.0.self_attn.q_norm.weight"].grad)
+        found[k] = float((norms[1] - norms[0]).norm() / norms[0].norm())
+    return found
+
+
 def main() -> None:
     """Run all."""
     quiet_libraries()
@@ -173,6 +196,10 @@ def main() -> None:
     if CAN_SPREAD:
         told |= {f"{name}, spread": run(name, folder, shard="fsdp") for name in ("Right", "TimesK")}
         told |= {f"{name}, tensor": run(name, folder, shard="tp") for name in ("Right", "TimesK", "TimesW")}
+        # Its norms of queries and keys have a part of their gradient in each process.
+        told["Qwen3, added up"] = added_up()
+        told["Qwen3, tensor"] = run("Right", folder, "tiny:qwen3", shard="tp")
+        told["Qwen3, tensor, k = 1"] = run("Right", folder, "tiny:qwen3", shard="tp", gradient_accumulation_steps=1)
         told["Unequal, spread"] = run("Unequal", folder, shard="fsdp", **uneven)
     sessions.make_rows = masked(sessions.make_rows, ROWS // WORLD_SIZE // 4)
     told["InOrder"] = run("InOrder", folder, gradient_accumulation_steps=4)

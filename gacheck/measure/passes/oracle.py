@@ -36,12 +36,13 @@ from gacheck.watch.cross_entropy import (
     row_sums,
     sum_nats,
 )
-from gacheck.watch.description import hooked_parameters
+from gacheck.watch.description import added_up_parameters, hooked_parameters
 from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.mesh import Mesh
 from gacheck.watch.overrides import read_overrides
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
+from gacheck.watch.restoring import adds_up, hooks_muted
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
 PLAIN_SLACK = 10.0
@@ -175,6 +176,7 @@ class Oracle:
             model_shifts=model_shifts,
             overrides=read_overrides(trainer),
             hooked_parameters=hooked_parameters(self._model),
+            added_up_parameters=added_up_parameters(self._model),
             labels_are_inputs=repeats(group["input_ids"], group["labels"]),
             noise=noise.model_copy(
                 update={
@@ -334,16 +336,18 @@ class Oracle:
         """
         norms: dict[int, float] = {}
         self._model.zero_grad(set_to_none=True)
-        num_rows, num_targets = 0, 0
-        for batch in batches:
-            count = count_targets(batch["labels"], shifts=shifts)
-            num_rows += len(batch["labels"])
-            num_targets += count
-            if count:
-                torch.autograd.backward(self._objective(batch, count, trainer, shifts=shifts))
-            norm = gradient_norm(self._model) if num_rows in step_sizes else None
-            if norm is not None and num_targets:
-                norms[num_rows] = norm / num_targets
+        num_rows, num_targets, summed = 0, 0, SummedGradients(self._model)
+        with hooks_muted(self._model):
+            for batch in batches:
+                count = count_targets(batch["labels"], shifts=shifts)
+                num_rows += len(batch["labels"])
+                num_targets += count
+                if count:
+                    torch.autograd.backward(self._objective(batch, count, trainer, shifts=shifts))
+                    summed.take()
+                norm = summed.norm() if num_rows in step_sizes else None
+                if norm is not None and num_targets:
+                    norms[num_rows] = norm / num_targets
         self._model.zero_grad(set_to_none=True)
         return norms
 
@@ -368,6 +372,36 @@ class Oracle:
         noise = 2 * resolution(own.dtype)
         plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
         return total if plain else own_sum
+
+
+class SummedGradients:
+    """The gradients that several backwards have added up.
+
+    Where a hook adds up the parts of the processes it takes all that a parameter holds, what an earlier backward left
+    included: such gradients are kept apart between two of them.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self._apart: dict[torch.nn.Parameter, torch.Tensor] = {}
+
+    def take(self) -> None:
+        """Take what a backward has given, right after it."""
+        for parameter in self._model.parameters():
+            hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
+            if parameter.grad is not None and any(map(adds_up, hooks.values())):
+                before = self._apart.get(parameter)
+                self._apart[parameter] = parameter.grad if before is None else before + parameter.grad
+                parameter.grad = None
+
+    def norm(self) -> float | None:
+        """Return the norm over all; None if there are none."""
+        for parameter, gradient in self._apart.items():
+            parameter.grad = gradient
+        norm = gradient_norm(self._model)
+        for parameter in self._apart:
+            parameter.grad = None
+        return norm
 
 
 def _at_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -140,12 +140,25 @@ def _hooked(case: Case) -> tuple[str, ...]:
 def _hooks(case: Case) -> str:
     hooked = _hooked(case)
     more = f" and {len(hooked) - 1} more" if len(hooked) > 1 else ""
+    if _is_added_up(case):
+        return " A hook of transformers sums these over the processes, with what earlier micro-batches left each time."
     return f" A hook can change the gradient of {hooked[0]}{more}." if hooked else ""
+
+
+def _is_added_up(case: Case) -> bool:
+    """Whether what is off is what tensor parallelism adds up, which it does right for one micro-batch a step."""
+    hooked = _hooked(case)
+    several = case.strangest_gradient is not None and case.strangest_gradient.record.accumulation_steps > 1
+    return several and bool(hooked) and set(hooked) <= set(case.record.oracle.added_up_parameters)
 
 
 def _unexplained_fix(case: Case) -> Fix:
     step = own_step(case)
     if _is_the_gradient(case):
+        if _is_added_up(case):
+            return Fix(
+                "With tensor parallelism train at gradient_accumulation_steps=1, or spread the weights by FSDP2."
+            )
         if _hooked(case):
             return Fix(f"Take the hook off {_hooked(case)[0]}, or let it return the gradient as it is.")
         # One that goes on to call the Trainer's can change gradients before or after that.
