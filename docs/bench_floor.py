@@ -1,14 +1,14 @@
 """What is there to be done at the least: one import, one load, and short trainings by a bare Trainer.
 
-    python docs/bench_floor.py FOLDER K …
+    python docs/bench_floor.py FOLDER K … [--once]
 
 Nothing of gacheck is in it. FOLDER holds `model/`, as save_pretrained wrote it, and `rows.pt`; for every K it trains
-two passes, as a run does with the flag on and off.
+two passes of eight steps, as a run does with the flag on and off, or one of two steps, as a smoke check does.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import AutoConfig, Trainer, TrainingArguments
 
-EFFECTIVE_BATCH, STEPS = 16, 8
+EFFECTIVE_BATCH = 16
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -34,19 +34,24 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     """Train."""
-    folder, steps = Path(sys.argv[1]), [int(each) for each in sys.argv[2:]]
+    parser = argparse.ArgumentParser(description="Train by a bare Trainer.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("steps", type=int, nargs="+")
+    parser.add_argument("--once", action="store_true")
+    options = parser.parse_args()
+    folder, times, num_steps = options.folder, 1 if options.once else 2, 2 if options.once else 8
     rows = torch.load(folder / "rows.pt", weights_only=True)
     model_class = getattr(transformers, AutoConfig.from_pretrained(folder / "model").architectures[0])
     model = model_class.from_pretrained(folder / "model").float()
     weights = {name: each.clone() for name, each in model.state_dict().items()}
-    for k in (each for each in steps for _ in ("on", "off")):
+    for k in (each for each in options.steps for _ in range(times)):
         model.load_state_dict(weights)
         with tempfile.TemporaryDirectory() as place:
             args = TrainingArguments(
                 place,
                 per_device_train_batch_size=EFFECTIVE_BATCH // k,
                 gradient_accumulation_steps=k,
-                max_steps=STEPS,
+                max_steps=num_steps,
                 learning_rate=1e-3,
                 lr_scheduler_type="constant",
                 use_cpu=True,
