@@ -75,6 +75,9 @@ def step_table(analysis: Analysis) -> list[str]:
     rows += [(str(s.step), figure(s.reported_loss), figure(s.reference_loss), figure(s.ratio)) for s in steps]
     lines = ["".join(cell.rjust(width) for cell, width in zip(row, COLUMNS, strict=True)) for row in rows]
     for finding in analysis.findings[:1]:  # the other is what was tried
-        labels = [("loss", rule_label(finding.forward)), ("gradient", rule_label(finding.backward) or "not seen")]
+        gradient = rule_label(finding.backward) or "not seen"
+        if any(p.wrong_gradient for p in finding.passes):
+            gradient = "not that of the loss"
+        labels = [("loss", rule_label(finding.forward)), ("gradient", gradient)]
         lines += [f"          {name:<8} = {label}" for name, label in labels if label]
     return lines
