@@ -119,7 +119,8 @@ def page(found: Sequence[Outcome], plan: Plan) -> str:
     rest = "\n".join(
         f"| `{each.name}` | {code(each.before)} | {code(each.after)} | {why(each)} |" for each in not_fixed
     )
-    waiting = len(plan.names) - len(found)
+    waiting = sorted({*plan.names} - {each.name for each in found})
+    unmeasured = f" Not measured: {', '.join(f'`{name}`' for name in waiting)}." if waiting else ""
     return f"""{head}
 
 <!-- measured -->
@@ -135,7 +136,7 @@ OTHER_OBJECTIVE is fine: a loss that is more than the mean over tokens. The numb
 reported loss at k = {ACCUMULATION_STEPS[-1]} over the right one.
 
 {len(found)} of {len(plan.names)} classes that a change was found for were measured: {len(fixed)} are fixed by a patch,
-{len(not_fixed)} are not and have none, {right} were right already. The other {waiting} have no patch yet.
+{len(not_fixed)} are not and have none, {right} were right already.{unmeasured}
 
 | class | before | after | loss at k = 1 before | after | patch |
 | --- | --- | --- | ---: | ---: | --- |
