@@ -312,11 +312,12 @@ class Probe:
 
     def _learn_alignment(self, seen: Seen) -> None:
         """Learn from the training's own backward, and from the other processes, whether the loss shifts the labels."""
+        told = None
         if seen.reader is not None:
             with self._guarded():
-                self._read_logits(seen.reader)
+                told = _alignment_told(seen.reader)
         if self._exchange is not None:
-            found = self._exchange(self.shifts) or []
+            found = self._exchange(told) or []
             self.shifts = next((each for each in found if each is not None), None)
 
     def _may_count(self, count: Any, seen: Seen) -> bool:
@@ -424,13 +425,11 @@ class Probe:
             return next(iter(readers.values()))
         if self.shifts is not None:
             return readers[self.shifts]
-        # Read against labels that are one position off, the weight varies by more than itself.
-        weights = {shifts: each.weight() for shifts, each in readers.items()}
-        spreads = {shifts: weight.spread for shifts, weight in weights.items() if weight is not None}
-        best = min(spreads, key=spreads.__getitem__, default=True)
-        if spreads:
-            self.shifts = best
-        return readers[best]
+        told = _alignment_told(reader)
+        # Where all processes have to repeat together, they all have to know.
+        if told is not None and not self._waits_for_alignment:
+            self.shifts = told
+        return readers[told is not False]
 
     def _close_step(self) -> None:
         norm, known = None, self._micro_batches
@@ -597,6 +596,16 @@ class Probe:
         """The factor by which float16 autocast scaled the loss before backward."""
         scaler = getattr(self._trainer.accelerator, "scaler", None)
         return float(scaler.get_scale()) if scaler is not None else 1.0
+
+
+def _alignment_told(reader: MicroBatchReader) -> bool | None:
+    """Return whether the loss shifts the labels, as its backward tells; None where it does not.
+
+    Read against labels that are one position off, the weight varies by more than itself.
+    """
+    weights = {shifts: each.weight() for shifts, each in reader.readers.items()}
+    spreads = {shifts: weight.spread for shifts, weight in weights.items() if weight is not None}
+    return min(spreads, key=spreads.__getitem__, default=None)
 
 
 def _with_count(known: list[MicroBatchRecord], count: float | None) -> list[MicroBatchRecord]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -16,6 +17,10 @@ import torch.distributed
 
 # Processes come to the end of an optimizer step together: none waits for long unless one is not watched at all.
 PATIENCE = timedelta(seconds=5)
+
+# After all have posted, each has but to say so.
+PATIENCE_TO_THE_END = timedelta(seconds=60)
+HEARD, GAVE_UP = "heard", "gave up"
 
 # A wait in native code lets no signal through: none is longer than this.
 SLICE = timedelta(seconds=1)
@@ -47,7 +52,7 @@ class World:
         self._store: Any = _default_store() if self.size > 1 else None
 
     def exchange(self, facts: Any, patience: timedelta | None = None, about: str = "") -> list[Any] | None:
-        """Post facts and return those of all processes, by rank; None where one of them does not answer.
+        """Post facts and return those of all processes, by rank; None in all where one of them does not answer.
 
         Args:
             facts: Anything that JSON can hold; floats may be infinite or NaN.
@@ -65,14 +70,21 @@ class World:
         if not about:
             self._num_exchanges += 1
         keys = [f"gacheck/{self._number}/{about or self._num_exchanges}/{rank}" for rank in range(self.size)]
+        ends = [f"{key}/end" for key in keys]
         try:
             self._store.set(keys[self.rank], json.dumps(facts))
             self._wait(keys, patience or self._patience)
-            return [json.loads(self._store.get(key)) for key in keys]
+            self._store.set(ends[self.rank], HEARD)
+            # Who has come so far is not lost: one that has given up says so, lest the others go on without it.
+            self._wait(ends, PATIENCE_TO_THE_END)
+            if all(self._store.get(end).decode() == HEARD for end in ends):
+                return [json.loads(self._store.get(key)) for key in keys]
         except RuntimeError:  # the store's time-out and a lost connection alike
-            World._somebody_is_silent = True
-            self.silent = tuple(rank for rank, key in enumerate(keys) if not self._has(key))
-            return None
+            with suppress(RuntimeError):
+                self._store.set(ends[self.rank], GAVE_UP)
+        World._somebody_is_silent = True
+        self.silent = tuple(rank for rank, key in enumerate(keys) if not self._has(key))
+        return None
 
     def _wait(self, keys: list[str], patience: timedelta) -> None:
         until = time.monotonic() + patience.total_seconds()

@@ -113,6 +113,16 @@ def _has_unequal_counts(case: Case) -> bool:
     return any(len({m.num_target_tokens for m in step.micro_batches}) > 1 for step in _steps(case))
 
 
+def _what_would_tell(case: Case) -> str:
+    """Say what would tell rules apart that predict the same; nothing where no other data may."""
+    if _has_one_micro_batch(case):
+        return "; an accumulation step above 1 would tell them apart"
+    if not _has_unequal_counts(case):
+        return "; rows of unequal length would tell them apart"
+    # What the counts of the micro-batches do not tell apart differs by k and the number of processes, if at all.
+    return "; another k would tell them apart" if len({*case.record.accumulation_steps}) == 1 else ""
+
+
 def notes(case: Case) -> tuple[str, ...]:
     """Say what qualifies the verdict."""
     edited = integrity_note(case.record)
@@ -120,14 +130,7 @@ def notes(case: Case) -> tuple[str, ...]:
     others = _other_readings(case)
     if others:
         names = ", ".join(rule.label for rule in others)
-        if _has_one_micro_batch(case):
-            data = "an accumulation step above 1 would tell them apart"
-        elif _has_unequal_counts(case):
-            # What cannot differ by the counts of the micro-batches differs by k and the number of processes.
-            data = "another k would tell them apart"
-        else:
-            data = "rows of unequal length would tell them apart"
-        said.append(f"On this data the same is predicted by: {names}; {data}.")
+        said.append(f"On this data the same is predicted by: {names}{_what_would_tell(case)}.")
     if case.auto is not None:
         failed = [f.id for f in case.figures if f.status == "failed" and f.loss_kwargs == case.auto.flag]
         if failed and case.code != "LOSS_KWARGS_REJECTED":

@@ -162,6 +162,16 @@ def test_verdict_where_all_processes_have_the_same_rows(told: Any, trainer: str,
 
 
 @SPREAD
+def test_a_count_that_transformers_divides_though_it_was_not_added_up(told: Any) -> None:
+    """Of transformers 5.24.0: with tensor parallelism and without `average_tokens_across_devices`."""
+    found = told["Right, tensor, apart"]
+    assert (found["code"], found["errors"]) == ("MISALIGNED_COUNT", [])
+    assert found["loss"]["4"] == pytest.approx(2 * told["Right, tensor"]["loss"]["4"], rel=1e-6)
+    assert found["cause"].startswith("The Trainer divides num_items_in_batch by the number of processes")
+    assert found["fix"].startswith("average_tokens_across_devices=True")
+
+
+@SPREAD
 def test_a_gradient_that_transformers_adds_up_more_than_once_is_named(told: Any) -> None:
     """Of transformers 5.24.0: right for one micro-batch a step, and for no more."""
     off = told["Qwen3, added up"]

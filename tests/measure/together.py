@@ -196,6 +196,7 @@ def main() -> None:
     if CAN_SPREAD:
         told |= {f"{name}, spread": run(name, folder, shard="fsdp") for name in ("Right", "TimesK")}
         told |= {f"{name}, tensor": run(name, folder, shard="tp") for name in ("Right", "TimesK", "TimesW")}
+        told["Right, tensor, apart"] = run("Right", folder, shard="tp", average_tokens="off")
         # Its norms of queries and keys have a part of their gradient in each process.
         told["Qwen3, added up"] = added_up()
         told["Qwen3, tensor"] = run("Right", folder, "tiny:qwen3", shard="tp")

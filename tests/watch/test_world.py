@@ -55,12 +55,17 @@ def one_goes_silent(rank):
     said = [own.exchange(rank)]
     return {"said": said + ([own.exchange(rank)] if rank == 1 else [])}
 
+def one_is_late(rank):
+    world.PATIENCE = timedelta(seconds=1)
+    time.sleep(3 * rank)
+    return {"said": [World().exchange(rank)]}
+
 rank, port = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group(
     "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=90)
 )
 told = {}
-for number, act in enumerate((both_answer, beside_collectives, one_is_silent, one_goes_silent)):
+for number, act in enumerate((both_answer, beside_collectives, one_is_silent, one_goes_silent, one_is_late)):
     # As in processes in which nobody has spoken yet.
     World._numbers, World._somebody_is_silent = itertools.count(10 * number), False
     told[act.__name__] = act(rank)
@@ -156,6 +161,8 @@ class Store:
         if self._fails == "set":
             raise RuntimeError("connection reset")
         self.held[key] = value
+        if key.endswith("/1/end"):  # rank 0 has heard all that rank 1 has
+            self.held.setdefault(f"{key.removesuffix('/1/end')}/0/end", value)
 
     def wait(self, keys: list[str], patience: timedelta) -> None:
         self.num_waits += 1
@@ -231,3 +238,7 @@ def test_without_a_store_nobody_answers(joined: Join) -> None:
 
 def test_patience_is_short_beside_a_training_and_long_beside_an_answer() -> None:
     assert timedelta(seconds=1) <= world.PATIENCE <= timedelta(seconds=5)
+
+
+def test_one_that_comes_when_another_has_given_up_gives_up_too(told: Any) -> None:
+    assert [each["one_is_late"]["said"] for each in told] == [[None], [None]]

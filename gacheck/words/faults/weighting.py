@@ -102,12 +102,16 @@ def _dropped(case: Case) -> tuple[str | None, str]:
     return None, ""
 
 
+def _averages_tokens(case: Case) -> bool | None:
+    """Return `average_tokens_across_devices`; None in one process, or in a release without it."""
+    arguments = case.record.hardware if case.attached is None else case.attached.setup
+    return arguments.average_tokens_across_devices
+
+
 def _means_fix(case: Case) -> Fix:
     if case.per_process:
-        attached, hardware = case.attached, case.record.hardware
-        arguments = hardware if attached is None else attached.setup
         # In a release without the argument there is none to set.
-        if arguments.average_tokens_across_devices is False:
+        if _averages_tokens(case) is False:
             return Fix("average_tokens_across_devices=True in the training arguments: all processes share one count.")
         return Fix("Let all processes divide by one count, that of all of them.")
     dropper, call = _dropped(case)
@@ -261,6 +265,11 @@ def _misaligned(case: Case) -> str:
     if step is not None and samples is not None and step.own_count is not None:
         passed = step.micro_batches[0].num_items_in_batch
         return f"num_items_in_batch is {passed:g}, which is not what {named(samples)} counts in these micro-batches."
+    if _is_divided_among_processes(case):
+        return (
+            f"The Trainer divides num_items_in_batch by the number of processes that have the same rows{counts}. "
+            "Without average_tokens_across_devices it was not added up over them."
+        )
     by = f", as {named(samples)} counts them" if samples is not None else ""
     if _leaves_first_labels_out(case):
         before = ", predicted by what the adapter puts before it" if case.record.model.adapter is not None else ""
@@ -275,8 +284,20 @@ def _leaves_first_labels_out(case: Case) -> bool:
     return step is not None and count is not None and 0 < step.num_rows == step.num_target_tokens - count
 
 
+def _is_divided_among_processes(case: Case) -> bool:
+    """Whether a process's own count is divided by the processes that have the same rows, as if all had added theirs."""
+    step, world = case.telling.step if case.telling else None, case.record.hardware.world_size
+    count = step.micro_batches[0].num_items_in_batch if step is not None else None
+    if step is None or not count or _averages_tokens(case) is not False or case.overrides.get_batch_samples:
+        return False
+    times = step.num_target_tokens / count
+    return times > 1 and times.is_integer() and world == times * step.num_processes
+
+
 def _misaligned_fix(case: Case) -> Fix:
     samples = case.overrides.get_batch_samples
+    if _is_divided_among_processes(case):
+        return Fix("average_tokens_across_devices=True in the training arguments: the count is then added up first.")
     if samples is None and _leaves_first_labels_out(case):
         return Fix("Set the first label of each row to -100: it is then neither scored nor counted.", is_own=True)
     if samples is None:
