@@ -11,6 +11,7 @@ import pytest
 
 from gacheck.config import ExperimentConfig, RunConfig, load_config, make_experiment
 from gacheck.errors import ConfigError
+from gacheck.misuse import example_of
 
 
 @pytest.fixture
@@ -331,3 +332,8 @@ def test_a_number_beyond_all_bounds_is_refused_in_words(values: dict[str, Any]) 
     with pytest.raises(ConfigError) as caught:
         make_experiment(**values)
     assert next(iter(values)) in caught.value.what
+
+
+def test_every_option_has_a_value_to_write_for_example() -> None:
+    examples = [example_of(RunConfig, name) for name in RunConfig.model_fields]
+    assert [each for each in examples if "…" in each] == []
