@@ -29,7 +29,7 @@ from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
 
 CPU = torch.device("cpu")
-ROUNDS_OF_PASSES, ROUNDS_OF_GROWTH = 2, 3
+ROUNDS_OF_PASSES, ROUNDS_OF_GROWTH = 1, 2
 SIXTY_MILLION = {
     "vocab_size": 32_000,
     "hidden_size": 512,
