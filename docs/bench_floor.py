@@ -1,6 +1,6 @@
 """What is there to be done at the least: one import, one load, and short trainings by a bare Trainer.
 
-    python docs/bench_floor.py FOLDER K … [--once]
+    python docs/bench_floor.py FOLDER K … [once]
 
 Nothing of gacheck is in it. FOLDER holds `model/`, as save_pretrained wrote it, and `rows.pt`; for every K it trains
 two passes of eight steps, as a run does with the flag on and off, or one of two steps, as a smoke check does.
@@ -36,15 +36,15 @@ def main() -> None:
     """Train."""
     parser = argparse.ArgumentParser(description="Train by a bare Trainer.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("steps", type=int, nargs="+")
-    parser.add_argument("--once", action="store_true")
+    parser.add_argument("steps", nargs="+")
     options = parser.parse_args()
-    folder, times, num_steps = options.folder, 1 if options.once else 2, 2 if options.once else 8
+    is_once = options.steps[-1] == "once"
+    folder, times, num_steps = options.folder, 1 if is_once else 2, 2 if is_once else 8
     rows = torch.load(folder / "rows.pt", weights_only=True)
     model_class = getattr(transformers, AutoConfig.from_pretrained(folder / "model").architectures[0])
     model = model_class.from_pretrained(folder / "model").float()
     weights = {name: each.clone() for name, each in model.state_dict().items()}
-    for k in (each for each in options.steps for _ in range(times)):
+    for k in (int(each) for each in options.steps if each != "once" for _ in range(times)):
         model.load_state_dict(weights)
         with tempfile.TemporaryDirectory() as place:
             args = TrainingArguments(

@@ -34,7 +34,7 @@ PYTHON = 'python -c "pass"'
 TYPER = 'python -c "import typer, rich"'
 TYPER_CALLED = 'python -c "import typer, rich.markdown; typer.run(lambda code=0: None)"'
 """A program of Typer's with one parameter, which makes it import Pydantic, and Markdown for its terminal."""
-SMOKE_FLOOR = "python docs/bench_floor.py FOLDER 4 --once"
+SMOKE_FLOOR = "python docs/bench_floor.py FOLDER 4 once"
 FLOOR = "python docs/bench_floor.py FOLDER 1 2 4 8"
 SCRIPT = "python docs/bench_floor.py FOLDER 1"
 """What somebody runs who compares two values of k by hand: four times, with the flag on and off."""
@@ -196,7 +196,7 @@ def memory() -> str:
     ]
     return "\n".join(
         [
-            f"The largest memory of a process that trains 60 million parameters ({weights / 1e6:,.0f} MB), and by how "
+            f"The largest memory of a process that trains 60 million parameters ({weights / 1e6:,.0f} MB), and by how\n"
             "many times the weights it is above that of a bare Trainer.",
             "",
             "| process | peak | copies of the weights more |",
@@ -250,8 +250,7 @@ HEAD = """<!-- Made by docs/make_bench.py: run  make bench  instead of editing. 
 # What gacheck costs
 
 Measured by `make bench` on {machine}, load {load:.1f} before it began: ratios of medians, both sides in turns.
-"at most" is what we want; where that is missed, the reason stands below.
-"""
+"at most" is what we want; where that is missed, the reason stands below."""
 
 
 def page(
@@ -284,8 +283,9 @@ def page(
         "## Memory",
         memory,
         "## Growth",
-        "The seconds of a pass by the power of what is made larger, of gacheck and of a bare Trainer, and "
-        "the ratio of the two at the smallest and the largest size.",
+        "The seconds of a pass by the power of what is made larger, of gacheck and of a bare Trainer, and\n"
+        "the ratio of the two at the smallest and the largest size. With a large vocabulary the cross-entropy is much\n"
+        "of a training, and gacheck computes it once more in float64.",
         "\n".join(
             [
                 "| larger | from, to | gacheck | bare | ratio | ratio |",
