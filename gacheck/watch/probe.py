@@ -83,6 +83,7 @@ class Probe:
         step_done: Called after every optimizer step, before its update.
 
     Attributes:
+        mesh: How the processes divide the rows.
         steps: What was seen, an entry an optimizer step.
         trouble: What kept a micro-batch from being observed; the training itself went on.
         model_shifts: Whether the model's own loss shifts the labels, where the training's does not.
@@ -109,7 +110,7 @@ class Probe:
         self._gradients = gradients
         self._locate = locate
         self._exchange = exchange
-        self._mesh = Mesh(trainer)
+        self.mesh = Mesh(trainer)
         self._step_done = step_done
         self._seen: list[Seen | None] = []
         self._micro_batches: list[MicroBatchRecord] = []
@@ -119,13 +120,17 @@ class Probe:
         self._questions = Questions(trainer, locate=locate, exchange=exchange)
         self._model: Any = None
         self._is_replaying = False
-        self._begun = self._is_alone = False
+        self._is_alone: bool | None = None
         self._training_step = trainer.training_step
         self._had_own_step = "training_step" in vars(trainer)
         self.shifts = shifts
         self.resolution = 0.0
         self.steps: list[StepRecord] = []
         self.trouble: list[Exception] = []
+        if self.mesh.why_not_measured is not None:
+            # Of rows that are split among processes a repeat may not even be possible: losses alone are noted.
+            self._observed_steps = 0
+            self.trouble.append(RuntimeError(self.mesh.why_not_measured))
         self.model_shifts: bool | None = None
         self.labels_are_inputs: bool | None = None
         self.tried: StepRecord | None = None
@@ -208,11 +213,12 @@ class Probe:
 
     def _begin_training(self) -> None:
         """Of weights that are spread look at nothing unless all processes do: to see them whole takes all."""
-        if self._begun:
+        if self._is_alone is not None:
             return
-        self._begun = True
-        if self._exchange is not None and is_spread(self._trainer.model) and self._exchange("watched") is None:
-            self._is_alone, self._observed_steps = True, 0
+        is_shared = self._exchange is not None and is_spread(self._trainer.model)
+        self._is_alone = is_shared and self._exchange is not None and self._exchange("watched") is None
+        if self._is_alone:
+            self._observed_steps = 0
             alone = "the weights are spread over several processes, and one of them is not watched"
             self.trouble.append(RuntimeError(alone))
 
@@ -458,9 +464,9 @@ class Probe:
         if everybody is None:
             return [replace(m, observation=None) for m in own]
         processes = [[micro_batch_from(facts) for facts in process] for process in everybody]
-        if not self._mesh.is_same([[m.observation and m.observation.rows for m in each] for each in processes]):
+        if not self.mesh.is_same([[m.observation and m.observation.rows for m in each] for each in processes]):
             raise RuntimeError("processes that hold the weights between them were not given the same rows")
-        return [m for process in self._mesh.of_distinct_rows(processes) for m in process]
+        return [m for process in self.mesh.of_distinct_rows(processes) for m in process]
 
     def _judge(self, known: list[MicroBatchRecord]) -> tuple[list[MicroBatchRecord], tuple[GradientProducts, ...]]:
         """Hold the step's gradient against its replays, and ask what its losses leave open.
@@ -562,7 +568,7 @@ class Probe:
                 self.trouble.append(RuntimeError(silent))
                 return None
             like = self._sketcher.nothing()
-            told = self._mesh.of_distinct_rows(told)
+            told = self.mesh.of_distinct_rows(told)
             plain = [decode(text, like) for process in told for text in process[0]]
             own = [decode(text, like) for process in told for text in process[1]]
         return ReplayGradients.of(plain, own)

@@ -8,7 +8,6 @@ from typing import Any
 
 from gacheck.rules.facts import Flag, WatchedTraining
 from gacheck.watch.description import describe_training
-from gacheck.watch.mesh import Mesh
 from gacheck.watch.probe import Probe
 from gacheck.watch.world import World
 
@@ -35,7 +34,6 @@ class Watch:
         self._seen = seen
         self._chosen = chosen_loss_kwargs
         self._world = World()
-        self._mesh = Mesh(trainer)
         self._started = time.perf_counter()
         self._is_over = False
         self.trouble: list[Exception] = []
@@ -43,8 +41,7 @@ class Watch:
         self._probe = Probe(
             trainer,
             shifts=None,
-            # Of rows that are split among processes a repeat may not even be possible: losses alone are noted.
-            observed_steps=num_steps if self._mesh.why_not_measured is None else 0,
+            observed_steps=num_steps,
             locate=True,
             exchange=self._world.exchange if self._world.size > 1 else None,
             step_done=self._step_done,
@@ -83,8 +80,8 @@ class Watch:
         probe, world = self._probe, self._world
         if self._described is None:
             self._described = describe_training(self._trainer)
-        num_seen = len({m.process for step in probe.steps for m in step.micro_batches}) * self._mesh.tensor_size
-        unseen = [*filter(None, [self._mesh.why_not_measured]), *probe.unseen]
+        num_seen = len({m.process for step in probe.steps for m in step.micro_batches}) * probe.mesh.tensor_size
+        unseen = list(probe.unseen)
         if num_seen < world.size and probe.steps:
             unseen.append(f"only {num_seen} of {world.size} processes answered, so the step's counts are not known")
         return WatchedTraining(

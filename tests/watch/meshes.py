@@ -12,15 +12,11 @@ import warnings
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 import gacheck
-
-# accelerate refuses tensor parallelism on processors, where it works as elsewhere.
-Accelerator.multi_device = property(lambda self: self.num_processes > 1)
-warnings.filterwarnings("ignore")
+from gacheck.measure.models.sharding import allow_on_processors
+from tests.measure.together import TimesK, TimesW
 
 SIZES = {
     "hidden_size": 32,
@@ -31,29 +27,6 @@ SIZES = {
     "vocab_size": 64,
 }
 K, MICRO_BATCH = 4, 2
-
-
-class TimesK(Trainer):
-    """Takes the mean of every micro-batch though the flag says that it divides by the step's count."""
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        outputs = model(**inputs)
-        labels = inputs["labels"]
-        loss = cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
-        return (loss, outputs) if return_outputs else loss
-
-
-class TimesW(Trainer):
-    """Multiplies by the number of processes once more than the Trainer does."""
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        loss = loss * 2
-        return (loss, outputs) if return_outputs else loss
 
 
 def make_rows() -> list[dict[str, list[int]]]:
@@ -122,6 +95,8 @@ CASES = {
 
 def main() -> None:
     """Train every case, and the right ones once more without gacheck."""
+    warnings.filterwarnings("ignore")
+    allow_on_processors()
     told: dict[str, Any] = {}
     for name, (trainer_class, spread) in CASES.items():
         verdict, weights = train(trainer_class, spread, is_attached=True)

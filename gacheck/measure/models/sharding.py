@@ -43,7 +43,7 @@ def shard(model: Any, kind: Kind, num_processes: int) -> Any:
     weights, given = model.state_dict(), {"dtype": dtype, "distributed_config": distributed_config}
     try:
         spread: Any = type(model).from_pretrained(None, config=model.config, state_dict=weights, **given)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+    except (ValueError, TypeError, NotImplementedError) as error:
         raise ModelError(
             f"{type(model).__name__} cannot be spread over {num_processes} processes: {one_line(error)}",
             why=f"--shard {kind} leaves that to transformers, which does it for the classes that have a plan for it.",
@@ -51,7 +51,7 @@ def shard(model: Any, kind: Kind, num_processes: int) -> Any:
         ) from error
     _check(spread, kind)
     if kind == "tp":
-        _allow_on_processors()
+        allow_on_processors()
     switch_off_dropout(spread)
     return spread.train()
 
@@ -97,7 +97,7 @@ def _check(model: torch.nn.Module, kind: Kind) -> None:
         )
 
 
-def _allow_on_processors() -> None:
+def allow_on_processors() -> None:
     """Take accelerate's refusal away, which knows tensor parallelism of GPUs alone; nothing is computed there."""
     asked: Any = Accelerator.multi_device
 

@@ -42,7 +42,7 @@ from gacheck.watch.mesh import Mesh
 from gacheck.watch.overrides import read_overrides
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
 from gacheck.watch.probe import gradient_norm
-from gacheck.watch.restoring import adds_up, hooks_muted
+from gacheck.watch.restoring import hooks_muted
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
 PLAIN_SLACK = 10.0
@@ -387,9 +387,8 @@ class SummedGradients:
 
     def take(self) -> None:
         """Take what a backward has given, right after it."""
-        for parameter in self._model.parameters():
-            hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
-            if parameter.grad is not None and any(map(adds_up, hooks.values())):
+        for parameter in map(self._model.get_parameter, added_up_parameters(self._model)):
+            if parameter.grad is not None:
                 before = self._apart.get(parameter)
                 self._apart[parameter] = parameter.grad if before is None else before + parameter.grad
                 parameter.grad = None
