@@ -438,14 +438,16 @@ class Probe:
         return readers[told is not False]
 
     def _close_step(self) -> None:
-        norm, known = None, self._micro_batches
+        norm = None
+        # A step is the micro-batches of all processes: by this one's alone nothing is said of it.
+        known = [replace(m, observation=None) for m in self._micro_batches]
         gradients: tuple[GradientProducts, ...] = ()
         if not self._is_alone:
             with self._guarded():
                 norm = gradient_norm(self._trainer.model)
                 norm = norm / self._loss_scale if norm is not None else None
         with self._guarded():
-            known = self._gathered(self._micro_batches)
+            known = self._gathered(self._micro_batches) or known
         if len(self.steps) < self._observed_steps:
             with self._guarded():
                 known, gradients = self._judge(known)
@@ -456,13 +458,13 @@ class Probe:
         if self._step_done is not None:
             self._step_done()
 
-    def _gathered(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord]:
-        """Return the micro-batches of all processes; without the counts of the others nothing can be said of a step."""
+    def _gathered(self, own: list[MicroBatchRecord]) -> list[MicroBatchRecord] | None:
+        """Return the micro-batches of all processes; None where one of them told nothing."""
         if self._exchange is None:
             return own
         everybody = self._exchange([asdict(m) for m in own])
         if everybody is None:
-            return [replace(m, observation=None) for m in own]
+            return None
         processes = [[micro_batch_from(facts) for facts in process] for process in everybody]
         if not self.mesh.is_same([[m.observation and m.observation.rows for m in each] for each in processes]):
             raise RuntimeError("processes that hold the weights between them were not given the same rows")

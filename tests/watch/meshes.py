@@ -46,7 +46,9 @@ def whole_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**SIZES))
 
 
-def train(trainer_class: type[Trainer], spread: dict[str, int], *, is_attached: bool) -> tuple[Any, list[Any]]:
+def train(
+    trainer_class: type[Trainer], spread: dict[str, int], *, is_attached: bool, rows: list[Any] | None = None
+) -> tuple[Any, list[Any]]:
     """Train two steps; return the verdict and this process's part of the weights."""
     from transformers.distributed import DistributedConfig  # of newer releases
 
@@ -67,7 +69,7 @@ def train(trainer_class: type[Trainer], spread: dict[str, int], *, is_attached: 
             logging_strategy="no",
             train_sampling_strategy="sequential",
         )
-        trainer = trainer_class(model, args, train_dataset=make_rows())
+        trainer = trainer_class(model, args, train_dataset=rows or make_rows())
         seen = gacheck.attach(trainer) if is_attached else None
         trainer.train()
     found = seen.analysis if seen is not None else None
@@ -104,6 +106,9 @@ def main() -> None:
         if trainer_class is Trainer:
             _, alone = train(trainer_class, spread, is_attached=False)
             told[name]["same"] = all(map(torch.equal, weights, alone))
+    unlike = make_rows()[:: 1 - 2 * torch.distributed.get_rank()]
+    verdict, _ = train(Trainer, {"tp_size": 2}, is_attached=True, rows=unlike)
+    told["tp, unlike rows"] = {"verdict": verdict}
     # Last: who did not answer once is not waited for again.
     verdict, _ = train(Trainer, {"fsdp_size": 2}, is_attached=torch.distributed.get_rank() == 0)
     told["fsdp, one process watched"] = {"verdict": verdict}

@@ -80,6 +80,11 @@ class TestAttached:
         assert told[0][name]["verdict"]["num_rows"] == num_rows
         assert told[0][name]["verdict"]["right"] == pytest.approx(right_loss(num_rows), rel=1e-6)
 
+    def test_processes_that_should_have_the_same_rows_and_have_not_are_not_judged(self, told: Any) -> None:
+        verdict = told[0]["tp, unlike rows"]["verdict"]
+        assert verdict["code"] == "INCONCLUSIVE"
+        assert "were not given the same rows" in verdict["cause"]
+
     def test_where_one_process_is_not_watched_the_training_goes_on_and_nothing_is_said(self, told: Any) -> None:
         verdict = told[0]["fsdp, one process watched"]["verdict"]
         assert verdict["code"] == "INCONCLUSIVE"
