@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from gacheck.measure.passes.summed_gradients import SummedGradients
 from gacheck.measure.text.rows import Collator
 from gacheck.record.parts import Noise, OracleRecord, RowLoss
 from gacheck.rules.facts import CodeLocation
@@ -41,7 +42,6 @@ from gacheck.watch.loss_location import ScalarTrace
 from gacheck.watch.mesh import Mesh
 from gacheck.watch.overrides import read_overrides
 from gacheck.watch.own_loss import find_loss, own_loss, own_mean, without_accumulation
-from gacheck.watch.probe import gradient_norm
 from gacheck.watch.restoring import hooks_muted
 
 # The model's own loss is plain cross-entropy if it differs from ours by noise; another objective differs by more.
@@ -372,35 +372,6 @@ class Oracle:
         noise = 2 * resolution(own.dtype)
         plain = relative_difference(float(own_sum.detach()), float(total.detach())) <= PLAIN_SLACK * noise
         return total if plain else own_sum
-
-
-class SummedGradients:
-    """The gradients that several backwards have added up.
-
-    Where a hook adds up the parts of the processes it takes all that a parameter holds, what an earlier backward left
-    included: such gradients are kept apart between two of them.
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
-        self._apart: dict[torch.nn.Parameter, torch.Tensor] = {}
-
-    def take(self) -> None:
-        """Take what a backward has given, right after it."""
-        for parameter in map(self._model.get_parameter, added_up_parameters(self._model)):
-            if parameter.grad is not None:
-                before = self._apart.get(parameter)
-                self._apart[parameter] = parameter.grad if before is None else before + parameter.grad
-                parameter.grad = None
-
-    def norm(self) -> float | None:
-        """Return the norm over all; None if there are none."""
-        for parameter, gradient in self._apart.items():
-            parameter.grad = gradient
-        norm = gradient_norm(self._model)
-        for parameter in self._apart:
-            parameter.grad = None
-        return norm
 
 
 def _at_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
