@@ -42,7 +42,7 @@ class MicroBatchReader:
         self.backward = BackwardRoots()
         self.trouble: Exception | None = None
         self._forward: tuple[dict[str, Any], RandomState] | None = None
-        self._is_replay = False
+        self._is_paused = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -54,8 +54,17 @@ class MicroBatchReader:
             self.backward = stack.enter_context(watching_backward())
             yield
 
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Watch nothing in the block: its forwards are not the training's."""
+        was, self._is_paused = self._is_paused, True
+        try:
+            yield
+        finally:
+            self._is_paused = was
+
     def _before_forward(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if self._is_replay:
+        if self._is_paused:
             return
         try:
             self._forward = kwargs, RandomState.now(module)
@@ -63,7 +72,7 @@ class MicroBatchReader:
             self.trouble = error
 
     def _after_forward(self, module: torch.nn.Module, args: Any, outputs: Any) -> None:
-        if self._is_replay or not torch.is_grad_enabled():
+        if self._is_paused or not torch.is_grad_enabled():
             return
         try:
             logits, blur = find_logits(outputs, self._dims), 0.0
@@ -85,15 +94,11 @@ class MicroBatchReader:
         without = {name: value for name, value in given.items() if name not in CAUSAL_LM.for_the_loss}
         # A fused loss may have a switch among the arguments; the micro-batch alone asks for a plain forward.
         plain = {name: value for name, value in without.items() if name in self.inputs or name == "use_cache"}
-        self._is_replay = True
-        try:
-            for arguments in (plain, without):
-                with undisturbed(self._model, start):
-                    logits = find_logits(self._model(**arguments), self._dims)
-                if logits is not None:
-                    return logits
-        finally:
-            self._is_replay = False
+        for arguments in (plain, without):
+            with self.pausing(), undisturbed(self._model, start):
+                logits = find_logits(self._model(**arguments), self._dims)
+            if logits is not None:
+                return logits
         return None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -337,7 +337,7 @@ class Probe:
     def _replay(self, seen: Seen, question: Question) -> None:
         self._is_replaying = True
         try:
-            with self._guarded():
+            with self._guarded(), seen.reader.pausing() if seen.reader is not None else nullcontext():
                 seen.replayed = replay(self._trainer, question, self.shifts, self._sketcher, self._loss_scale)
                 plain = seen.replayed.plain
                 if self.shifts is None and plain is not None and plain.num_targets:

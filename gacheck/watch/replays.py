@@ -238,12 +238,11 @@ def _ask(trainer: Any, question: Question, shifts: bool | None, sketcher: Sketch
         possible = alignments(labels, collated=collated, shifts=known)
         plain = replace(_cross_entropy(logits, labels, possible, loss, blur, kept.read), is_collated=collated)
         is_plain, is_coarse = _is_plain(mean, plain, loss.dtype), resolution(loss.dtype) > COARSE
-        plain_loss = _mean_cross_entropy(logits, labels, plain)
-        differs = is_plain and _differs_at_logits(
-            loss, plain_loss, logits, SAME_GRADIENT if is_coarse else SAME_EXACTLY
-        )
+        at_logits = _cross_entropy_gradient(logits, labels, plain, scale)
+        allowed = SAME_GRADIENT if is_coarse else SAME_EXACTLY
+        differs = is_plain and _differs_at_logits(loss * scale, logits, at_logits, allowed)
         takes_own = not is_plain or differs or is_coarse
-        plain_gradient = _gradient(plain_loss, sketcher, scale, keep_graph=takes_own)
+        plain_gradient = _gradient_behind(logits, at_logits, sketcher, scale, keep_graph=takes_own)
         own_gradient = _gradient(loss, sketcher, scale) if takes_own else None
         if is_plain and is_coarse and plain_gradient is not None and own_gradient is not None:
             # A loss that was rounded so much can be another that happens to come out like it.
@@ -338,25 +337,47 @@ def _is_plain(mean: float, plain: CrossEntropy, dtype: torch.dtype) -> bool:
     return abs(mean - plain.mean_nats) <= allowed
 
 
-def _differs_at_logits(loss: torch.Tensor, plain: torch.Tensor, logits: torch.Tensor, allowed: float) -> bool:
+def _cross_entropy_gradient(
+    logits: torch.Tensor, labels: torch.Tensor, plain: CrossEntropy, scale: float
+) -> torch.Tensor | None:
+    """Return the gradient of the mean cross-entropy at the logits, scaled; None where none is to be taken."""
+    if not (torch.is_grad_enabled() and logits.requires_grad):
+        return None
+    leaf = logits.detach().requires_grad_()
+    loss = _mean_cross_entropy(leaf, labels, plain)
+    return torch.autograd.grad(loss * scale, leaf)[0] if bool(torch.isfinite(loss.detach())) else None
+
+
+def _differs_at_logits(loss: torch.Tensor, logits: torch.Tensor, wanted: torch.Tensor | None, allowed: float) -> bool:
     """Whether a loss that comes out as cross-entropy has another gradient at the logits: by chance, or by a fault."""
-    if not (loss.requires_grad and plain.requires_grad and logits.requires_grad):
+    if wanted is None or not loss.requires_grad:
         return False
-    own, wanted = (torch.autograd.grad(each, logits, retain_graph=True, allow_unused=True)[0] for each in (loss, plain))
-    if own is None or wanted is None:
+    own = torch.autograd.grad(loss, logits, retain_graph=True, allow_unused=True)[0]
+    if own is None:
         return False  # the loss was taken from other logits: those of a fused one, or before a cast
     return float((own - wanted).float().norm()) > allowed * float(wanted.float().norm())
 
 
-def _gradient(
-    loss: torch.Tensor, sketcher: Sketcher | None, scale: float, *, keep_graph: bool = False
-) -> torch.Tensor | None:
+def _gradient(loss: torch.Tensor, sketcher: Sketcher | None, scale: float) -> torch.Tensor | None:
     if sketcher is None:
         return None
     if not loss.requires_grad or not bool(torch.isfinite(loss.detach())):
         return sketcher.nothing()
     with sketcher.received(scale) as sketch:
-        _take_gradients(loss * scale, retain_graph=keep_graph)
+        _take_gradients(loss * scale)
+    return sketch
+
+
+def _gradient_behind(
+    logits: torch.Tensor, at_logits: torch.Tensor | None, sketcher: Sketcher | None, scale: float, *, keep_graph: bool
+) -> torch.Tensor | None:
+    """Return the sketch of a gradient that is known at the logits, scaled: it goes on from there."""
+    if sketcher is None:
+        return None
+    if at_logits is None:
+        return sketcher.nothing()
+    with sketcher.received(scale) as sketch:
+        _take_gradients(logits, at_logits, retain_graph=keep_graph)
     return sketch
 
 
