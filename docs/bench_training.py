@@ -1,6 +1,6 @@
 """What a pass costs beside the same training by a bare Trainer, and how that grows.
 
-python docs/bench_training.py passes|growth|config        prints JSON
+python docs/bench_training.py passes|work|growth|config        prints JSON
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from transformers import LlamaConfig, Trainer
 from gacheck.config import RunConfig
 from gacheck.measure.passes.trainers import training_arguments
 from gacheck.measure.session import Session, quiet_libraries
+from gacheck.measure.text.rows import NUM_HELDOUT_ROWS
 from gacheck.record.parts import OracleRecord
 from gacheck.record.plan import PassSpec
 from gacheck.rules.facts import Flag
 
 CPU = torch.device("cpu")
-ROUNDS_OF_PASSES, ROUNDS_OF_GROWTH = 1, 2
+ROUNDS_OF_PASSES, ROUNDS_OF_GROWTH = 3, 2
 SIXTY_MILLION = {
     "vocab_size": 32_000,
     "hidden_size": 512,
@@ -118,6 +120,25 @@ def passes() -> dict[str, list[float]]:
     return in_turns({"watched": bench.watched, "bare": bench.bare, "by hand": bench.by_hand}, ROUNDS_OF_PASSES)
 
 
+NUM_ROWS: Counter[str] = Counter()
+"""What a model holds gacheck puts back after a repeat: so it is counted outside of it."""
+
+
+def work() -> dict[str, int]:
+    """Count the rows that are done forward and backward: in a pass, in a bare training, and held-out ones forward."""
+    bench = Bench(SMALL)
+    for name, train in (("watched", bench.watched), ("bare", bench.bare)):
+
+        def count(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], name: str = name) -> None:
+            NUM_ROWS[name] += len(kwargs["input_ids"])
+
+        handle = bench.model.register_forward_pre_hook(count, with_kwargs=True)
+        train()
+        handle.remove()
+    # Those come after all hooks are taken away that a training may have left.
+    return {**NUM_ROWS, "heldout": NUM_HELDOUT_ROWS}
+
+
 def growth() -> dict[str, list[tuple[int, float, float]]]:
     """Time passes of ever larger sizes: the size, seconds of a pass, and of a bare Trainer."""
     found: dict[str, list[tuple[int, float, float]]] = {}
@@ -139,4 +160,4 @@ def config() -> str:
 
 if __name__ == "__main__":
     quiet_libraries()
-    print(json.dumps({"passes": passes, "growth": growth, "config": config}[sys.argv[1]]()))
+    print(json.dumps({"passes": passes, "work": work, "growth": growth, "config": config}[sys.argv[1]]()))

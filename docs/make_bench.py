@@ -257,6 +257,7 @@ def page(
     commands: Sequence[str],
     runs: Sequence[str],
     passes: Mapping[str, Sequence[float]],
+    work: Mapping[str, int],
     memory: str,
     growth: Mapping[str, Sequence[Sequence[float]]],
     load: float,
@@ -277,9 +278,9 @@ def page(
         fenced(runs),
         WHY_RUNS,
         "## Passes",
-        "60 million parameters, 16 rows of 256 tokens a step at k = 4, 8 steps of which 2 are observed; each once.",
+        "60 million parameters, 16 rows of 256 tokens a step at k = 4, 8 steps of which 2 are observed.",
         fenced([line for line, _ in of_passes]),
-        WHY,
+        why_passes(work),
         "## Memory",
         memory,
         "## Growth",
@@ -304,13 +305,20 @@ terminal loads a parser. That is done by the second program beside `explain` and
 """.strip()
 WHY_RUNS = """
 The import of the Trainer is most of a smoke check; the rest is a training of two steps, which `bench_floor.py` does
-without gacheck: its floor. A run does every observed step three times: below.
+without gacheck: its floor. What a run does more than eight bare passes is counted below.
 """.strip()
 WHY = """
-An observed step is trained once and repeated twice, and its cross-entropy is computed again in float64: that is the
-evidence. With two of eight steps observed the floor of a pass is (6 + 2 × 3) / 8 = 1.5 bare trainings; more steps bring
-it down, `--no-gradients` leaves the backward of the repeats out.
+A pass does {watched} rows forward and backward where the bare Trainer does {bare}: every micro-batch of the two
+observed steps is repeated by itself, and the first once more; {heldout} held-out rows are done forward alone. Where a
+forward is a third of a training, that by itself is {floor:.2f} bare trainings: the floor. The rest is the
+cross-entropy, computed again in float64, and the reading of gradients. More steps bring it down; `--no-gradients`
+leaves the backward of the repeats out.
 """.strip()
+
+
+def why_passes(work: Mapping[str, int]) -> str:
+    """Return what a pass has to do at the least."""
+    return WHY.format(**work, floor=(work["watched"] + work["heldout"] / 3) / work["bare"])
 
 
 def fenced(lines: Sequence[str]) -> str:
@@ -339,7 +347,7 @@ def main() -> int:
     print("\n".join(of_runs), flush=True)
     growth = inside("growth")
     draw(growth)
-    text, _ = page(lines, of_runs, inside("passes"), memory(), growth, load)
+    text, _ = page(lines, of_runs, inside("passes"), inside("work"), memory(), growth, load)
     PAGE.write_text(text, encoding="utf-8")
     print(PAGE)
     return int(not met)
