@@ -272,7 +272,7 @@ def test_facts_that_make_no_sense_do_not_end_in_a_traceback(here: Attach) -> Non
 
 
 def test_what_the_first_steps_have_shown_is_said_while_the_training_goes_on(here: Attach, tmp_path: Path) -> None:
-    slow = "import time; time.sleep(1.5); print('trained', file=sys.stderr, flush=True); "
+    slow = "import time; time.sleep(3); print('trained', file=sys.stderr, flush=True); "
     said = here("--", *telling(tmp_path, training(), then=slow)).said
     early, late = said.split("trained")
 
