@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: scale torture accuracy affected bench confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
+.PHONY: scale torture accuracy affected bench bench-large confirm overhead upstream selftest help demo test check format test-versions test-lowest test-integrations test-gpu test-page docs screenshot reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -92,8 +92,11 @@ upstream: $(VENV)/.installed ## patches for transformers, each tried on a copy o
 overhead: $(VENV)/.installed ## what being watched costs a training of 60 million parameters (seven minutes, nothing else running)
 	$(BIN)/python docs/make_overhead.py
 
-bench: $(VENV)/.installed ## how long help, report and pictures take, against importing the Trainer (two minutes); fails if too long
+bench: $(VENV)/.installed ## what everything costs, against doing the same without gacheck: docs/benchmarks.md (half an hour, alone); fails if too much
 	$(BIN)/python docs/make_bench.py
+
+bench-large: $(VENV)/.installed ## the memory of a run of 350 million parameters, beside its estimate (twenty minutes, 10 GB)
+	$(BIN)/python docs/make_bench.py --large
 
 clean: ## remove .venv and caches; runs are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,6 +1,6 @@
 """What a pass costs beside the same training by a bare Trainer, and how that grows.
 
-python docs/bench_training.py passes|work|growth|config        prints JSON
+python docs/bench_training.py passes|work|growth|config|large|need        prints JSON
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import psutil
 import torch
 from transformers import LlamaConfig, Trainer
 
 from gacheck.config import RunConfig
+from gacheck.measure import session
+from gacheck.measure.memory import Need
 from gacheck.measure.passes.trainers import training_arguments
 from gacheck.measure.session import Session, quiet_libraries
 from gacheck.measure.text.rows import NUM_HELDOUT_ROWS
@@ -41,6 +44,14 @@ SIXTY_MILLION = {
     "num_key_value_heads": 8,
 }
 SMALL = {**SIXTY_MILLION, "vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+THREE_HUNDRED_AND_FIFTY_MILLION = {
+    **SIXTY_MILLION,
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 21,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+}
 GROWTH: Mapping[str, tuple[tuple[int, ...], Callable[[int], tuple[dict[str, Any], dict[str, Any]]]]] = {
     "steps": ((4, 8, 16, 32), lambda n: ({}, {"max_steps": n})),
     "micro-batches per step": ((1, 2, 4, 8), lambda n: ({}, {"gradient_accumulation_steps": (n,)})),
@@ -153,11 +164,34 @@ def growth() -> dict[str, list[tuple[int, float, float]]]:
     return found
 
 
-def config() -> str:
-    """Return the config of 60 million parameters, as it lies beside weights."""
-    return str(LlamaConfig(**SIXTY_MILLION, architectures=["LlamaForCausalLM"]).to_json_string())
+def config(sizes: Mapping[str, Any] = SIXTY_MILLION) -> str:
+    """Return the config of a Llama, as it lies beside weights."""
+    return str(LlamaConfig(**sizes, architectures=["LlamaForCausalLM"]).to_json_string())
+
+
+def large() -> str:
+    """Return that of 350 million parameters."""
+    return config(THREE_HUNDRED_AND_FIFTY_MILLION)
+
+
+def need() -> dict[str, int]:
+    """Return what a run of 350 million parameters with the defaults holds before its first pass, and is estimated to
+    take besides, bytes."""
+    found: dict[str, int] = {}
+    check = session.check_memory
+
+    def noted(name: str, estimated: Need, *args: Any) -> None:
+        found.update(held=psutil.Process().memory_info().rss, estimated=estimated.total)
+        check(name, estimated, *args)
+
+    session.check_memory = noted
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(large(), encoding="utf-8")
+        Session(RunConfig(model=folder).experiment())
+    return found
 
 
 if __name__ == "__main__":
     quiet_libraries()
-    print(json.dumps({"passes": passes, "work": work, "growth": growth, "config": config}[sys.argv[1]]()))
+    ways = {"passes": passes, "work": work, "growth": growth, "config": config, "large": large, "need": need}
+    print(json.dumps(ways[sys.argv[1]]()))

@@ -2,6 +2,7 @@
 
     make bench                              all of it; run it with nothing else on the machine
     python docs/make_bench.py --commands    the commands that train nothing, printed
+    make bench-large                        the memory of a run of 350 million parameters, beside its estimate, printed
 
 Every command is run several times, all of them in turn, so that a machine that is busy is busy for all; the medians
 are compared. It ends with 1 where a demand is missed.
@@ -207,6 +208,21 @@ def memory() -> str:
     )
 
 
+def large() -> str:
+    """Return what a run of 350 million parameters with the defaults takes, and what it was estimated to take."""
+    need = inside("need")
+    expected = need["held"] + need["estimated"]
+    with tempfile.TemporaryDirectory(prefix="gacheck-bench-") as place:
+        (Path(place) / "config.json").write_text(inside("large"), encoding="utf-8")
+        started = time.perf_counter()
+        taken = peak([sys.executable, "-m", "gacheck", "run", "--model", place, "--out", f"{place}/run"])
+        minutes = (time.perf_counter() - started) / 60
+    return (
+        f"largest memory {taken / 1e9:.2f} GB, estimated {expected / 1e9:.2f} GB: {expected / taken:.3f} of it, "
+        f"in {minutes:.0f} minutes"
+    )
+
+
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     """Return by which power of the size the time grows: the slope of a line through the logarithms."""
     return statistics.linear_regression([math.log(each) for each in sizes], [math.log(each) for each in seconds]).slope
@@ -330,7 +346,11 @@ def main() -> int:
     """Make a run, measure, print; write the page."""
     parser = argparse.ArgumentParser(description="Measure what gacheck costs.")
     parser.add_argument("--commands", action="store_true", help="the commands that train nothing alone, printed")
+    parser.add_argument("--large", action="store_true", help="the memory of 350 million parameters alone, printed")
     options = parser.parse_args()
+    if options.large:
+        print(large())
+        return 0
     load = os.getloadavg()[0]
     wanted = (PYTHON, TYPER, TYPER_CALLED, TRAINER, *dict.fromkeys(demand.command for demand in DEMANDS))
     commands = [command for command in wanted if is_there(command)]
