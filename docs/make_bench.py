@@ -321,7 +321,8 @@ terminal loads a parser. That is done by the second program beside `explain` and
 """.strip()
 WHY_RUNS = """
 The import of the Trainer is most of a smoke check; the rest is a training of two steps, which `bench_floor.py` does
-without gacheck: its floor. What a run does more than eight bare passes is counted below.
+without gacheck. A check can take less than the import alone: while it imports, Python looks for garbage again and
+again, which gacheck keeps it from. What a run does more than eight bare passes is counted below.
 """.strip()
 WHY = """
 A pass does {watched} rows forward and backward where the bare Trainer does {bare}: every micro-batch of the two

@@ -136,9 +136,10 @@ that ran into its time limit goes on with `--resume`: SIGTERM ends a run like Ct
 ## What was run, and what was not
 
 Two and four processes on one machine, on the CPU, over gloo, by DDP, two by FSDP2 and by tensor parallelism: see
-[processes](processes.md). A Llama of 350 million parameters in one process with the defaults, in float32: `make
-bench-large` prints what its eight passes took and what they were estimated to take. No GPU, no NCCL, no second machine, nothing of the table. `make test-gpu` holds what is to be run where there is a GPU,
-and says so where there is none.
+[processes](processes.md). A Llama of 350 million parameters in one process, in float32 with the defaults: `make
+bench-large` prints what its eight passes took and what they were estimated to take. No GPU, no NCCL, no second
+machine, nothing of the table. `make test-gpu` holds what is to be run where there is a GPU, and says so where there is
+none.
 """
 
 
