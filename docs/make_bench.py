@@ -254,7 +254,9 @@ def draw(growth: Mapping[str, Sequence[Sequence[float]]]) -> None:
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_formatter(ScalarFormatter())
-        axis.yaxis.set_minor_formatter(ScalarFormatter())
+        seconds = (*watched, *bare)
+        # Between powers of ten there is room for numbers where there are few powers.
+        axis.yaxis.set_minor_formatter(ScalarFormatter() if max(seconds) < 10 * min(seconds) else NullFormatter())
     axes[0].legend()
     for axis in axes[len(growth) :]:
         axis.remove()
